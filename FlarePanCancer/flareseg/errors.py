@@ -1,0 +1,41 @@
+"""Every failure a user can meet, as one line that says what happened and what to do."""
+
+from __future__ import annotations
+
+
+class FlareError(Exception):
+    """A failure with a message made for the user; the command line prints it as it is and exits with `exit_status`."""
+
+    exit_status = 1
+
+
+class InputError(FlareError):
+    """The input is missing, damaged, or not a CT volume."""
+
+
+class OutputError(FlareError):
+    """The result cannot be written where it was asked for."""
+
+
+class ModelError(FlareError):
+    """A model folder is incomplete, altered, or of a kind that flareseg cannot run."""
+
+
+class DeviceError(FlareError):
+    """The requested device or inference backend is not available here."""
+
+
+class UsageError(FlareError):
+    """The options contradict each other or name something that does not exist."""
+
+    exit_status = 2
+
+
+class Cancelled(FlareError):
+    """The user asked to stop; nothing was written."""
+
+    exit_status = 130
+    told = "Cancelled; no partial file was left."
+
+    def __init__(self) -> None:
+        super().__init__(self.told)

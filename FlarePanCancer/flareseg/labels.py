@@ -1,0 +1,93 @@
+"""The 14 structures of FLARE 2023: the only place that knows their numbers, names, colours, codes and tolerances.
+
+The table itself is `labels.csv` beside this file, so that Slicer, the report and the training read the same rows.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from flareseg.errors import UsageError
+
+TABLE = Path(__file__).with_name("labels.csv")
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Code:
+    """One SNOMED CT concept: `value` is the concept id, `meaning` its English name."""
+
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One segmented structure.
+
+    Attributes:
+        value: its number in a label map (FLARE's order, 1 to 14).
+        name: lower-case identifier, e.g. "right_kidney".
+        title: what people read, e.g. "Right kidney".
+        colour: (red, green, blue), each 0 to 255; those of Slicer's General Anatomy list where they can be told apart.
+        category, type, modifier: SNOMED CT terminology; `modifier` is the side, or None.
+        nsd_tolerance_mm: tolerance of the normalised surface distance in FLARE's scoring.
+    """
+
+    value: int
+    name: str
+    title: str
+    colour: tuple[int, int, int]
+    category: Code
+    type: Code
+    modifier: Code | None
+    nsd_tolerance_mm: float
+
+
+@cache
+def structures() -> tuple[Structure, ...]:
+    """The table, by ascending value."""
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return tuple(_structure(row) for row in csv.DictReader(file))
+
+
+def by_name(name: str) -> Structure:
+    """The structure called `name` (identifier or title, any case, spaces, hyphens or underscores; "tumor" too).
+
+    Raises:
+        UsageError: when there is none.
+    """
+    wanted = _normalised(name)
+    for structure in structures():
+        if wanted in (structure.name, _normalised(structure.title)):
+            return structure
+    known = ", ".join(structure.name for structure in structures())
+    raise UsageError(f"There is no structure named '{name}'; known are: {known}.")
+
+
+def by_names(names: Iterable[str]) -> tuple[Structure, ...]:
+    """The structures called `names`, in the table's order, each once."""
+    wanted = {by_name(name).value for name in names}
+    return tuple(structure for structure in structures() if structure.value in wanted)
+
+
+def _normalised(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_").replace("tumor", "tumour")
+
+
+def _structure(row: dict[str, str]) -> Structure:
+    modifier = Code(row["modifier_code"], row["modifier"]) if row["modifier_code"] else None
+    return Structure(
+        value=int(row["value"]),
+        name=row["name"],
+        title=row["title"],
+        colour=(int(row["red"]), int(row["green"]), int(row["blue"])),
+        category=Code(row["category_code"], row["category"]),
+        type=Code(row["type_code"], row["type"]),
+        modifier=modifier,
+        nsd_tolerance_mm=float(row["nsd_tolerance_mm"]),
+    )

@@ -1,0 +1,172 @@
+"""A model's plan: everything that decides how a CT becomes network input and network output becomes labels.
+
+A plan is read from `model.json` (see `bundle.py`) and is the only home of these numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flareseg.errors import ModelError
+from flareseg.volume import Index, Triple
+
+WindowRule = Literal["fixed", "fitted"]
+ResamplingRule = Literal["auto", "isotropic", "separate_z"]
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """CT normalisation: clip to HU percentiles of the training foreground, subtract the mean, divide by the std."""
+
+    clip_hu: tuple[float, float]
+    mean_hu: float
+    std_hu: float
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network, and with which arguments; `network.py` builds it."""
+
+    name: str
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ComponentRule:
+    """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one."""
+
+    minimum_ml: float = 0.0
+    largest_only: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one network is applied.
+
+    Attributes:
+        spacing_zyx_mm: the grid the network sees.
+        patch_zyx: window size in voxels of that grid.
+        step: distance of windows as a fraction of the window (1.0: side by side; nnU-Net's default is 0.5).
+        mirror_axes: axes (0 z, 1 y, 2 x) that test-time mirroring flips when the user asks for it.
+        windows: "fixed" uses exactly `patch_zyx`; "fitted" lets an axis shrink or grow a little so that windows
+            tile the volume without waste.
+        intensity: HU normalisation.
+        resampling: "auto" is nnU-Net's rule: separate z (nearest along the coarse axis, cubic in plane) where the
+            spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule.
+        network: what to build.
+        labels: label value of each output channel and its structure name; channel 0 is background.
+        components: post-processing per structure name.
+        coarse: the plan of a low-resolution net that finds the region first, or None.
+    """
+
+    spacing_zyx_mm: Triple
+    patch_zyx: Index
+    intensity: Intensity
+    network: NetworkSpec
+    labels: dict[int, str]
+    step: float = 1.0
+    mirror_axes: tuple[int, ...] = ()
+    windows: WindowRule = "fixed"
+    resampling: ResamplingRule = "auto"
+    components: dict[str, ComponentRule] = field(default_factory=dict)
+    coarse: Plan | None = None
+
+    @property
+    def classes(self) -> int:
+        """Output channels of the network, background included."""
+        return len(self.labels)
+
+    @property
+    def stride_zyx(self) -> Index:
+        """Voxels per axis that the network halves down to one: window sizes must be multiples of it."""
+        total = [1, 1, 1]
+        for stride in self.network.kwargs["strides"]:
+            steps = [stride] * 3 if isinstance(stride, int) else stride
+            total = [t * s for t, s in zip(total, steps, strict=True)]
+        return total[0], total[1], total[2]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "spacing_zyx_mm": list(self.spacing_zyx_mm),
+            "patch_zyx": list(self.patch_zyx),
+            "step": self.step,
+            "mirror_axes": list(self.mirror_axes),
+            "windows": self.windows,
+            "intensity": {
+                "clip_hu": list(self.intensity.clip_hu),
+                "mean_hu": self.intensity.mean_hu,
+                "std_hu": self.intensity.std_hu,
+            },
+            "resampling": self.resampling,
+            "network": {"name": self.network.name, "kwargs": self.network.kwargs},
+            "labels": {str(value): name for value, name in self.labels.items()},
+            "components": {
+                name: {"minimum_ml": rule.minimum_ml, "largest_only": rule.largest_only}
+                for name, rule in self.components.items()
+            },
+            "coarse": self.coarse.to_json() if self.coarse else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelError: naming the first entry that is missing or makes no sense.
+        """
+        try:
+            plan = cls(
+                spacing_zyx_mm=_triple(data["spacing_zyx_mm"]),
+                patch_zyx=_index(data["patch_zyx"]),
+                intensity=Intensity(
+                    clip_hu=(float(data["intensity"]["clip_hu"][0]), float(data["intensity"]["clip_hu"][1])),
+                    mean_hu=float(data["intensity"]["mean_hu"]),
+                    std_hu=float(data["intensity"]["std_hu"]),
+                ),
+                network=NetworkSpec(name=str(data["network"]["name"]), kwargs=dict(data["network"]["kwargs"])),
+                labels={int(value): str(name) for value, name in data["labels"].items()},
+                step=float(data.get("step", 1.0)),
+                mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
+                windows=data.get("windows", "fixed"),
+                resampling=data.get("resampling", "auto"),
+                components={
+                    str(name): ComponentRule(float(rule.get("minimum_ml", 0)), bool(rule.get("largest_only", False)))
+                    for name, rule in data.get("components", {}).items()
+                },
+                coarse=cls.from_json(data["coarse"]) if data.get("coarse") else None,
+            )
+            plan._check()
+        except KeyError as error:
+            raise ModelError(f"The model's plan lacks the entry {error}.") from None
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ModelError(f"The model's plan has an entry that makes no sense: {error}.") from None
+        return plan
+
+    def _check(self) -> None:
+        if any(not 0.05 <= mm <= 50 for mm in self.spacing_zyx_mm):
+            raise ValueError(f"spacing {self.spacing_zyx_mm} mm")
+        if any(not 1 <= size <= 2048 for size in self.patch_zyx):
+            raise ValueError(f"patch {self.patch_zyx}")
+        if any(size % stride for size, stride in zip(self.patch_zyx, self.stride_zyx, strict=True)):
+            raise ValueError(f"patch {self.patch_zyx} is not a multiple of the network's strides {self.stride_zyx}")
+        if not 0 < self.step <= 1:
+            raise ValueError(f"step {self.step}, expected more than 0 and at most 1")
+        if self.intensity.std_hu <= 0:
+            raise ValueError(f"intensity std {self.intensity.std_hu}")
+        if sorted(self.labels) != list(range(len(self.labels))) or len(self.labels) < 2:
+            raise ValueError(f"label values {sorted(self.labels)}, expected 0, 1, 2, ... without gaps")
+        if self.windows not in ("fixed", "fitted") or self.resampling not in ("auto", "isotropic", "separate_z"):
+            raise ValueError(f"windows '{self.windows}' or resampling '{self.resampling}'")
+        if set(self.mirror_axes) - {0, 1, 2}:
+            raise ValueError(f"mirror axes {self.mirror_axes}")
+
+
+def _triple(values: Any) -> Triple:
+    z, y, x = (float(value) for value in values)
+    return z, y, x
+
+
+def _index(values: Any) -> Index:
+    z, y, x = (int(value) for value in values)
+    return z, y, x

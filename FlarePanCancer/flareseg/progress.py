@@ -1,0 +1,77 @@
+"""How far the work is, and whether to stop: the one channel between the pipeline and whoever watches it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flareseg.errors import Cancelled
+
+
+class Listener(Protocol):
+    """What the command line, the Slicer module or a notebook implements to follow a case."""
+
+    def stage(self, name: str, fraction: float) -> None:
+        """`name` has come to `fraction` (0 to 1) of its work."""
+
+    def message(self, text: str) -> None:
+        """One sentence the user should read, e.g. that the CPU took over from the GPU."""
+
+
+class Silent:
+    """A listener that hears nothing."""
+
+    def stage(self, name: str, fraction: float) -> None:
+        pass
+
+    def message(self, text: str) -> None:
+        pass
+
+
+def never() -> bool:
+    return False
+
+
+@dataclass
+class Progress:
+    """Reports stages to a listener, times them, and raises `Cancelled` at the next report after a cancel.
+
+    Attributes:
+        listener: who is told.
+        cancelled: asked at every report; True stops the work.
+        seconds: wall time per finished stage, in order.
+        messages: every message sent, so that a result can carry them.
+    """
+
+    listener: Listener = field(default_factory=Silent)
+    cancelled: Callable[[], bool] = never
+    seconds: dict[str, float] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+    _current: str = ""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Everything inside counts as stage `name`. Stages do not nest."""
+        self._current = name
+        self.update(0.0)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self.update(1.0)
+
+    def update(self, fraction: float) -> None:
+        """Tell how far the current stage is.
+
+        Raises:
+            Cancelled: when the user asked to stop.
+        """
+        if self.cancelled():
+            raise Cancelled
+        self.listener.stage(self._current, min(max(fraction, 0.0), 1.0))
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+        self.listener.message(text)

@@ -1,0 +1,43 @@
+"""What comes out: a label map on the CT's grid and the table that says what each value means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.labels import Structure
+from flareseg.volume import Geometry
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A label map with its meaning.
+
+    Attributes:
+        labels: (z, y, x) uint8; 0 is background, others are `Structure.value`.
+        geometry: exactly that of the CT.
+        structures: what was looked for, by value; a structure may have no voxel.
+        name: the case's name.
+        model: name and version of the model, for the record.
+        notes: sentences a reader of the result should see.
+        seconds: wall time per stage of the pipeline.
+    """
+
+    labels: NDArray[np.uint8]
+    geometry: Geometry
+    structures: tuple[Structure, ...]
+    name: str = "CT"
+    model: str = ""
+    notes: tuple[str, ...] = field(default=())
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.labels.shape != self.geometry.shape_zyx:
+            raise ValueError(f"labels of shape {self.labels.shape} on a grid of {self.geometry.shape_zyx}")
+
+    def present(self) -> tuple[Structure, ...]:
+        """The structures that have at least one voxel."""
+        counts = np.bincount(self.labels.ravel(order="K"), minlength=256)
+        return tuple(structure for structure in self.structures if counts[structure.value])

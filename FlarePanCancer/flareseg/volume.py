@@ -1,0 +1,163 @@
+"""A CT in Hounsfield units with its geometry, and the way to the canonical orientation and back.
+
+Arrays are (z, y, x). World coordinates are millimetres in DICOM's and ITK's LPS: x towards the patient's left,
+y towards the back, z towards the head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Triple = tuple[float, float, float]
+Index = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+"""Part of a (z, y, x) array."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a (z, y, x) array lies in the patient.
+
+    Attributes:
+        shape_zyx: voxels per axis.
+        spacing_zyx_mm: distance of neighbouring voxel centres per axis.
+        origin_xyz_mm: LPS position of the centre of voxel [0, 0, 0].
+        direction: 3 by 3, row-major; column j is the LPS unit vector along image axis x, y, z for j = 0, 1, 2
+            (ITK's convention).
+    """
+
+    shape_zyx: Index
+    spacing_zyx_mm: Triple
+    origin_xyz_mm: Triple = (0.0, 0.0, 0.0)
+    direction: tuple[Triple, Triple, Triple] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+    @property
+    def voxel_ml(self) -> float:
+        return float(np.prod(self.spacing_zyx_mm)) / 1000.0
+
+    def index_to_world(self) -> NDArray[np.float64]:
+        """4 by 4 matrix from (x, y, z) voxel index to LPS mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.asarray(self.direction) * np.asarray(self.spacing_zyx_mm[::-1])
+        matrix[:3, 3] = self.origin_xyz_mm
+        return matrix
+
+    def world_of(self, index_zyx: Triple | Index) -> Triple:
+        """LPS mm of a voxel index, which may be fractional."""
+        x, y, z, _ = self.index_to_world() @ [*index_zyx[::-1], 1.0]
+        return float(x), float(y), float(z)
+
+    def same_as(self, other: Geometry, tolerance_mm: float = 1e-3) -> bool:
+        """Whether both grids have the same voxels at the same places, to `tolerance_mm` at every corner."""
+        if self.shape_zyx != other.shape_zyx:
+            return False
+        corners = [tuple(np.multiply(corner, np.subtract(self.shape_zyx, 1))) for corner in np.ndindex(2, 2, 2)]
+        return all(np.allclose(self.world_of(c), other.world_of(c), rtol=0, atol=tolerance_mm) for c in corners)
+
+
+@dataclass(frozen=True)
+class WorldBox:
+    """An axis-parallel box in the patient: lowest and highest LPS x, y, z in mm."""
+
+    low_xyz_mm: Triple
+    high_xyz_mm: Triple
+
+    def in_grid(self, geometry: Geometry) -> Box:
+        """The smallest part of the grid that holds every voxel centre inside the box; may be empty."""
+        edges = (self.low_xyz_mm, self.high_xyz_mm)
+        corners = np.array([[edges[i][0], edges[j][1], edges[k][2], 1.0] for i, j, k in np.ndindex(2, 2, 2)])
+        indices = (corners @ np.linalg.inv(geometry.index_to_world()).T)[:, 2::-1]
+        low = np.ceil(indices.min(axis=0) - 1e-6)
+        high = np.floor(indices.max(axis=0) + 1e-6) + 1
+        z, y, x = (
+            slice(int(np.clip(start, 0, size)), int(np.clip(stop, 0, size)))
+            for start, stop, size in zip(low, high, geometry.shape_zyx, strict=True)
+        )
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """The axis permutation and flips that bring an array nearest to LPS: z to the head, y to the back, x to the left.
+
+    Oblique volumes stay oblique: voxels are reordered, never interpolated.
+
+    Attributes:
+        axes: canonical array axis i is array axis axes[i].
+        flipped: whether canonical array axis i runs against its array axis.
+    """
+
+    axes: Index
+    flipped: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Orientation:
+        # rows: patient axis z, y, x; columns: array axis z, y, x
+        cosines = np.asarray(geometry.direction)[::-1, ::-1]
+        best = max(permutations(range(3)), key=lambda p: sum(abs(cosines[i, p[i]]) for i in range(3)))
+        signs = [bool(cosines[i, best[i]] < 0) for i in range(3)]
+        return cls(axes=(best[0], best[1], best[2]), flipped=(signs[0], signs[1], signs[2]))
+
+    def to_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of `array` in canonical order."""
+        return array.transpose(self.axes)[self._slices()]
+
+    def from_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of the canonical `array` in the original order."""
+        return array[self._slices()].transpose(np.argsort(self.axes))
+
+    def geometry_to_canonical(self, geometry: Geometry) -> Geometry:
+        start = [0, 0, 0]
+        for axis, flip in zip(self.axes, self.flipped, strict=True):
+            start[axis] = geometry.shape_zyx[axis] - 1 if flip else 0
+        columns = np.asarray(geometry.direction)[:, ::-1]  # by array axis z, y, x
+        signs = np.where(self.flipped, -1.0, 1.0)
+        direction = (columns[:, self.axes] * signs)[:, ::-1]
+        shape, spacing = geometry.shape_zyx, geometry.spacing_zyx_mm
+        return Geometry(
+            shape_zyx=(shape[self.axes[0]], shape[self.axes[1]], shape[self.axes[2]]),
+            spacing_zyx_mm=(spacing[self.axes[0]], spacing[self.axes[1]], spacing[self.axes[2]]),
+            origin_xyz_mm=geometry.world_of((start[0], start[1], start[2])),
+            direction=as_rows(direction),
+        )
+
+    def _slices(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1) if flip else slice(None) for flip in self.flipped)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One CT.
+
+    Attributes:
+        hu: (z, y, x) Hounsfield units, int16 (float32 only where the file held fractions).
+        geometry: the grid of `hu`.
+        name: how the case is called in messages and tables.
+        notes: what a user should know about how it was read, e.g. "gantry tilt of 12 degrees".
+    """
+
+    hu: NDArray[np.int16] | NDArray[np.float32]
+    geometry: Geometry
+    name: str = "CT"
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.hu.shape != self.geometry.shape_zyx:
+            raise ValueError(f"array of shape {self.hu.shape} on a grid of {self.geometry.shape_zyx}")
+
+    def canonical(self) -> Volume:
+        """The same voxels in canonical order (a view); `Orientation.of(self.geometry)` leads back."""
+        orientation = Orientation.of(self.geometry)
+        hu = orientation.to_canonical(self.hu)
+        return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry))
+
+
+def as_rows(matrix: NDArray[Any]) -> tuple[Triple, Triple, Triple]:
+    """A 3 by 3 array as nested tuples, which a frozen `Geometry` can hold and compare."""
+    rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]
+    return rows[0], rows[1], rows[2]
