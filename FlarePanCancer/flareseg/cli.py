@@ -1,0 +1,227 @@
+"""The command line: `flareseg segment | evaluate | models | bench | sample`.
+
+Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flareseg import __version__
+from flareseg.errors import FlareError
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    handler: Handler = arguments.handler
+    try:
+        return handler(arguments)
+    except FlareError as error:
+        if arguments.debug:
+            raise
+        from flareseg.console import print_line
+
+        print_line(f"flareseg: {error}", sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has gone; that is no failure of ours.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flareseg",
+        description="Segment 13 abdominal organs and tumours in CT. Research use only; not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"flareseg {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_segment(commands)
+    _add_evaluate(commands)
+    _add_models(commands)
+    _add_bench(commands)
+    _add_sample(commands)
+    return parser
+
+
+def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("segment", help="segment one or many CTs")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="OUT",
+        help="a file ending in .nii.gz, .nii, .nrrd or .seg.nrrd (repeat it for several formats), or a folder; "
+        "default: NAME_flareseg.nii.gz in the current folder",
+    )
+    parser.add_argument("--format", default=".nii.gz", help="ending of files in an output folder (default .nii.gz)")
+    _add_model_options(parser)
+    parser.add_argument("--structures", metavar="NAMES", help="only these, e.g. liver,spleen,tumour (default: all)")
+    parser.add_argument(
+        "--roi",
+        metavar="X0,X1,Y0,Y1,Z0,Z1",
+        help="only inside this box, in patient coordinates (LPS, mm)",
+    )
+    parser.add_argument("--series", metavar="N|UID", help="which series of a DICOM folder, when it holds several")
+    parser.add_argument("--force", action="store_true", help="go on where the input does not look like a CT")
+    parser.add_argument("--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    existing.add_argument("--skip-existing", action="store_true", help="leave out cases whose results exist")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to tell progress")
+    parser.set_defaults(handler=_segment)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="default", metavar="NAME|FOLDER", help="see `flareseg models list`")
+    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--backend", choices=("auto", "torch", "openvino"), default="auto", help="engine on the CPU")
+    parser.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--gpu-memory", type=_positive, default=4.0, metavar="GB", help="bound (default 4)")
+    parser.add_argument("--step", type=_step, metavar="S", help="distance of windows, 0 < S <= 1 (default: the model's)")
+    parser.add_argument("--tta", action="store_true", help="average over mirrored windows: slower, a little better")
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("evaluate", help="DSC and NSD by FLARE's rules")
+    parser.add_argument("prediction", type=Path, help="a label map, or a folder of them")
+    parser.add_argument("reference", type=Path, help="a label map, or a folder of them with the same names")
+    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write the scores of every case and structure")
+    parser.add_argument("--overwrite", action="store_true", help="replace a table that exists")
+    parser.set_defaults(handler=_evaluate)
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("models", help="list, describe, import and remove models")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(handler=_models_list)
+    info = verbs.add_parser("info", help="what a model is, was trained on, and scored")
+    info.add_argument("model", nargs="?", default="default")
+    info.set_defaults(handler=_models_info)
+    importing = verbs.add_parser("import", help="copy a model folder or zip into the user's models")
+    importing.add_argument("source", type=Path, metavar="FOLDER|ZIP")
+    importing.add_argument("--name", help="call it so (default: the name it carries)")
+    importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
+    importing.set_defaults(handler=_models_import)
+    removing = verbs.add_parser("remove", help="delete one of the user's models")
+    removing.add_argument("model")
+    removing.set_defaults(handler=_models_remove)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("bench", help="time and memory of every stage on one CT")
+    parser.add_argument("input", type=Path, metavar="INPUT")
+    parser.add_argument("--repeats", type=_positive_int, default=3, help="runs after one warm-up run (default 3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--force", action="store_true", help="go on where the input does not look like a CT")
+    _add_model_options(parser)
+    parser.set_defaults(handler=_bench)
+
+
+def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("sample", help="get a real public abdominal CT (38 MB download, Apache-2.0)")
+    parser.add_argument("folder", nargs="?", type=Path, help="copy it there (default: only into the user's cache)")
+    parser.set_defaults(handler=_sample)
+
+
+def _segment(arguments: argparse.Namespace) -> int:
+    from flareseg.batch import segment_command
+
+    return segment_command(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from flareseg.results.evaluate import evaluate, summary, write_csv
+
+    table = evaluate(arguments.prediction, arguments.reference)
+    if arguments.output:
+        write_csv(table, arguments.output, overwrite=arguments.overwrite)
+    print(summary(table))
+    return 0
+
+
+def _models_list(arguments: argparse.Namespace) -> int:
+    from flareseg.model.catalogue import list_models, models_folder
+
+    for entry in list_models():
+        print(f"{entry.name:<20} {entry.version:<8} {entry.origin:<10} {entry.description}")
+    print(f"Your own models live in {models_folder()}")
+    return 0
+
+
+def _models_info(arguments: argparse.Namespace) -> int:
+    from flareseg.model.catalogue import describe
+
+    print(describe(arguments.model))
+    return 0
+
+
+def _models_import(arguments: argparse.Namespace) -> int:
+    from flareseg.model.catalogue import import_model
+
+    entry = import_model(arguments.source, name=arguments.name, overwrite=arguments.overwrite)
+    print(f"Imported '{entry.name}'; use it with: flareseg segment CT --model {entry.name}")
+    return 0
+
+
+def _models_remove(arguments: argparse.Namespace) -> int:
+    from flareseg.model.catalogue import remove_model
+
+    remove_model(arguments.model)
+    print(f"Removed '{arguments.model}'.")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from flareseg.bench import bench_command
+
+    return bench_command(arguments)
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from flareseg.sample import sample_ct
+
+    print(sample_ct(arguments.folder))
+    return 0
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def _step(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

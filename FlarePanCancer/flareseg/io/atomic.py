@@ -1,0 +1,72 @@
+"""Result files that are whole or absent: written beside their destination under a hidden name, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from flareseg.errors import OutputError
+
+LONGEST_NAME = 255
+"""Bytes of a file name that common file systems take."""
+
+
+def check_destination(path: Path, *, overwrite: bool = False) -> None:
+    """See that `path` can become a file, before minutes of work go into what shall be in it.
+
+    Folders that do not exist yet are fine as long as they can be created. Nothing is written.
+
+    Raises:
+        OutputError: when the path is a folder, exists (unless `overwrite`), is too long, or cannot be written.
+    """
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise OutputError(f"The file name '{path.name[:40]}...' is longer than {LONGEST_NAME} bytes; choose a shorter one.")
+    try:
+        if path.is_dir():
+            raise OutputError(f"'{path}' is a folder; name a file in it.")
+        if not overwrite and os.path.lexists(path):
+            raise OutputError(f"'{path}' exists; use --overwrite to replace it, or choose another name.")
+        ancestor = path.absolute().parent
+        while not os.path.lexists(ancestor):
+            ancestor = ancestor.parent
+        if not ancestor.is_dir():
+            raise OutputError(f"'{path}' cannot be written: '{ancestor}' is a file, not a folder.")
+        if not os.access(ancestor, os.W_OK | os.X_OK):
+            raise OutputError(f"'{path}' cannot be written: the folder '{ancestor}' is not writable.")
+    except OSError as error:
+        raise _output_error(path, error) from None
+
+
+@contextmanager
+def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path`, with the same endings, which becomes `path` when the block ends well.
+
+    The block should do nothing but write. Whatever stops it (a full disk, a cancel, Ctrl+C) leaves no file, and an
+    existing file as it was.
+
+    Raises:
+        OutputError: when the file cannot be written, or exists and `overwrite` is False.
+    """
+    check_destination(path, overwrite=overwrite)
+    if not path.parent.is_dir():
+        raise OutputError(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
+    # Short, because the name of the result itself may be as long as the file system allows.
+    temporary = path.with_name(f".flareseg-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-16:]}")
+    try:
+        # Creating the file here, rather than in the block, gives it the permissions that the user's umask asks for.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        check_destination(path, overwrite=overwrite)
+        temporary.replace(path)
+    except OSError as error:
+        raise _output_error(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"'{path}' cannot be written: {error.strerror or error}.")

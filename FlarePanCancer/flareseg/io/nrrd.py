@@ -1,0 +1,152 @@
+"""NRRD and MetaImage text headers: where the voxels are; and the NRRD header of a label map.
+
+Sources: https://teem.sourceforge.net/nrrd/format.html and https://itk.org/Wiki/ITK/MetaIO/Documentation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from flareseg.errors import InputError
+from flareseg.io.payload import Payload
+from flareseg.volume import Geometry
+
+LONGEST_HEADER = 1 << 20
+_NRRD_TYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+_META_TYPES = {
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}
+
+
+def nrrd_payload(path: Path) -> Payload | None:
+    """Where the voxels of a .nrrd or .nhdr file are; None for layouts that are left to SimpleITK.
+
+    Those are ASCII and bzip2 encodings, skipped lines, and data spread over many files.
+
+    Raises:
+        InputError: when the header is none, or gives no voxel size.
+    """
+    head = _head(path)
+    if not head.startswith(b"NRRD000"):
+        raise InputError(f"'{path}' is not a NRRD file, whatever its ending says.")
+    text, separator, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
+    offset = len(text) + len(separator) + (text + separator).count(b"\n") * (b"\r\n" in head[: len(text)])
+    fields: dict[str, str] = {}
+    for line in text.decode("utf-8", "replace").splitlines()[1:]:
+        key, colon, value = line.partition(": ")
+        if colon and not line.startswith("#") and ":=" not in key:
+            fields[key.strip().lower()] = value.strip()
+    sizes = fields.get("space directions", fields.get("spacings", "nan"))
+    if all(word in ("nan", "none") for word in sizes.lower().split()):
+        raise InputError(f"'{path}' states no voxel size, so nothing in it can be measured.")
+    data_file = fields.get("data file", fields.get("datafile", ""))
+    encoding = fields.get("encoding", "").lower()
+    kind = next((kind for kind, names in _NRRD_TYPES.items() if fields.get("type", "").lower() in names), None)
+    skipped = any(fields.get(key, "0") != "0" for key in ("line skip", "lineskip", "byte skip", "byteskip"))
+    if kind is None or skipped or encoding not in ("raw", "gzip", "gz") or data_file.startswith("LIST"):
+        return None
+    if len(data_file.split()) > 1 and not (path.parent / data_file).exists():
+        return None  # a numbered series of files
+    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
+    return Payload(
+        file=path.parent / data_file if data_file else path,
+        dtype=np.dtype(order + kind),
+        offset=0 if data_file else offset,
+        compressed=encoding != "raw",
+    )
+
+
+def meta_payload(path: Path) -> Payload | None:
+    """Where the voxels of a .mha or .mhd file are; None for layouts that are left to SimpleITK.
+
+    Raises:
+        InputError: when the header is none, or gives no voxel size.
+    """
+    head = _head(path)
+    fields: dict[str, str] = {}
+    offset = 0
+    while "elementdatafile" not in fields:
+        line, newline, _ = head[offset:].partition(b"\n")
+        key, equals, value = line.decode("utf-8", "replace").partition("=")
+        if not equals:
+            raise InputError(f"'{path}' is not a MetaImage file, whatever its ending says.")
+        fields[key.strip().lower()] = value.strip()
+        offset += len(line) + len(newline)
+    if "elementspacing" not in fields and "elementsize" not in fields:
+        raise InputError(f"'{path}' states no voxel size, so nothing in it can be measured.")
+    data_file = fields["elementdatafile"]
+    kind = _META_TYPES.get(fields.get("elementtype", "").upper())
+    binary = fields.get("binarydata", "True").lower() == "true"
+    if kind is None or not binary or fields.get("headersize", "0") != "0" or data_file.startswith("LIST"):
+        return None
+    local = data_file.upper() == "LOCAL"
+    if not local and len(data_file.split()) > 1 and not (path.parent / data_file).exists():
+        return None  # a numbered series of files
+    swapped = fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "False")).lower() == "true"
+    return Payload(
+        file=path if local else path.parent / data_file,
+        dtype=np.dtype((">" if swapped else "<") + kind),
+        offset=offset if local else 0,
+        compressed=fields.get("compresseddata", "False").lower() == "true",
+    )
+
+
+def label_header(geometry: Geometry, comment: str, fields: Mapping[str, str]) -> bytes:
+    """Header of a gzip-compressed uint8 label map on `geometry`; the compressed voxels follow.
+
+    Args:
+        geometry: its grid, written to the last bit.
+        comment: one line.
+        fields: key/value pairs to carry, e.g. those of a Slicer segmentation.
+    """
+    axes = geometry.index_to_world()[:3, :3].T
+    lines = [
+        "NRRD0004",
+        f"# {_one_line(comment)}",
+        "type: unsigned char",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(str(size) for size in geometry.shape_zyx[::-1])}",
+        f"space directions: {' '.join(_vector(axis) for axis in axes)}",
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        f"space origin: {_vector(geometry.origin_xyz_mm)}",
+        *(f"{key}:={_one_line(value)}" for key, value in fields.items()),
+    ]
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(LONGEST_HEADER)
+
+
+def _vector(numbers: object) -> str:
+    return f"({','.join(repr(float(number)) for number in np.asarray(numbers))})"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,26 @@
+"""How a model is applied, where that differs from its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose about a run.
+
+    Attributes:
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        backend: "auto", "torch" or "openvino" (CPU only).
+        threads: CPU threads; None takes every core this process may use.
+        gpu_memory_gb: bound on the GPU memory used; FLARE allows 4.
+        step: distance of windows as a fraction of the window; None takes the plan's.
+        mirroring: average over mirrored windows: slower, a little better.
+    """
+
+    device: str = "auto"
+    backend: str = "auto"
+    threads: int | None = None
+    gpu_memory_gb: float = 4.0
+    step: float | None = None
+    mirroring: bool = False

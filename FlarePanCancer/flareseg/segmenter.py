@@ -1,0 +1,159 @@
+"""One CT in, one segmentation out: the whole pipeline, in the order in which it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.errors import UsageError
+from flareseg.inference.body import body_box
+from flareseg.inference.engine import Engine
+from flareseg.inference.postprocess import remove_small_components
+from flareseg.inference.region import region_of_labels
+from flareseg.labels import BACKGROUND, Structure, by_name
+from flareseg.model.bundle import load_bundle
+from flareseg.model.catalogue import find_model
+from flareseg.options import Options
+from flareseg.progress import Progress
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Box, Orientation, Volume, WorldBox
+
+NOTHING_FOUND = "No abdominal organ was found in this CT; the result is empty."
+
+
+class Segmenter:
+    """A model on a device, loaded once, for any number of CTs.
+
+    Example:
+        segmenter = Segmenter(options=Options(device="cpu", threads=4))
+        for path in paths:
+            write_segmentation(segmenter.segment(read_volume(path)), path.with_suffix(".seg.nrrd"))
+
+    Args:
+        model: name of an embedded or imported model, or a model folder.
+        options: device, windows, memory.
+
+    Raises:
+        ModelError: when the model cannot be found or loaded.
+        DeviceError: when the device is not there.
+    """
+
+    def __init__(self, model: str | Path = "default", options: Options | None = None) -> None:
+        bundle = load_bundle(find_model(model))
+        options = options or Options()
+        self._plan = bundle.plan
+        self.model_name = f"{bundle.name} {bundle.version}"
+        self.structures: tuple[Structure, ...] = tuple(
+            by_name(name) for name in bundle.plan.labels.values() if name != BACKGROUND
+        )
+        self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
+        self._engine = Engine(bundle.plan, bundle.weights, bundle.sha256, options)
+        self._coarse: Engine | None = None
+        if bundle.plan.coarse and bundle.coarse_weights:
+            # Mirroring and small steps would cost time where only a box is looked for.
+            plain = Options(options.device, options.backend, options.threads, options.gpu_memory_gb)
+            self._coarse = Engine(bundle.plan.coarse, bundle.coarse_weights, f"{bundle.sha256} coarse", plain)
+
+    @property
+    def device_description(self) -> str:
+        """What the network runs on now, e.g. "CPU, 8 threads, OpenVINO bf16"."""
+        return self._engine.description
+
+    def segment(
+        self,
+        volume: Volume,
+        *,
+        structures: Collection[Structure] | None = None,
+        roi: WorldBox | None = None,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Segment one CT.
+
+        Args:
+            volume: in any orientation.
+            structures: keep only these; all unless given.
+            roi: look only inside this box; everywhere unless given.
+            progress: hears every stage, and can cancel at each report.
+
+        Returns:
+            labels on exactly the volume's grid.
+
+        Raises:
+            Cancelled: when `progress` was told to stop.
+            UsageError: when `roi` lies outside the volume, or `structures` are none of this model's.
+        """
+        progress = progress or Progress()
+        wanted = self._wanted(structures)
+        if self._cannot_mirror:
+            progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
+        ct = volume.canonical()
+        labels = np.zeros(ct.hu.shape, np.uint8)
+        with progress.stage("body"):
+            box: Box | None = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
+        if self._coarse:
+            with progress.stage("region"):
+                box = self._region(ct, box, progress)
+        if box and roi:
+            box = _overlap(box, _checked(roi, ct))
+        if box:
+            labels[box] = self._labels(ct, box, progress)
+            with progress.stage("components"):
+                self._clean(labels, ct.geometry.voxel_ml, wanted)
+        else:
+            progress.message(NOTHING_FOUND)
+        return Segmentation(
+            labels=np.ascontiguousarray(Orientation.of(volume.geometry).from_canonical(labels)),
+            geometry=volume.geometry,
+            structures=wanted,
+            name=volume.name,
+            model=self.model_name,
+            notes=(*volume.notes, *(text for text in progress.messages if text not in volume.notes)),
+            seconds=dict(progress.seconds),
+        )
+
+    def _region(self, ct: Volume, box: Box | None, progress: Progress) -> Box | None:
+        assert self._coarse is not None and box is not None
+        coarse = self._coarse.coarse_labels(ct.hu[box], ct.geometry.spacing_zyx_mm, progress)
+        scale = [(part.stop - part.start) / size for part, size in zip(box, coarse.shape, strict=True)]
+        return region_of_labels(coarse, self._coarse.plan.spacing_zyx_mm, (scale[0], scale[1], scale[2]), box)
+
+    def _labels(self, ct: Volume, box: Box, progress: Progress) -> NDArray[np.uint8]:
+        part, spacing = ct.hu[box], ct.geometry.spacing_zyx_mm
+        with progress.stage("resample"):
+            image = self._engine.resampled(part, spacing, progress)
+        with progress.stage("network"):
+            logits = self._engine.logits(image, progress)
+        with progress.stage("labels"):
+            return self._engine.labels(logits, part.shape, spacing, progress)
+
+    def _clean(self, labels: NDArray[np.uint8], voxel_ml: float, wanted: tuple[Structure, ...]) -> None:
+        rules = {by_name(name).value: rule for name, rule in self._plan.components.items()}
+        remove_small_components(labels, voxel_ml, rules)
+        if len(wanted) < len(self.structures):
+            kept = np.zeros(256, np.uint8)
+            values = [structure.value for structure in wanted]
+            kept[values] = values
+            np.take(kept, labels, out=labels)
+
+    def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
+        if structures is None:
+            return self.structures
+        missing = [structure.name for structure in structures if structure not in self.structures]
+        if missing:
+            raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
+        return tuple(structure for structure in self.structures if structure in structures)
+
+
+def _checked(roi: WorldBox, ct: Volume) -> Box:
+    box = roi.in_grid(ct.geometry)
+    if any(part.start >= part.stop for part in box):
+        raise UsageError(f"The region of interest lies outside the CT '{ct.name}'.")
+    return box
+
+
+def _overlap(a: Box, b: Box) -> Box | None:
+    z, y, x = (slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
+    return (z, y, x) if all(part.start < part.stop for part in (z, y, x)) else None

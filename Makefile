@@ -1,0 +1,49 @@
+# Two commands for a fresh machine: `make demo` and `make test`. `make help` lists the others.
+PYTHON ?= python3
+# torch goes first and alone: this build runs on the CPU of any machine. For an NVIDIA card: make demo TORCH=torch
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+DATA ?= ../shared/data
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test lint format model bench benchmark clean
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; assert (3, 10) <= sys.version_info < (3, 14), "Python 3.10 to 3.13 is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,report,train,dev]"
+	touch $(READY)
+
+demo: $(READY) ## segment a real CT with the embedded model; look at demo/
+	./Testing/demo.sh $(BIN) demo
+
+test: $(READY) lint ## run the linters and every test
+	$(BIN)/python -m pytest Testing
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+model: $(READY) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
+	$(BIN)/python -m train all --config train/configs/default.yaml data=$(DATA)
+
+bench: $(READY) ## time and memory of the embedded model on a full-size CT
+	$(BIN)/python Testing/benchmarks/embedded.py
+
+benchmark: $(READY) ## side by side with nnU-Net's predictor (an hour on two cores; makes .venv-nnunet)
+	$(MAKE) -C Testing/benchmarks PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+clean: ## remove what was made, the environments included
+	rm -rf $(VENV) .venv-nnunet demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

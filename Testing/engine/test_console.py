@@ -1,0 +1,66 @@
+"""The command line's voice: JSON lines for programs, and a prompt end at a signal."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+from flareseg.console import JsonListener, print_line
+
+ABANDONED = textwrap.dedent(
+    """
+    import sys, time
+    from pathlib import Path
+    from flareseg.console import run_until_signal
+    from flareseg.io.atomic import atomic_path
+
+    def work(cancelled):
+        with atomic_path(Path(sys.argv[1])) as temporary:
+            temporary.write_text("half")
+            print("started", flush=True)
+            time.sleep(60)  # deaf to `cancelled`, as one long forward pass is
+
+    sys.exit(run_until_signal(work))
+    """
+)
+
+
+def test_json_listener_prints_one_object_per_event():
+    stream = io.StringIO()
+    listener = JsonListener(stream)
+    listener.begin("Fall 3 (Müller)")
+    listener.stage("read", 0.0)
+    listener.stage("read", 1.0)
+    listener.stage("network", 0.0)
+    listener.message("The GPU ran out of memory.")
+    listener.done("out.nii.gz")
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["stage", "progress", "stage", "progress", "done"]
+    assert all(event["case"] == "Fall 3 (Müller)" for event in events)
+    assert events[1] == {"event": "progress", "case": "Fall 3 (Müller)", "stage": "read", "fraction": 1.0, "message": "Reading"}
+    assert events[-1]["output"] == "out.nii.gz"
+
+
+def test_text_that_the_stream_cannot_encode_is_escaped():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    print_line("Größe 肝臓", stream)
+    assert raw.getvalue() == rb"Gr\xf6\xdfe \u809d\u81d3" + os.linesep.encode()
+
+
+def test_a_signal_ends_deaf_work_within_two_seconds_and_leaves_no_partial_file(tmp_path):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        command = [sys.executable, "-c", ABANDONED, str(tmp_path / "result.nii.gz")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "started\n"
+        sent = time.monotonic()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=10)
+        assert time.monotonic() - sent < 2
+        assert process.returncode == 130
+        assert errors == "flareseg: Cancelled; no partial file was left.\n"
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,108 @@
+"""Body box, abdominal region, and the removal of small components."""
+
+import numpy as np
+import pytest
+from flareseg.inference.body import body_box
+from flareseg.inference.postprocess import remove_small_components
+from flareseg.inference.region import region_of_labels
+from flareseg.model.plan import ComponentRule
+
+
+def a_scan_with_body_and_table() -> np.ndarray:
+    """60 × 120 × 140 voxels of 3 mm: an elliptic body, and a table under it that it does not touch."""
+    z, y, x = np.ogrid[:60, :120, :140]
+    hu = np.full((60, 120, 140), -1000, np.int16)
+    body = ((y - 50) / 30) ** 2 + ((x - 70) / 45) ** 2 + 0 * z < 1
+    hu[body] = 40
+    hu[:, 100:103, 10:130] = 200
+    return hu
+
+
+def test_the_body_box_holds_the_whole_body_but_not_the_table():
+    hu = a_scan_with_body_and_table()
+    box = body_box(hu, (3.0, 3.0, 3.0))
+    inside = np.zeros(hu.shape, bool)
+    inside[box] = True
+    assert inside[hu == 40].all()
+    assert not inside[:, 100:].any()
+
+
+def test_a_scan_without_a_body_is_looked_at_whole():
+    box = body_box(np.full((10, 20, 30), -1000, np.int16), (3.0, 3.0, 3.0))
+    assert box == (slice(0, 10), slice(0, 20), slice(0, 30))
+
+
+def test_a_body_that_fills_the_scan_keeps_all_of_it():
+    box = body_box(np.full((50, 60, 70), 30, np.int16), (3.0, 3.0, 3.0))
+    assert box == (slice(0, 50), slice(0, 60), slice(0, 70))
+
+
+def test_the_region_is_the_box_of_the_organs_with_a_margin_in_voxels_of_the_ct():
+    coarse = np.zeros((40, 40, 40), np.uint8)
+    coarse[15:25, 12:28, 10:30] = 1
+    within = (slice(10, 130), slice(5, 245), slice(0, 320))
+    z, y, x = region_of_labels(coarse, (6.0, 6.0, 6.0), (3.0, 6.0, 8.0), within)
+    # 30 mm are 5 coarse voxels
+    assert z == slice(10 + (15 - 5) * 3, 10 + (25 + 5) * 3)
+    assert y == slice(5 + (12 - 5) * 6, 5 + (28 + 5) * 6)
+    assert x == slice(0 + (10 - 5) * 8, 0 + (30 + 5) * 8)
+
+
+def test_specks_far_away_do_not_widen_the_region():
+    coarse = np.zeros((40, 40, 40), np.uint8)
+    coarse[15:25, 12:28, 10:30] = 1
+    within = (slice(0, 40), slice(0, 40), slice(0, 40))
+    alone = region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within)
+    coarse[39, 39, 39] = 3
+    assert region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within) == alone
+
+
+def test_no_organs_no_region():
+    coarse = np.zeros((40, 40, 40), np.uint8)
+    coarse[5, 5, 5] = 1
+    within = (slice(0, 40), slice(0, 40), slice(0, 40))
+    assert region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within) is None
+
+
+@pytest.fixture
+def labels_with_islands() -> np.ndarray:
+    labels = np.zeros((20, 20, 20), np.uint8)
+    labels[2:8, 2:8, 2:8] = 1  # 216 voxels
+    labels[12:15, 12:15, 12:15] = 1  # 27
+    labels[17, 17, 17] = 1
+    labels[2:4, 12:14, 2:4] = 2  # 8
+    labels[4, 14, 4] = 2  # touches it at a corner: 26-connected
+    labels[18, 2, 2] = 2
+    return labels
+
+
+def test_components_below_the_volume_of_their_structure_are_removed(labels_with_islands):
+    result = remove_small_components(labels_with_islands, 1.0, {1: ComponentRule(minimum_ml=10)})
+    assert (result == 1).sum() == 216 + 27
+    assert (result == 2).sum() == 10
+
+
+def test_only_the_largest_component_stays_where_the_rule_says_so(labels_with_islands):
+    result = remove_small_components(
+        labels_with_islands, 0.5, {1: ComponentRule(largest_only=True), 2: ComponentRule(largest_only=True)}
+    )
+    assert (result == 1).sum() == 216
+    assert (result == 2).sum() == 9
+
+
+def test_a_structure_whose_largest_component_is_too_small_disappears(labels_with_islands):
+    result = remove_small_components(labels_with_islands, 1.0, {2: ComponentRule(minimum_ml=50, largest_only=True)})
+    assert not (result == 2).any()
+    assert (result == 1).sum() == 216 + 27 + 1
+
+
+def test_touching_structures_are_components_of_their_own():
+    labels = np.ones((4, 4, 4), np.uint8)
+    labels[2:] = 2
+    result = remove_small_components(labels.copy(), 1.0, {1: ComponentRule(minimum_ml=33), 2: ComponentRule(minimum_ml=32)})
+    assert not (result == 1).any()
+    assert (result == 2).sum() == 32
+
+
+def test_an_empty_map_stays_empty():
+    assert not remove_small_components(np.zeros((3, 3, 3), np.uint8), 1.0, {1: ComponentRule(5)}).any()

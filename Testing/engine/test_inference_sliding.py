@@ -1,0 +1,127 @@
+"""Windows: where they lie, how they blend, and that one window is the plain forward pass."""
+
+import numpy as np
+import pytest
+import torch
+from flareseg.errors import Cancelled
+from flareseg.inference.sliding import gaussian_weights, predict, smaller_windows, window_shape, window_starts
+from flareseg.progress import Progress
+
+
+class Pointwise:
+    """A network that looks at one voxel at a time: two classes, the value and its square."""
+
+    device = torch.device("cpu")
+    classes = 2
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return torch.cat([windows, windows**2], dim=1)
+
+
+class Convolution:
+    """A network that looks around, and not alike in all directions."""
+
+    device = torch.device("cpu")
+    classes = 3
+
+    def __init__(self) -> None:
+        self.layer = torch.nn.Conv3d(1, 3, 3, padding=1)
+        torch.nn.init.normal_(self.layer.weight, generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        return self.layer(windows)
+
+
+def an_image(shape: tuple[int, int, int]) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 40, 100])
+@pytest.mark.parametrize("step", [0.5, 0.75, 1.0])
+def test_windows_cover_an_axis_evenly_and_end_with_it(size, step):
+    starts = window_starts(size, 16, step)
+    covered = np.zeros(max(size, 16), bool)
+    for start in starts:
+        covered[start : start + 16] = True
+    assert covered.all()
+    assert starts[-1] == max(0, size - 16)
+    assert all(b - a <= np.ceil(16 * step) for a, b in zip(starts, starts[1:], strict=False))
+
+
+def test_one_window_is_the_plain_forward_pass():
+    network, image = Convolution(), an_image((16, 24, 32))
+    assert torch.equal(predict(image, network, (16, 24, 32), step=1.0), network(image[None, None])[0])
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0])
+def test_blended_windows_of_a_pointwise_network_are_its_forward_pass(step):
+    network, image = Pointwise(), an_image((20, 33, 47))
+    result = predict(image, network, (16, 16, 16), step=step)
+    assert torch.allclose(result, network(image[None, None])[0], atol=1e-5)
+
+
+def test_a_volume_smaller_than_the_window_is_padded_and_cut_back():
+    network, image = Pointwise(), an_image((5, 33, 3))
+    assert torch.allclose(predict(image, network, (16, 16, 16), step=1.0), network(image[None, None])[0], atol=1e-5)
+
+
+def test_cropping_the_input_crops_the_output_of_a_local_network():
+    network, image = Pointwise(), an_image((24, 40, 40))
+    whole = predict(image, network, (16, 16, 16), step=0.5)
+    part = predict(image[4:20, 10:36, 7:33], network, (16, 16, 16), step=0.5)
+    assert torch.allclose(whole[:, 4:20, 10:36, 7:33], part, atol=1e-5)
+
+
+def test_mirroring_makes_the_output_follow_a_flipped_input():
+    network, image = Convolution(), an_image((16, 16, 16))
+    plain = predict(image, network, (16, 16, 16), step=1.0, mirror_axes=(0, 2))
+    flipped = predict(image.flip(0, 2), network, (16, 16, 16), step=1.0, mirror_axes=(0, 2))
+    assert torch.allclose(flipped.flip(1, 3), plain, atol=1e-5)
+    assert not torch.allclose(plain, network(image[None, None])[0], atol=1e-3)
+
+
+def test_mirroring_runs_the_network_once_per_combination_of_flips():
+    network = Pointwise()
+    predict(an_image((16, 16, 16)), network, (16, 16, 16), step=1.0, mirror_axes=(0, 1, 2))
+    assert network.calls == 8
+
+
+def test_the_weight_of_a_window_is_highest_in_its_middle_and_nowhere_zero():
+    weights = gaussian_weights((16, 24, 32))
+    assert weights.max() == weights[8, 12, 16] == 1
+    assert weights.min() > 0
+
+
+@pytest.mark.parametrize("size", range(1, 400, 13))
+@pytest.mark.parametrize("step", [0.5, 0.75, 1.0])
+def test_fitted_windows_are_whole_strides_at_most_a_quarter_longer_than_the_patch(size, step):
+    window = window_shape((size, size, size), (64, 80, 112), (16, 16, 16), step, "fitted")
+    for length, patch in zip(window, (64, 80, 112), strict=True):
+        assert length % 16 == 0
+        assert 16 <= length <= patch * 1.25
+        assert len(window_starts(size, length, step)) * length >= size
+
+
+def test_a_small_volume_fits_one_window():
+    assert window_shape((70, 70, 90), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (80, 80, 96)
+
+
+def test_fixed_windows_are_the_patch():
+    assert window_shape((10, 500, 70), (56, 160, 192), (8, 32, 32), 0.5, "fixed") == (56, 160, 192)
+
+
+def test_smaller_windows_halve_the_longest_axis_and_keep_whole_strides():
+    assert list(smaller_windows((64, 80, 112), (16, 16, 16))) == [(64, 80, 48), (64, 32, 48)]
+
+
+def test_a_cancel_stops_between_two_windows():
+    network = Pointwise()
+    progress = Progress(cancelled=lambda: network.calls >= 3)
+    with pytest.raises(Cancelled):
+        predict(an_image((64, 64, 64)), network, (16, 16, 16), step=1.0, progress=progress)
+    assert network.calls == 3
