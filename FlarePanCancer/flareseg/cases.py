@@ -35,7 +35,9 @@ def find_cases(inputs: Sequence[Path]) -> list[Case]:
     seen: dict[str, Path] = {}
     for case in cases:
         if case.name in seen:
-            raise UsageError(f"Two inputs are both called '{case.name}': {seen[case.name]} and {case.source}; rename one.")
+            raise UsageError(
+                f"Two inputs are both called '{case.name}': {seen[case.name]} and {case.source}; rename one."
+            )
         seen[case.name] = case.source
     return cases
 

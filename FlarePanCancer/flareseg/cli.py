@@ -80,7 +80,9 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--series", metavar="N|UID", help="which series of a DICOM folder, when it holds several")
     parser.add_argument("--force", action="store_true", help="go on where the input does not look like a CT")
-    parser.add_argument("--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)")
+    parser.add_argument(
+        "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
+    )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
@@ -95,7 +97,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=("auto", "torch", "openvino"), default="auto", help="engine on the CPU")
     parser.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--gpu-memory", type=_positive, default=4.0, metavar="GB", help="bound (default 4)")
-    parser.add_argument("--step", type=_step, metavar="S", help="distance of windows, 0 < S <= 1 (default: the model's)")
+    parser.add_argument(
+        "--step", type=_step, metavar="S", help="distance of windows, 0 < S <= 1 (default: the model's)"
+    )
     parser.add_argument("--tta", action="store_true", help="average over mirrored windows: slower, a little better")
 
 
@@ -111,7 +115,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("models", help="list, describe, import and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(handler=_models_list)
+    verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
+        handler=_models_list
+    )
     info = verbs.add_parser("info", help="what a model is, was trained on, and scored")
     info.add_argument("model", nargs="?", default="default")
     info.set_defaults(handler=_models_info)

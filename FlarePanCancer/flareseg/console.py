@@ -1,4 +1,4 @@
-"""What a person or a program sees while the command line works: a progress bar, or JSON lines; and how it is stopped."""
+"""What a person or a program sees while the command line works (a bar, or JSON lines), and how it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real, public abdominal CT to try things on: the 3 mm example of TotalSegmentator's source distribution (Apache-2.0).
+"""A real, public abdominal CT to try things on: the 3 mm example in TotalSegmentator's source archive (Apache-2.0).
 
 pip fetches it, so that the user's own package index, proxy and certificates apply.
 """
@@ -60,7 +60,9 @@ def _download(target: Path) -> None:
             assert member is not None
             temporary.write_bytes(member.read())
             if _sha256(temporary) != SHA256:
-                raise FlareError("The downloaded sample CT is not the expected file (sha256 differs); it was discarded.")
+                raise FlareError(
+                    "The downloaded sample CT is not the expected file (sha256 differs); it was discarded."
+                )
 
 
 def _sha256(path: Path) -> str:

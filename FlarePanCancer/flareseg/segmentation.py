@@ -39,5 +39,9 @@ class Segmentation:
 
     def present(self) -> tuple[Structure, ...]:
         """The structures that have at least one voxel."""
-        counts = np.bincount(self.labels.ravel(order="K"), minlength=256)
-        return tuple(structure for structure in self.structures if counts[structure.value])
+        missing = {structure.value for structure in self.structures}
+        for plane in self.labels:
+            # Looking for a byte in bytes is memchr: a histogram would take 50 times as long, and 8 bytes a voxel.
+            data = plane.tobytes()
+            missing -= {value for value in missing if value in data}
+        return tuple(structure for structure in self.structures if structure.value not in missing)

@@ -41,7 +41,13 @@ def test_json_listener_prints_one_object_per_event():
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [event["event"] for event in events] == ["stage", "progress", "stage", "progress", "done"]
     assert all(event["case"] == "Fall 3 (Müller)" for event in events)
-    assert events[1] == {"event": "progress", "case": "Fall 3 (Müller)", "stage": "read", "fraction": 1.0, "message": "Reading"}
+    assert events[1] == {
+        "event": "progress",
+        "case": "Fall 3 (Müller)",
+        "stage": "read",
+        "fraction": 1.0,
+        "message": "Reading",
+    }
     assert events[-1]["output"] == "out.nii.gz"
 
 

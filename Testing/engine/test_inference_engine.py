@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from flareseg.errors import DeviceError
 from flareseg.inference.engine import Engine
 from flareseg.inference.runtime import find_device, open_on_cpu

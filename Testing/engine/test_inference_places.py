@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from flareseg.inference.body import body_box
 from flareseg.inference.postprocess import remove_small_components
 from flareseg.inference.region import region_of_labels
@@ -99,7 +100,9 @@ def test_a_structure_whose_largest_component_is_too_small_disappears(labels_with
 def test_touching_structures_are_components_of_their_own():
     labels = np.ones((4, 4, 4), np.uint8)
     labels[2:] = 2
-    result = remove_small_components(labels.copy(), 1.0, {1: ComponentRule(minimum_ml=33), 2: ComponentRule(minimum_ml=32)})
+    result = remove_small_components(
+        labels.copy(), 1.0, {1: ComponentRule(minimum_ml=33), 2: ComponentRule(minimum_ml=32)}
+    )
     assert not (result == 1).any()
     assert (result == 2).sum() == 32
 

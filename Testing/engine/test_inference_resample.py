@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+
 from flareseg.errors import Cancelled
 from flareseg.inference.resample import (
     interpolation_matrix,
@@ -12,7 +14,6 @@ from flareseg.inference.resample import (
     target_shape,
 )
 from flareseg.progress import Progress
-from scipy import ndimage
 
 CPU = torch.device("cpu")
 
@@ -94,15 +95,21 @@ def smooth_logits(seed: int, classes: int, shape: tuple[int, int, int]) -> torch
 
 
 @pytest.mark.parametrize("nearest", [None, 0, 1])
-@pytest.mark.parametrize("shapes", [((12, 20, 22), (31, 77, 90)), ((9, 33, 17), (9, 120, 130)), ((20, 20, 20), (7, 11, 13))])
+@pytest.mark.parametrize(
+    "shapes", [((12, 20, 22), (31, 77, 90)), ((9, 33, 17), (9, 120, 130)), ((20, 20, 20), (7, 11, 13))]
+)
 def test_slabs_equal_interpolating_every_class_everywhere(shapes, nearest):
     logits = smooth_logits(6, 15, shapes[0])
-    assert np.array_equal(logits_to_labels(logits, shapes[1], nearest), all_classes_everywhere(logits, shapes[1], nearest))
+    assert np.array_equal(
+        logits_to_labels(logits, shapes[1], nearest), all_classes_everywhere(logits, shapes[1], nearest)
+    )
 
 
 def test_slabs_equal_interpolating_everything_for_noise_where_no_tile_is_simple():
     logits = torch.randn(5, 10, 11, 12, generator=torch.Generator().manual_seed(7))
-    assert np.array_equal(logits_to_labels(logits, (25, 70, 66), None), all_classes_everywhere(logits, (25, 70, 66), None))
+    assert np.array_equal(
+        logits_to_labels(logits, (25, 70, 66), None), all_classes_everywhere(logits, (25, 70, 66), None)
+    )
 
 
 def test_a_class_that_is_first_at_no_sample_can_still_win_between_two():

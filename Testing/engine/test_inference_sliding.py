@@ -1,8 +1,11 @@
 """Windows: where they lie, how they blend, and that one window is the plain forward pass."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+
 from flareseg.errors import Cancelled
 from flareseg.inference.sliding import gaussian_weights, predict, smaller_windows, window_shape, window_starts
 from flareseg.progress import Progress
@@ -50,7 +53,7 @@ def test_windows_cover_an_axis_evenly_and_end_with_it(size, step):
         covered[start : start + 16] = True
     assert covered.all()
     assert starts[-1] == max(0, size - 16)
-    assert all(b - a <= np.ceil(16 * step) for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= np.ceil(16 * step) for a, b in itertools.pairwise(starts))
 
 
 def test_one_window_is_the_plain_forward_pass():

@@ -1,6 +1,7 @@
 """The table of structures: FLARE's order, tolerances and sides."""
 
 import pytest
+
 from flareseg.errors import UsageError
 from flareseg.labels import by_name, by_names, structures
 

@@ -1,6 +1,7 @@
 """Progress: what a listener hears, and that a cancel is noticed at the next report."""
 
 import pytest
+
 from flareseg.errors import Cancelled
 from flareseg.progress import Progress
 

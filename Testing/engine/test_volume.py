@@ -4,11 +4,14 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from flareseg.volume import Geometry, Orientation, Volume, WorldBox, as_rows
 from scipy.spatial.transform import Rotation
 
+from flareseg.volume import Geometry, Orientation, Volume, WorldBox, as_rows
+
 AXIS_ALIGNED = [
-    np.eye(3)[:, list(order)] * np.array(signs) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)
+    np.eye(3)[:, list(order)] * np.array(signs)
+    for order in permutations(range(3))
+    for signs in product((1, -1), repeat=3)
 ]
 OBLIQUE = list(Rotation.random(12, rng=np.random.default_rng(5)).as_matrix())
 

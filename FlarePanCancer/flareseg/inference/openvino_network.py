@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def _translate(plan: Plan, weights: dict[str, torch.Tensor]) -> Any:
     load_weights(network, weights)
     # Two strides long, so that no axis is ever one voxel and looks like a constant to the tracer.
     example = torch.zeros(1, 1, *(2 * stride for stride in plan.stride_zyx))
-    model = ov.convert_model(network.eval(), example_input=example)
+    with warnings.catch_warnings():
+        # The tracer warns of branches on shapes; those of this network do not depend on the input.
+        warnings.simplefilter("ignore")
+        model = ov.convert_model(network.eval(), example_input=example)
     model.reshape([1, 1, -1, -1, -1])
     return model
 

@@ -93,7 +93,6 @@ def resample_image(
         torch.from_numpy(interpolation_matrix(n, m, 0 if axis == nearest else 3)).to(device)
         for axis, (n, m) in enumerate(zip(shape, out, strict=True))
     )
-    rows_first = out[1] * shape[2] <= out[2] * shape[1]
     in_plane = torch.empty((shape[0], out[1], out[2]), device=device)
     low, high = np.inf, -np.inf
     slices = max(1, SLAB_BYTES // (4 * shape[1] * shape[2]))
@@ -101,8 +100,7 @@ def resample_image(
         part = np.ascontiguousarray(hu[start : start + slices])
         low, high = min(low, part.min()), max(high, part.max())
         slab = torch.from_numpy(part).to(device).float()
-        slab = along_y @ slab @ along_x.T if rows_first else along_y @ (slab @ along_x.T)
-        in_plane[start : start + slices] = slab
+        in_plane[start : start + slices] = along_y @ slab @ along_x.T
         if progress:
             progress.update(start / shape[0])
     result = (along_z @ in_plane.flatten(1)).view(out)

@@ -107,7 +107,7 @@ def find_device(name: str) -> torch.device:
 
 
 def bound_gpu_memory(device: torch.device, limit_gb: float) -> None:
-    """Let torch take at most `limit_gb` GiB of the device, so that other programs, Slicer's rendering too, keep theirs."""
+    """Let torch take at most `limit_gb` GiB of the device, so that other programs (Slicer's rendering) keep theirs."""
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit_gb * GIB / total), device)
 

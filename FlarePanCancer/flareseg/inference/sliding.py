@@ -45,8 +45,7 @@ def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: fl
     if rule == "fixed":
         return patch_zyx
     z, y, x = (
-        _fitted(size, patch, stride, step)
-        for size, patch, stride in zip(shape_zyx, patch_zyx, stride_zyx, strict=True)
+        _fitted(size, patch, stride, step) for size, patch, stride in zip(shape_zyx, patch_zyx, stride_zyx, strict=True)
     )
     return z, y, x
 
@@ -125,7 +124,7 @@ def predict(
         return result[0].div_(len(flips)) if len(flips) > 1 else result[0]
 
     if len(boxes) == 1:
-        return forward(boxes[0])[(slice(None), *inner)]
+        return _part(forward(boxes[0]), inner)
     # Half precision halves what is the largest array on a GPU; the CPU adds in single precision faster.
     kind = torch.float16 if image.device.type == "cuda" else torch.float32
     logits = torch.zeros((network.classes, *padded.shape), dtype=kind, device=image.device)
@@ -133,10 +132,16 @@ def predict(
     total_weight = torch.zeros(padded.shape, device=image.device)
     for box in boxes:
         output = forward(box)
-        logits[(slice(None), *box)] += (output * weights).to(kind)
+        _part(logits, box).add_((output * weights).to(kind))
         total_weight[box] += weights
     logits /= total_weight.to(kind)
-    return logits[(slice(None), *inner)]
+    return _part(logits, inner)
+
+
+def _part(logits: torch.Tensor, box: Box) -> torch.Tensor:
+    """A view of all classes inside `box`."""
+    z, y, x = box
+    return logits[:, z, y, x]
 
 
 def _padded(image: torch.Tensor, window_zyx: Index) -> tuple[torch.Tensor, Box]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from flareseg.errors import OutputError
 
 LONGEST_NAME = 255
 """Bytes of a file name that common file systems take."""
+_unfinished: set[Path] = set()
+_lock = threading.Lock()
 
 
 def check_destination(path: Path, *, overwrite: bool = False) -> None:
@@ -23,7 +26,7 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
         OutputError: when the path is a folder, exists (unless `overwrite`), is too long, or cannot be written.
     """
     if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise OutputError(f"The file name '{path.name[:40]}...' is longer than {LONGEST_NAME} bytes; choose a shorter one.")
+        raise OutputError(f"The name '{path.name[:40]}...' is longer than {LONGEST_NAME} bytes; choose a shorter one.")
     try:
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; name a file in it.")
@@ -44,18 +47,19 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, with the same endings, which becomes `path` when the block ends well.
 
-    The block should do nothing but write. Whatever stops it (a full disk, a cancel, Ctrl+C) leaves no file, and an
-    existing file as it was.
+    Missing folders are made. The block should do nothing but write. Whatever stops it (a full disk, a cancel, Ctrl+C)
+    leaves no file, and an existing file as it was.
 
     Raises:
         OutputError: when the file cannot be written, or exists and `overwrite` is False.
     """
     check_destination(path, overwrite=overwrite)
-    if not path.parent.is_dir():
-        raise OutputError(f"'{path}' cannot be written: there is no folder '{path.parent}'.")
     # Short, because the name of the result itself may be as long as the file system allows.
     temporary = path.with_name(f".flareseg-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-16:]}")
+    with _lock:
+        _unfinished.add(temporary)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         # Creating the file here, rather than in the block, gives it the permissions that the user's umask asks for.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -66,6 +70,16 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        with _lock:
+            _unfinished.discard(temporary)
+
+
+def discard_unfinished() -> None:
+    """Remove every file that is being written right now; for a process that is about to end."""
+    with _lock:
+        for path in _unfinished:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -1,18 +1,17 @@
-"""NRRD and MetaImage text headers: where the voxels are; and the NRRD header of a label map.
+"""NRRD and MetaImage text headers: where the voxels are.
 
 Sources: https://teem.sourceforge.net/nrrd/format.html and https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 
 import numpy as np
 
 from flareseg.errors import InputError
 from flareseg.io.payload import Payload
-from flareseg.volume import Geometry
 
 LONGEST_HEADER = 1 << 20
 _NRRD_TYPES = {
@@ -52,15 +51,20 @@ def nrrd_payload(path: Path) -> Payload | None:
     head = _head(path)
     if not head.startswith(b"NRRD000"):
         raise InputError(f"'{path}' is not a NRRD file, whatever its ending says.")
-    text, separator, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
-    offset = len(text) + len(separator) + (text + separator).count(b"\n") * (b"\r\n" in head[: len(text)])
     fields: dict[str, str] = {}
-    for line in text.decode("utf-8", "replace").splitlines()[1:]:
-        key, colon, value = line.partition(": ")
-        if colon and not line.startswith("#") and ":=" not in key:
-            fields[key.strip().lower()] = value.strip()
-    sizes = fields.get("space directions", fields.get("spacings", "nan"))
-    if all(word in ("nan", "none") for word in sizes.lower().split()):
+    offset = 0
+    while offset < len(head):
+        line, newline, _ = head[offset:].partition(b"\n")
+        offset += len(line) + len(newline)
+        text = line.decode("utf-8", "replace").strip()
+        if not text:
+            break
+        key, colon, value = text.partition(": ")
+        if colon and not text.startswith("#") and ":=" not in key:
+            fields[key.lower()] = value.strip()
+    sizes = re.findall(r"\([^)]*\)", fields.get("space directions", "")) or fields.get("spacings", "").split()
+    flat = fields.get("dimension") in ("1", "2")  # refused as such elsewhere
+    if not flat and len([size for size in sizes if "nan" not in size.lower()]) < 3:
         raise InputError(f"'{path}' states no voxel size, so nothing in it can be measured.")
     data_file = fields.get("data file", fields.get("datafile", ""))
     encoding = fields.get("encoding", "").lower()
@@ -114,39 +118,6 @@ def meta_payload(path: Path) -> Payload | None:
     )
 
 
-def label_header(geometry: Geometry, comment: str, fields: Mapping[str, str]) -> bytes:
-    """Header of a gzip-compressed uint8 label map on `geometry`; the compressed voxels follow.
-
-    Args:
-        geometry: its grid, written to the last bit.
-        comment: one line.
-        fields: key/value pairs to carry, e.g. those of a Slicer segmentation.
-    """
-    axes = geometry.index_to_world()[:3, :3].T
-    lines = [
-        "NRRD0004",
-        f"# {_one_line(comment)}",
-        "type: unsigned char",
-        "dimension: 3",
-        "space: left-posterior-superior",
-        f"sizes: {' '.join(str(size) for size in geometry.shape_zyx[::-1])}",
-        f"space directions: {' '.join(_vector(axis) for axis in axes)}",
-        "kinds: domain domain domain",
-        "encoding: gzip",
-        f"space origin: {_vector(geometry.origin_xyz_mm)}",
-        *(f"{key}:={_one_line(value)}" for key, value in fields.items()),
-    ]
-    return ("\n".join(lines) + "\n\n").encode()
-
-
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(LONGEST_HEADER)
-
-
-def _vector(numbers: object) -> str:
-    return f"({','.join(repr(float(number)) for number in np.asarray(numbers))})"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -1,7 +1,7 @@
 """A model is a folder, or the same zipped: model.json (plan and provenance), weights.safetensors, MODEL_CARD.md.
 
 Nothing in a model is ever executed: the plan is data, the weights are safetensors. What does not fit is refused before
-memory is taken for it.
+memory is taken for it. Neither MONAI nor the network is needed to load a model, and torch not to describe one.
 """
 
 from __future__ import annotations
@@ -9,31 +9,46 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import tempfile
-import uuid
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from flareseg.errors import FlareError, ModelError, OutputError
+from flareseg.errors import FlareError, ModelError
 from flareseg.labels import BACKGROUND, by_name
 from flareseg.model.network import own_weights, parameter_shapes
 from flareseg.model.plan import Plan
+from flareseg.model.storage import CARD, JSON, WEIGHTS, ModelFiles, open_model, write_model
 
 if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
 COARSE = "coarse."
+"""What the names of the coarse net's tensors begin with."""
+TRAINING_ONLY = "deep_supervision_heads."
+
 LARGEST_JSON_BYTES = 2**20
-LARGEST_CARD_BYTES = 2**22
-LARGEST_WEIGHTS_BYTES = 4 * 2**30
+LARGEST_CARD_BYTES = 2**20
+LARGEST_WEIGHTS_BYTES = 2**31
+LARGEST_FEATURE_MAP_BYTES = 2**32
+"""Of one window in fp32. A network needs about five times its largest feature map: far more than FLARE's 4 GB here."""
+LONGEST_TEXT = 2000
 TEXTS = ("name", "version", "description", "licence", "citation")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What model.json says, checked, without the weights.
+
+    Attributes:
+        plan: how the model is applied.
+        info: name, version, description, licence and citation (one line of text each), provenance, metrics.
+        sha256: of the weights file.
+    """
+
+    plan: Plan
+    info: dict[str, Any]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -42,9 +57,9 @@ class Bundle:
 
     Attributes:
         plan: how it is applied.
-        weights: tensors of the network by name, as stored (usually fp16).
+        weights: tensors of the network by name, as stored (usually fp16); `network.load_weights` takes them.
         coarse_weights: those of `plan.coarse`, or None.
-        info: the rest of model.json: name, version, description, licence, citation, provenance, metrics.
+        info: as in `Description`.
         sha256: of the weights file.
     """
 
@@ -61,15 +76,6 @@ class Bundle:
     @property
     def version(self) -> str:
         return str(self.info["version"])
-
-
-@dataclass(frozen=True)
-class Description:
-    """What model.json says, checked, without the weights."""
-
-    plan: Plan
-    info: dict[str, Any]
-    sha256: str
 
 
 def save_bundle(
@@ -90,199 +96,231 @@ def save_bundle(
     """Write a model folder, whole or not at all; the same input gives the same bytes.
 
     Args:
-        weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.". Stored as fp16.
+        weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.". Stored as fp16. The second
+            names that DynUNet's state dict has for them, and heads that only training uses, are left out.
         provenance: data, code revision, date and whatever else tells where the model comes from.
         metrics: scores, and on which cases.
         card: the text of MODEL_CARD.md.
 
     Raises:
         OutputError: when the folder exists and `overwrite` is not set, or cannot be written.
-        ModelError: when weights and plan do not fit.
+        ModelError: when weights and plan do not fit, or the weights are more than fp16 can hold.
     """
     import torch
     from safetensors.torch import save
 
-    if folder.exists() and not overwrite:
-        raise OutputError(f"'{folder}' exists already.")
-    tensors = own_weights(weights)
-    data = save({key: tensors[key].detach().to(torch.float16).contiguous() for key in sorted(tensors)})
-    info = {"name": name, "version": version, "description": description, "licence": licence, "citation": citation}
+    halves: dict[str, torch.Tensor] = {}
+    for key, value in own_weights(weights).items():
+        if not key.removeprefix(COARSE).startswith(TRAINING_ONLY):
+            # cloned, because tensors that share memory cannot be saved
+            halves[key] = value.detach().cpu().to(torch.float16).clone(memory_format=torch.contiguous_format)
+    data = save(halves)
     contents = {
         "format": FORMAT,
-        **info,
+        "name": name,
+        "version": version,
+        "description": description,
+        "licence": licence,
+        "citation": citation,
         "plan": plan.to_json(),
         "provenance": provenance,
         "metrics": metrics,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    scratch = folder.with_name(f".{uuid.uuid4().hex[:12]}")
-    try:
-        scratch.mkdir(parents=True)
-        (scratch / JSON).write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (scratch / WEIGHTS).write_bytes(data)
-        (scratch / CARD).write_text(card, encoding="utf-8")
-        load_bundle(scratch)
-        put_in_place(scratch, folder)
-    except OSError as error:
-        raise OutputError(f"The model folder '{folder}' cannot be written: {error.strerror}.") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    files = {
+        JSON: (json.dumps(contents, indent=1, ensure_ascii=False) + "\n").encode(),
+        WEIGHTS: data,
+        CARD: card.encode(),
+    }
+    _read(_InMemory(files), folder.name)  # what is written must be readable
+    write_model(folder, files, overwrite=overwrite)
 
 
-def put_in_place(new: Path, folder: Path) -> None:
-    """Rename the folder `new` to `folder`; one that is there stays until the new one has arrived."""
-    if not folder.exists():
-        new.rename(folder)
-        return
-    old = folder.with_name(f".{uuid.uuid4().hex[:12]}")
-    folder.rename(old)
-    try:
-        new.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path | str) -> Bundle:
     """Read a model folder or zip and check that everything in it fits together.
 
     Raises:
         ModelError: saying what is missing, altered or does not fit.
     """
-    with opened_folder(path) as folder:
-        description = read_description(folder)
-        tensors = _read_weights(folder / WEIGHTS, description)
+    path = Path(path)
+    with open_model(path) as files:
+        return _read(files, path.name)
+
+
+def read_description(path: Path | str) -> Description:
+    """Read and check model.json alone; quick.
+
+    Raises:
+        ModelError: when it is missing, damaged, or made for another flareseg.
+    """
+    path = Path(path)
+    with open_model(path) as files:
+        return _described(files, path.name)
+
+
+def copy_bundle(path: Path, folder: Path, *, overwrite: bool = False) -> None:
+    """Copy a model folder or zip, byte for byte, after checking all of it; raises as `load_bundle`, `save_bundle`."""
+    with open_model(path) as files:
+        contents = {JSON: files.read(JSON, LARGEST_JSON_BYTES), CARD: files.read(CARD, LARGEST_CARD_BYTES)}
+        # What is checked is what is written, even if the source changes meanwhile.
+        description = _described(_InMemory(contents), path.name)
+        contents[WEIGHTS] = files.read(WEIGHTS, _most_weight_bytes(_expected_shapes(description.plan)))
+    _read(_InMemory(contents), path.name)
+    write_model(folder, {name: data for name, data in contents.items() if data is not None}, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """The files of a model that is being made or copied."""
+
+    files: dict[str, Any]
+
+    def read(self, name: str, most_bytes: int) -> bytes | None:
+        content: bytes | None = self.files.get(name)
+        if content is not None and len(content) > most_bytes:
+            raise ModelError(f"The model's {name} would have {len(content):,} bytes; at most {most_bytes:,} are read.")
+        return content
+
+
+def _read(files: ModelFiles, name: str) -> Bundle:
+    description = _described(files, name)
+    tensors = _checked_weights(files, name, description)
     coarse = {key.removeprefix(COARSE): value for key, value in tensors.items() if key.startswith(COARSE)}
     main = {key: value for key, value in tensors.items() if not key.startswith(COARSE)}
     return Bundle(description.plan, main, coarse or None, description.info, description.sha256)
 
 
-def read_description(folder: Path) -> Description:
-    """Read and check model.json alone.
-
-    Raises:
-        ModelError: when it is missing, damaged, or made for another flareseg.
-    """
-    path = folder / JSON
+def _described(files: ModelFiles, name: str) -> Description:
+    text = files.read(JSON, LARGEST_JSON_BYTES)
+    if text is None:
+        raise ModelError(f"'{name}' is no flareseg model: it has no {JSON}.")
     try:
-        if path.stat().st_size > LARGEST_JSON_BYTES:
-            raise ModelError(f"'{path}' is too large for a model description.")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise ModelError(f"'{folder}' is no flareseg model: it has no readable {JSON}.") from None
+        data = json.loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError):
-        raise ModelError(f"'{path}' is damaged: it is not valid JSON.") from None
-    if not isinstance(data, dict) or "format" not in data or "plan" not in data:
-        raise ModelError(f"'{path}' describes no flareseg model.")
-    if data["format"] != FORMAT:
-        raise ModelError(
-            f"'{folder.name}' has model format {data['format']!r} and this flareseg reads format {FORMAT}; "
-            "update flareseg or get a model made for it."
-        )
-    sha256 = data.get("sha256")
-    if not isinstance(sha256, str) or any(not isinstance(data.get(text), str) for text in TEXTS):
-        raise ModelError(f"'{path}' lacks one of: {', '.join((*TEXTS, 'sha256'))}.")
-    if not isinstance(data["plan"], dict):
-        raise ModelError(f"'{path}' has no plan.")
+        raise ModelError(f"The {JSON} of '{name}' is damaged: it is not valid JSON.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("plan"), dict):
+        raise ModelError(f"The {JSON} of '{name}' describes no flareseg model.")
+    _check_format(data.get("format"), name)
+    for key in (*TEXTS, "sha256"):
+        value = data.get(key)
+        if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_TEXT:
+            raise ModelError(f"The {JSON} of '{name}' needs '{key}' as one line of text.")
+    for key in ("provenance", "metrics"):
+        if not isinstance(data.get(key, {}), dict):
+            raise ModelError(f"The {JSON} of '{name}' needs '{key}' as a table.")
     try:
         plan = Plan.from_json(data["plan"])
-    except RecursionError:
-        raise ModelError(f"'{path}' is damaged: its plans are nested without end.") from None
-    for part in (plan, plan.coarse) if plan.coarse else (plan,):
-        _check_labels(part)
-    info = {text: data[text] for text in TEXTS}
+        _check_plan(plan)
+        if plan.coarse:
+            _check_plan(plan.coarse)
+            if plan.coarse.coarse:
+                raise ModelError(f"The coarse plan of '{name}' has a coarse plan itself; one is enough.")
+        if 2 * sum(map(math.prod, _expected_shapes(plan).values())) > LARGEST_WEIGHTS_BYTES:
+            raise ModelError(f"The network of '{name}' has more parameters than flareseg allows.")
+    except ModelError as error:
+        raise ModelError(_short(str(error), 300)) from None
+    info = {key: data[key] for key in TEXTS}
     info |= {"provenance": data.get("provenance", {}), "metrics": data.get("metrics", {})}
-    return Description(plan, info, sha256)
+    return Description(plan, info, data["sha256"])
 
 
-def _check_labels(plan: Plan) -> None:
+def _check_format(found: Any, name: str) -> None:
+    if found == FORMAT:
+        return
+    if isinstance(found, int) and found > FORMAT:
+        raise ModelError(f"'{name}' is of model format {found}, this flareseg reads format {FORMAT}; update flareseg.")
+    raise ModelError(f"'{name}' is of an unknown model format; this flareseg reads format {FORMAT}.")
+
+
+def _check_plan(plan: Plan) -> None:
+    """That flareseg knows what the network segments, and that a machine could run it."""
     if plan.labels[0] != BACKGROUND:
-        raise ModelError(f"The model's label 0 is '{plan.labels[0]}', expected '{BACKGROUND}'.")
+        raise ModelError(f"The model's label 0 is '{_short(plan.labels[0])}', expected '{BACKGROUND}'.")
     for value, name in plan.labels.items():
         if value == 0:
             continue
         try:
             expected = by_name(name).value
         except FlareError:
-            raise ModelError(f"The model segments '{name}', which is none of the structures flareseg knows.") from None
+            raise ModelError(f"The model segments '{_short(name)}', which flareseg does not know yet.") from None
         if value != expected:
-            raise ModelError(f"The model gives '{name}' the label {value}, expected {expected}.")
+            raise ModelError(f"The model gives '{_short(name)}' the label {value}, expected {expected}.")
+    for name in plan.components:
+        if name not in plan.labels.values():
+            raise ModelError(f"The model has a rule for components of '{_short(name)}', which it does not segment.")
+    if _largest_feature_map_bytes(plan) > LARGEST_FEATURE_MAP_BYTES:
+        raise ModelError(f"The model's windows of {plan.patch_zyx} voxels would need more memory than any CT is worth.")
 
 
-def _read_weights(path: Path, description: Description) -> dict[str, torch.Tensor]:
+def _largest_feature_map_bytes(plan: Plan) -> float:
+    """Memory that the widest layer's output takes for one window, in fp32."""
+    parameter_shapes(plan)  # raises ModelError unless filters and strides make sense
+    voxels, largest = float(math.prod(plan.patch_zyx)), 0.0
+    for channels, stride in zip(plan.network.kwargs["filters"], plan.network.kwargs["strides"], strict=True):
+        voxels /= stride**3 if isinstance(stride, int) else math.prod(stride)
+        largest = max(largest, 4 * voxels * channels)
+    return largest
+
+
+def _expected_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    shapes = parameter_shapes(plan)
+    if plan.coarse:
+        shapes |= {COARSE + key: shape for key, shape in parameter_shapes(plan.coarse).items()}
+    return shapes
+
+
+def _most_weight_bytes(shapes: dict[str, tuple[int, ...]]) -> int:
+    """fp32 is the widest that weights come in; the header takes some 200 bytes a tensor."""
+    return min(LARGEST_WEIGHTS_BYTES, 4 * sum(map(math.prod, shapes.values())) + 1024 * (len(shapes) + 16))
+
+
+def _checked_weights(files: ModelFiles, name: str, description: Description) -> dict[str, torch.Tensor]:
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    expected = {**parameter_shapes(description.plan)}
-    if description.plan.coarse:
-        expected |= {COARSE + key: shape for key, shape in parameter_shapes(description.plan.coarse).items()}
-    try:
-        size = path.stat().st_size
-        # fp32 is the widest that weights come in; the header takes some 200 bytes a tensor.
-        if size > min(LARGEST_WEIGHTS_BYTES, 4 * sum(map(math.prod, expected.values())) + 1024 * (len(expected) + 16)):
-            raise ModelError(f"'{path}' is larger than the network in the model's plan can be.")
-        data = path.read_bytes()
-    except OSError:
-        raise ModelError(f"The model lacks a readable '{path.name}'.") from None
+    expected = _expected_shapes(description.plan)
+    data = files.read(WEIGHTS, _most_weight_bytes(expected))
+    if data is None:
+        raise ModelError(f"'{name}' is incomplete: it has no {WEIGHTS}.")
     if hashlib.sha256(data).hexdigest() != description.sha256:
-        raise ModelError(f"The model's weights are damaged or altered (sha256 differs): '{path}'; get the model again.")
+        raise ModelError(f"The {WEIGHTS} of '{name}' is damaged or altered (sha256 differs); get the model again.")
     try:
         tensors: dict[str, torch.Tensor] = load(data)
-    except (SafetensorError, ValueError, KeyError):
-        raise ModelError(f"'{path}' is no valid safetensors file.") from None
+    except (SafetensorError, ValueError, KeyError, AttributeError):
+        raise ModelError(f"The {WEIGHTS} of '{name}' is no valid safetensors file.") from None
     for key, shape in expected.items():
         if key not in tensors:
-            raise ModelError(f"The model's weights lack '{key}', which its plan asks for.")
-        if tuple(tensors[key].shape) != shape:
-            raise ModelError(f"The model's '{key}' is {tuple(tensors[key].shape)}, its plan asks for {shape}.")
-        if not tensors[key].is_floating_point():
-            raise ModelError(f"The model's '{key}' holds {tensors[key].dtype}, expected floating point.")
+            raise ModelError(f"The {WEIGHTS} of '{name}' lacks '{key}', which the plan asks for.")
+        tensor = tensors[key]
+        if tuple(tensor.shape) != shape:
+            raise ModelError(f"In '{name}', '{key}' has the shape {tuple(tensor.shape)}; the plan asks for {shape}.")
+        if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+            raise ModelError(f"In '{name}', '{key}' holds {tensor.dtype}; fp16, bf16 or fp32 can be used.")
+        # A sum in double precision is finite exactly when all are, and many times quicker than asking each.
+        if not math.isfinite(tensor.float().sum(dtype=torch.float64).item()):
+            raise ModelError(f"In '{name}', '{key}' holds NaN, or numbers that are too large for its type.")
     surplus = sorted(set(tensors) - set(expected))
     if surplus:
-        raise ModelError(f"The model's weights hold '{surplus[0]}', which its plan does not know.")
+        raise ModelError(f"The {WEIGHTS} of '{name}' holds '{_short(surplus[0])}', which the plan does not know.")
     return tensors
 
 
-@contextmanager
-def opened_folder(path: Path) -> Iterator[Path]:
-    """The model folder `path`, or a temporary one with what the zip `path` holds.
-
-    Raises:
-        ModelError: when it is neither, or the zip holds anything but a model.
-    """
-    if path.is_dir():
-        yield path
-        return
-    if not path.is_file():
-        raise ModelError(f"There is no model at '{path}'.")
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"'{path}' is neither a model folder nor a zip of one.")
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                _extract(archive, path, Path(scratch))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
-            raise ModelError(f"'{path}' is a damaged or encrypted zip.") from None
-        yield Path(scratch)
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(text)
 
 
-def _extract(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
-    """Take the three files of a model out of a zip, at its top or in one folder; anything else is refused."""
-    limits = {JSON: LARGEST_JSON_BYTES, WEIGHTS: LARGEST_WEIGHTS_BYTES, CARD: LARGEST_CARD_BYTES}
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if len({str(PurePosixPath(member.filename).parent) for member in members}) > 1:
-        raise ModelError(f"'{path}' holds files in several folders; a model's zip holds one model and nothing else.")
-    for member in members:
-        name = PurePosixPath(member.filename).name
-        if name not in limits or len(PurePosixPath(member.filename).parts) > 2 or ".." in member.filename:
-            raise ModelError(f"'{path}' holds '{member.filename}', which does not belong in a model.")
-        if member.file_size > limits[name]:
-            raise ModelError(f"'{path}' holds a {name} that is too large.")
-        left = member.file_size
-        with archive.open(member) as source, (folder / name).open("wb") as target:
-            while block := source.read(2**20):
-                left -= len(block)
-                if left < 0:
-                    raise ModelError(f"'{path}' holds a {name} that is larger than the zip says.")
-                target.write(block)
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _whole(text: str) -> int:
+    # No number in a model has more digits, and long ones take quadratic time to read.
+    return int(text) if len(text) <= 18 else _refuse(text)
+
+
+def _short(text: str, length: int = 80) -> str:
+    """A foreign text, fit for one line of a message."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[:length])
+    return shown if len(text) <= length else f"{shown}..."

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
-import shutil
-import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flareseg.errors import FlareError, ModelError, OutputError
+from flareseg.errors import FlareError, ModelError
 from flareseg.folders import user_data_folder
-from flareseg.model.bundle import CARD, JSON, WEIGHTS, load_bundle, opened_folder, put_in_place, read_description
+from flareseg.model.bundle import copy_bundle, read_description
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Plan
+from flareseg.model.storage import CARD, JSON, delete_model
 
 EMBEDDED = Path(__file__).parent.parent / "models"
+DAMAGED = "damaged"
 Origin = Literal["embedded", "yours"]
+# Of names that Windows keeps for devices, whatever their ending.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,9 @@ def models_folder() -> Path:
 
 
 def list_models() -> list[Entry]:
-    """All models, the embedded ones first."""
+    """All models, the embedded ones first. None of their weights are read."""
     places: list[tuple[Origin, Path]] = [("embedded", EMBEDDED), ("yours", models_folder())]
-    return [
-        _entry(folder, origin)
-        for origin, place in places
-        if place.is_dir()
-        for folder in sorted(place.iterdir())
-        if (folder / JSON).is_file() and not folder.name.startswith(".")
-    ]
+    return [_entry(folder, origin) for origin, place in places for folder in _model_folders(place)]
 
 
 def find_model(model: str | Path) -> Path:
@@ -53,47 +51,45 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelError: when there is none, with the names that there are.
     """
-    for entry in list_models():
-        if entry.name == str(model):
-            return entry.folder
+    folders = {folder.name: folder for place in (models_folder(), EMBEDDED) for folder in _model_folders(place)}
+    if str(model) in folders:
+        return folders[str(model)]
     path = Path(model)
-    if (path / JSON).is_file() or path.is_file():
-        return path
-    if path.is_dir():
-        raise ModelError(f"The folder '{path}' holds no flareseg model ({JSON} is missing).")
-    names = ", ".join(entry.name for entry in list_models()) or "none"
-    raise ModelError(f"There is no model '{model}'; at hand: {names}. See `flareseg models list`.")
+    try:
+        if (path / JSON).is_file() or path.is_file():
+            return path
+        if path.is_dir():
+            raise ModelError(f"The folder '{path}' holds no flareseg model ({JSON} is missing).")
+    except (OSError, ValueError):
+        pass  # not even a possible path, so it is an unknown name
+    raise ModelError(f"There is no model '{model}'; at hand: {', '.join(sorted(folders)) or 'none'}.")
 
 
-def import_model(source: Path, *, name: str | None = None, overwrite: bool = False) -> Entry:
+def import_model(source: Path | str, *, name: str | None = None, overwrite: bool = False) -> Entry:
     """Copy a model folder or zip into the user's models, after checking all of it.
+
+    Args:
+        source: the model folder or zip.
+        name: what to call it; the name that the model carries unless given.
+        overwrite: replace one of the user's models that has this name.
 
     Raises:
         ModelError: when it is no model, damaged, or its name is taken and `overwrite` is not set.
         OutputError: when the user's models folder cannot be written.
     """
-    bundle = load_bundle(source)
-    name = name or bundle.name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise ModelError(f"'{name}' cannot name a model; take letters, digits, '-', '_' and '.', or give --name.")
-    taken = {entry.name: entry for entry in list_models()}.get(name)
-    if taken and (taken.origin == "embedded" or not overwrite):
-        way_out = "" if taken.origin == "embedded" else " or --overwrite"
-        raise ModelError(f"There is already a model '{name}'; give another with --name{way_out}.")
-    target = models_folder() / name
-    scratch = target.with_name(f".{uuid.uuid4().hex[:12]}")
-    try:
-        scratch.mkdir(parents=True)
-        with opened_folder(source) as folder:
-            for file in (JSON, WEIGHTS, CARD):
-                if (folder / file).is_file():
-                    shutil.copyfile(folder / file, scratch / file)
-        put_in_place(scratch, target)
-    except OSError as error:
-        raise OutputError(f"The model cannot be written to '{target}': {error.strerror}.") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return _entry(target, "yours")
+    source = Path(source)
+    name = name or read_description(source).info["name"]
+    if not _is_usable(name):
+        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.' with --name.")
+    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
+    if taken and taken.origin == "embedded":
+        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another with --name.")
+    if taken and not overwrite:
+        raise ModelError(f"There is already a model '{taken.name}'; choose another with --name, or use --overwrite.")
+    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
+    folder = taken.folder if taken else models_folder() / name
+    copy_bundle(source, folder, overwrite=overwrite)
+    return _entry(folder, "yours")
 
 
 def remove_model(name: str) -> None:
@@ -101,70 +97,92 @@ def remove_model(name: str) -> None:
 
     Raises:
         ModelError: when there is none of that name, or it is embedded.
+        OutputError: when it cannot be deleted.
     """
-    entries = [entry for entry in list_models() if entry.name == name]
-    if not entries:
-        raise ModelError(f"There is no model '{name}' among yours; see `flareseg models list`.")
-    if entries[0].origin == "embedded":
+    if any(folder.name == name for folder in _model_folders(EMBEDDED)):
         raise ModelError(f"'{name}' comes with flareseg and cannot be removed.")
-    # Only ever a direct child of the models folder: the name was found by listing it.
-    shutil.rmtree(entries[0].folder)
+    # Found by listing the folder, never by joining paths: nothing outside it can be meant.
+    yours = {folder.name: folder for folder in _model_folders(models_folder())}
+    if name not in yours:
+        raise ModelError(f"There is no model '{name}' among yours; they are: {', '.join(yours) or 'none'}.")
+    delete_model(yours[name])
 
 
-def describe(model: str) -> str:
+def describe(model: str | Path) -> str:
     """What a person wants to know of a model: source, licence, plan, training, scores."""
-    folder = find_model(model)
-    with opened_folder(folder) as opened:
-        description = read_description(opened)
-        size_mb = (opened / WEIGHTS).stat().st_size / 1e6 if (opened / WEIGHTS).is_file() else 0.0
+    path = find_model(model)
+    description = read_description(path)
     info, plan = description.info, description.plan
     lines = [
-        f"{info['name']} {info['version']}: {info['description']}",
-        f"  folder     {folder}",
-        f"  licence    {info['licence']}",
-        f"  citation   {info['citation']}",
-        f"  size       {size_mb:.1f} MB",
-        f"  network    {_network_line(plan)}",
+        f"{info['name']} {info['version']}",
+        f"{info['description']}",
+        "",
+        f"  path        {path}",
+        f"  licence     {info['licence']}",
+        f"  citation    {info['citation']}",
+        f"  network     {_network_line(plan)}",
     ]
     if plan.coarse:
-        lines.append(f"  region     {_network_line(plan.coarse)}")
-    lines.append(f"  structures {', '.join(name for value, name in plan.labels.items() if value)}")
-    for title in ("provenance", "metrics"):
-        lines += [f"  {title}", *_indented(info[title], 4)]
+        lines.append(f"  region      {_network_line(plan.coarse)}")
+    lines.append(f"  structures  {', '.join(name for value, name in plan.labels.items() if value)}")
+    lines.append(f"  weights     sha256 {description.sha256}")
+    for key, value in info["provenance"].items():
+        if isinstance(value, str | int | float):
+            lines.append(f"  {_one_line(key):<11} {_one_line(value)}")
+    lines += _scores(info["metrics"])
+    if (path / CARD).is_file():
+        lines += ["", f"More in {path / CARD}"]
     return "\n".join(lines)
 
 
+def _scores(metrics: dict[str, Any]) -> list[str]:
+    """Mean DSC and NSD per model and case, from rows as `train/evaluate.py` writes them; others are not shown."""
+    sums: dict[str, list[tuple[float, float]]] = {}
+    rows = metrics.get("rows", [])
+    for row in rows if isinstance(rows, list) else []:
+        try:
+            key, pair = f"{row['case']} (model: {row['model']})", (float(row["dsc"]), float(row["nsd"]))
+        except (KeyError, TypeError, ValueError):
+            return []
+        sums.setdefault(key, []).append(pair)
+    lines = ["", "  mean DSC  mean NSD  structures  case"] if sums else []
+    for key, pairs in sums.items():
+        dsc, nsd = (sum(pair[i] for pair in pairs) / len(pairs) for i in (0, 1))
+        lines.append(f"  {dsc:8.3f}  {nsd:8.3f}  {len(pairs):10}  {_one_line(key)}")
+    return lines
+
+
 def _network_line(plan: Plan) -> str:
-    parameters = 0
-    for shape in parameter_shapes(plan).values():
-        count = 1
-        for size in shape:
-            count *= size
-        parameters += count
-    grid = " × ".join(f"{mm:g}" for mm in plan.spacing_zyx_mm)
-    patch = " × ".join(str(size) for size in plan.patch_zyx)
-    return f"{plan.network.name}, {parameters / 1e6:.2f} M parameters, {grid} mm (z, y, x), windows {patch}"
+    parameters = sum(math.prod(shape) for shape in parameter_shapes(plan).values())
+    spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_zyx_mm)
+    patch = " x ".join(str(size) for size in plan.patch_zyx)
+    return f"{plan.network.name}, {parameters / 1e6:.2f} M parameters, windows of {patch} at {spacing} mm (z, y, x)"
 
 
-def _indented(value: Any, depth: int) -> list[str]:
-    pad = " " * depth
-    if isinstance(value, dict):
-        lines = []
-        for key, inner in value.items():
-            if isinstance(inner, dict | list) and inner:
-                lines += [f"{pad}{key}", *_indented(inner, depth + 2)]
-            else:
-                lines.append(f"{pad}{key}: {inner}")
-        return lines
-    if isinstance(value, list):
-        return [line for inner in value for line in _indented(inner, depth)]
-    return [f"{pad}{value}"]
+def _model_folders(place: Path) -> Iterator[Path]:
+    try:
+        folders = sorted(place.iterdir()) if place.is_dir() else []
+    except OSError:
+        return
+    for folder in folders:
+        # Hidden ones are half-written or half-deleted.
+        if not folder.name.startswith(".") and (folder / JSON).is_file():
+            yield folder
 
 
 def _entry(folder: Path, origin: Origin) -> Entry:
-    """How a folder is listed: by its folder's name, which `import_model` made the model's."""
+    """How a model is listed: by its folder's name, which `import_model` chose."""
     try:
         info = read_description(folder).info
     except FlareError as error:
-        return Entry(folder.name, "damaged", str(error), origin, folder)
+        return Entry(folder.name, DAMAGED, str(error), origin, folder)
     return Entry(folder.name, info["version"], info["description"], origin, folder)
+
+
+def _is_usable(name: str) -> bool:
+    plain = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name) is not None
+    return plain and name.split(".")[0].lower() not in _RESERVED
+
+
+def _one_line(value: Any) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())[:200]

@@ -119,19 +119,26 @@ def _stages(spec: NetworkSpec) -> tuple[list[int], list[list[int]], list[list[in
     if spec.name != "DynUNet":
         raise ModelError(f"The model's network is '{spec.name}'; flareseg builds 'DynUNet' only.")
     if set(spec.kwargs) != {"filters", "kernel_size", "strides"}:
-        raise ModelError(f"The model's network has the arguments {sorted(spec.kwargs)}, expected filters, kernel_size, strides.")
+        raise ModelError(
+            f"The model's network has the arguments {sorted(spec.kwargs)}, expected filters, kernel_size, strides."
+        )
     filters, kernels, strides = (spec.kwargs[name] for name in ("filters", "kernel_size", "strides"))
     if not all(isinstance(values, list) for values in (filters, kernels, strides)):
         raise ModelError("The model's network needs lists of filters, kernel sizes and strides.")
     if not LEAST_STAGES <= len(filters) <= MOST_STAGES or not len(filters) == len(kernels) == len(strides):
-        raise ModelError(f"The model's network has {len(filters)} stages; {LEAST_STAGES} to {MOST_STAGES} are possible, lists of equal length.")
+        raise ModelError(
+            f"The model's network has {len(filters)} stages; {LEAST_STAGES} to {MOST_STAGES} are possible, "
+            "with a kernel size and a stride for each."
+        )
     if not all(_is_count(value, MOST_FILTERS) for value in filters):
         raise ModelError(f"The model's network has filters {filters}; 1 to {MOST_FILTERS} are possible.")
     kernels, strides = [_per_axis(value) for value in kernels], [_per_axis(value) for value in strides]
     if not all(_is_count(size, LARGEST_KERNEL) and size % 2 for kernel in kernels for size in kernel):
         raise ModelError(f"The model's network has kernels {kernels}; odd sizes up to {LARGEST_KERNEL} are possible.")
     if not all(_is_count(size, LARGEST_STRIDE) for stride in strides for size in stride) or strides[0] != [1, 1, 1]:
-        raise ModelError(f"The model's network has strides {strides}; the first must be 1, others 1 to {LARGEST_STRIDE}.")
+        raise ModelError(
+            f"The model's network has strides {strides}; the first must be 1, others 1 to {LARGEST_STRIDE}."
+        )
     return filters, kernels, strides
 
 

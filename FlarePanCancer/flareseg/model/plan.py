@@ -13,6 +13,8 @@ from flareseg.volume import Index, Triple
 
 WindowRule = Literal["fixed", "fitted"]
 ResamplingRule = Literal["auto", "isotropic", "separate_z"]
+MOST_STRIDES = 16
+"""Of stages, and of one stride: bounds of what is read at all; `network.py` has those of what can be built."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,14 @@ class Plan:
             plan._check()
         except KeyError as error:
             raise ModelError(f"The model's plan lacks the entry {error}.") from None
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
+        except RecursionError:
+            raise ModelError("The model's plan has plans in plans without end.") from None
+        except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
             raise ModelError(f"The model's plan has an entry that makes no sense: {error}.") from None
         return plan
 
     def _check(self) -> None:
+        _check_strides(self.network.kwargs["strides"])
         if any(not 0.05 <= mm <= 50 for mm in self.spacing_zyx_mm):
             raise ValueError(f"spacing {self.spacing_zyx_mm} mm")
         if any(not 1 <= size <= 2048 for size in self.patch_zyx):
@@ -152,6 +157,8 @@ class Plan:
             raise ValueError(f"patch {self.patch_zyx} is not a multiple of the network's strides {self.stride_zyx}")
         if not 0 < self.step <= 1:
             raise ValueError(f"step {self.step}, expected more than 0 and at most 1")
+        if not self.intensity.clip_hu[0] < self.intensity.clip_hu[1]:
+            raise ValueError(f"intensity range {self.intensity.clip_hu} HU")
         if self.intensity.std_hu <= 0:
             raise ValueError(f"intensity std {self.intensity.std_hu}")
         if sorted(self.labels) != list(range(len(self.labels))) or len(self.labels) < 2:
@@ -160,6 +167,13 @@ class Plan:
             raise ValueError(f"windows '{self.windows}' or resampling '{self.resampling}'")
         if set(self.mirror_axes) - {0, 1, 2}:
             raise ValueError(f"mirror axes {self.mirror_axes}")
+
+
+def _check_strides(strides: Any) -> None:
+    """Before anything is multiplied by them: a hostile plan could have us multiply for hours, or lists by numbers."""
+    sizes = [size for stride in strides for size in (stride if isinstance(stride, list | tuple) else [stride])]
+    if len(strides) > MOST_STRIDES or any(type(size) is not int or not 1 <= size <= MOST_STRIDES for size in sizes):
+        raise ValueError("the network's strides")
 
 
 def _triple(values: Any) -> Triple:

@@ -1,0 +1,196 @@
+"""The three files of a model, in a folder or in a zip: read within bounds, written whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from flareseg.errors import ModelError, OutputError
+
+JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
+FILES = (JSON, WEIGHTS, CARD)
+
+MOST_ZIP_MEMBERS = 64
+LARGEST_ZIP_DIRECTORY_BYTES = 2**16
+_END_OF_ZIP, _END_OF_ZIP_BYTES, _LONGEST_ZIP_COMMENT = b"PK\x05\x06", 22, 2**16
+
+
+class ModelFiles(Protocol):
+    """Where the files of one model are read from."""
+
+    def read(self, name: str, most_bytes: int) -> bytes | None:
+        """The content of a file, None where there is none.
+
+        Raises:
+            ModelError: when it is larger than `most_bytes`, or cannot be read.
+        """
+
+
+@contextmanager
+def open_model(path: Path) -> Iterator[ModelFiles]:
+    """The files of the model folder or zip `path`. Nothing is unpacked.
+
+    Raises:
+        ModelError: when it is neither, or the zip holds anything but a model.
+    """
+    if path.is_dir():
+        yield _Folder(path)
+        return
+    if not path.exists():
+        raise ModelError(f"There is no model at '{path}'.")
+    try:
+        if not path.is_file() or not zipfile.is_zipfile(path):
+            raise ModelError(f"'{path}' is neither a model folder nor a zip of one.")
+        _check_directory_size(path)
+        with zipfile.ZipFile(path) as archive:
+            yield _Zip(path, archive)
+    except OSError as error:
+        raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    except zipfile.BadZipFile:
+        raise ModelError(f"'{path}' is a damaged zip; get the model again.") from None
+
+
+def write_model(folder: Path, files: dict[str, bytes], *, overwrite: bool = False) -> None:
+    """Write a model folder; a folder that is there stays as it is until the new one is complete.
+
+    Raises:
+        OutputError: when it exists and `overwrite` is not set, is no folder, or cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"'{folder}' is a file; name a folder for the model.")
+    if folder.exists() and not overwrite:
+        raise OutputError(f"'{folder}' exists already; choose another name, or allow it to be replaced.")
+    scratch = _hidden_beside(folder)
+    try:
+        scratch.mkdir(parents=True)
+        for name, content in files.items():
+            (scratch / name).write_bytes(content)
+        _put_in_place(scratch, folder)
+    except OSError as error:
+        raise OutputError(f"The model folder '{folder}' cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def delete_model(folder: Path) -> None:
+    """Delete a model folder; of a link to one, only the link.
+
+    Raises:
+        OutputError: when it cannot be deleted; it is then still there.
+    """
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        # Renamed first, so that a model is never seen with half its files.
+        doomed = _hidden_beside(folder)
+        folder.rename(doomed)
+    except OSError as error:
+        raise OutputError(f"The model folder '{folder}' cannot be deleted: {error.strerror or error}.") from None
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _hidden_beside(folder: Path) -> Path:
+    return folder.with_name(f".flareseg-{secrets.token_hex(6)}")
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = _hidden_beside(folder)
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, name: str, most_bytes: int) -> bytes | None:
+        path = self._path / name
+        try:
+            if not path.exists():
+                return None
+            if not path.is_file():
+                raise ModelError(f"'{path}' is not a file.")
+            if path.stat().st_size > most_bytes:
+                raise _too_large(str(path), path.stat().st_size, most_bytes)
+            return path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+
+
+class _Zip:
+    """The files lie at the top of the zip or in one folder; anything else in it is refused."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        self._path, self._archive = path, archive
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        infos = [info for info in archive.infolist() if not info.is_dir() and not _is_litter(info.filename)]
+        if len(infos) > MOST_ZIP_MEMBERS or len({PurePosixPath(info.filename).parent for info in infos}) > 1:
+            raise ModelError(f"'{path}' holds files in several folders; a model's zip holds one model, nothing else.")
+        for info in infos:
+            inside = PurePosixPath(info.filename)
+            strange = inside.is_absolute() or ".." in inside.parts or "\\" in info.filename or len(inside.parts) > 2
+            link = stat.S_ISLNK(info.external_attr >> 16)
+            if strange or link or inside.name not in FILES or inside.name in self._members:
+                raise ModelError(f"'{path}' holds '{_shown(info.filename)}', which does not belong in a model.")
+            self._members[inside.name] = info
+
+    def read(self, name: str, most_bytes: int) -> bytes | None:
+        info = self._members.get(name)
+        if info is None:
+            return None
+        where = f"{name}' in '{self._path}"
+        if info.flag_bits & 1:
+            raise ModelError(f"'{where}' is encrypted; unpack the zip and give the folder.")
+        if info.file_size > most_bytes:
+            raise _too_large(where, info.file_size, most_bytes)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ModelError(f"'{where}' is packed by a rare method; unpack the zip and give the folder.")
+        try:
+            with self._archive.open(info) as file:
+                # With a number, zipfile unpacks no more than that, whatever the compressed data hold. (It keeps to
+                # that for these two methods only.) One more than there should be makes it verify the checksum.
+                return file.read(info.file_size + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
+            raise ModelError(f"'{where}' is damaged; get the model again.") from None
+
+
+def _check_directory_size(path: Path) -> None:
+    """Refuse a zip with a long table of contents before zipfile reads all of it into memory."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - _END_OF_ZIP_BYTES - _LONGEST_ZIP_COMMENT))
+        tail = file.read()
+    end = tail.rfind(_END_OF_ZIP)
+    # A zip64 has 0xFFFFFFFF here; no model needs one.
+    if end < 0 or int.from_bytes(tail[end + 12 : end + 16], "little") > LARGEST_ZIP_DIRECTORY_BYTES:
+        raise ModelError(f"'{path}' holds too much to be a model's zip.")
+
+
+def _is_litter(name: str) -> bool:
+    """What a file manager leaves in the zips it makes."""
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name == ".DS_Store"
+
+
+def _too_large(where: str, size: int, most_bytes: int) -> ModelError:
+    return ModelError(f"'{where}' has {size:,} bytes; a model that flareseg can run has at most {most_bytes:,} there.")
+
+
+def _shown(text: str) -> str:
+    """A foreign name, fit for one line of a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text[:80])

@@ -1,0 +1,207 @@
+"""`flareseg evaluate`: label maps against references, files or folders, as a table of DSC and NSD."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flareseg import labels
+from flareseg.cases import SUFFIX, case_name
+from flareseg.errors import InputError, UsageError
+from flareseg.io.atomic import atomic_path
+from flareseg.io.files import IMAGE_ENDINGS, ending_of, read_labels
+from flareseg.labels import Structure
+from flareseg.progress import Progress
+from flareseg.results.metrics import Score, score_case
+from flareseg.volume import Geometry, Orientation
+
+COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
+TUMOUR = "tumour"
+CHANNEL = "_0000"
+"""How nnU-Net ends the names of images."""
+GRID_TOLERANCE_MM = 0.1
+"""File formats round positions; a tenth of a millimetre is far below every tolerance of the NSD."""
+MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """The scores of one case, by structure."""
+
+    case: str
+    scores: list[Score]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean DSC and NSD of a structure or a group of them, over cases."""
+
+    name: str
+    dsc: float
+    nsd: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """What an evaluation found.
+
+    Attributes:
+        cases: in the order of the references' names.
+        left_out: references that had no prediction, where that was allowed.
+    """
+
+    cases: list[CaseScores]
+    left_out: tuple[str, ...] = ()
+
+    def means(self) -> list[Mean]:
+        """Of each structure over all cases, by value."""
+        columns = zip(*(case.scores for case in self.cases), strict=True)
+        return [
+            Mean(
+                column[0].structure.name,
+                float(np.mean([score.dsc for score in column])),
+                float(np.mean([score.nsd for score in column])),
+            )
+            for column in columns
+        ]
+
+    def organ_average(self) -> Mean:
+        """The paper's "average of 13 organs": mean of the structures' means, without the tumour."""
+        organs = [mean for mean in self.means() if mean.name != TUMOUR]
+        name = f"average of {len(organs)} organs"
+        return Mean(name, float(np.mean([m.dsc for m in organs])), float(np.mean([m.nsd for m in organs])))
+
+
+def evaluate(
+    prediction: Path | str, reference: Path | str, *, skip_missing: bool = False, progress: Progress | None = None
+) -> Table:
+    """Score predictions against references by FLARE's rules (see `metrics.score_case`).
+
+    Files of two folders belong together when their names do: "case.nii.gz" to "case.nii.gz", "case.seg.nrrd",
+    "case_0000.nii.gz" and "case_flareseg.nii.gz". Predictions without a reference are not looked at.
+
+    Args:
+        prediction, reference: both files, or both folders.
+        skip_missing: leave out references without a prediction; otherwise they are an error.
+        progress: hears how far it is, and can cancel.
+
+    Raises:
+        UsageError: when a file is compared to a folder, or two files of a folder are the same case.
+        InputError: when a file is missing, damaged, no label map, or on another grid than its counterpart.
+        Cancelled: when `progress` was told to stop.
+    """
+    pairs, left_out = _pairs(Path(prediction), Path(reference), skip_missing)
+    progress = progress or Progress()
+    cases = []
+    with progress.stage("evaluate"):
+        for done, (case, predicted, referred) in enumerate(pairs):
+            progress.update(done / len(pairs))
+            cases.append(CaseScores(case, score_files(predicted, referred)))
+    return Table(cases, left_out)
+
+
+def score_files(prediction: Path, reference: Path) -> list[Score]:
+    """Score one label map against another; raises as `evaluate`."""
+    predicted, predicted_on = read_labels(prediction)
+    referred, referred_on = read_labels(reference)
+    _check_grids(prediction, predicted_on, reference, referred_on)
+    orientation = Orientation.of(referred_on)
+    spacing_zyx_mm = orientation.geometry_to_canonical(referred_on).spacing_zyx_mm
+    return score_case(orientation.to_canonical(predicted), orientation.to_canonical(referred), spacing_zyx_mm)
+
+
+def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:
+    """One row per case and structure, whole or not at all.
+
+    Raises:
+        OutputError: when the file exists and `overwrite` is not set, or cannot be written.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for case in table.cases:
+            for score in case.scores:
+                numbers = (score.dsc, score.nsd, score.reference_ml, score.prediction_ml)
+                writer.writerow((case.case, score.structure.name, *(f"{number:.4f}" for number in numbers)))
+
+
+def summary(table: Table) -> str:
+    """The means in per cent as lines for a terminal, and where nothing was there to be found."""
+    organs = table.organ_average()
+    rows = [(labels.by_name(mean.name).title, mean, _note(table, labels.by_name(mean.name))) for mean in table.means()]
+    rows.insert(sum(mean.name != TUMOUR for _, mean, _ in rows), (organs.name.capitalize(), organs, ""))
+    width = max(len(title) for title, _, _ in rows)
+    lines = [f"{'':{width}}     DSC     NSD"]
+    lines += [f"{title:{width}}  {100 * mean.dsc:6.2f}  {100 * mean.nsd:6.2f}{note}" for title, mean, note in rows]
+    count = len(table.cases)
+    lines.append(f"{count} case{'' if count == 1 else 's'}; per cent, FLARE 2023's rules.")
+    if table.left_out:
+        lines.append(f"Without a prediction, left out: {_some(table.left_out)}.")
+    return "\n".join(lines)
+
+
+def _note(table: Table, structure: Structure) -> str:
+    """A mean of 1 or 0 says nothing about a structure that no reference has; a reader should know."""
+    scores = [score for case in table.cases for score in case.scores if score.structure == structure]
+    present = sum(score.reference_ml > 0 for score in scores)
+    return "" if present == len(scores) else f"  (in {present} of {len(scores)} references)"
+
+
+def _pairs(
+    prediction: Path, reference: Path, skip_missing: bool
+) -> tuple[list[tuple[str, Path, Path]], tuple[str, ...]]:
+    for path in (prediction, reference):
+        if not path.exists():
+            raise InputError(f"There is no file or folder '{path}'.")
+    if prediction.is_dir() != reference.is_dir():
+        raise UsageError(f"'{prediction}' and '{reference}' must both be files or both be folders.")
+    if not reference.is_dir():
+        return [(_case_of(reference), prediction, reference)], ()
+    predictions, references = _label_maps(prediction), _label_maps(reference)
+    missing = tuple(name for name in references if name not in predictions)
+    if missing and (not skip_missing or len(missing) == len(references)):
+        raise InputError(
+            f"'{prediction}' has no prediction for {_some(missing)} ({len(missing)} of {len(references)})."
+        )
+    return [(name, predictions[name], path) for name, path in references.items() if name in predictions], missing
+
+
+def _label_maps(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their case."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file() or ending_of(path) not in IMAGE_ENDINGS:
+            continue
+        name = _case_of(path)
+        if name in found:
+            raise UsageError(f"'{found[name]}' and '{path.name}' are the same case; keep one of them in the folder.")
+        found[name] = path
+    if not found:
+        raise InputError(f"The folder '{folder}' holds no label maps ({', '.join(IMAGE_ENDINGS)}).")
+    return found
+
+
+def _case_of(path: Path) -> str:
+    name = case_name(path)
+    return name.removesuffix(SUFFIX).removesuffix(CHANNEL) or name
+
+
+def _check_grids(prediction: Path, predicted: Geometry, reference: Path, referred: Geometry) -> None:
+    if predicted.same_as(referred, GRID_TOLERANCE_MM):
+        return
+    if predicted.shape_zyx != referred.shape_zyx:
+        shapes = " and ".join(" x ".join(str(n) for n in grid.shape_zyx[::-1]) for grid in (predicted, referred))
+        why = f"they have {shapes} voxels"
+    else:
+        why = "their voxels lie at different places (spacing, origin or direction)"
+    raise InputError(f"'{prediction}' and '{reference}' cannot be compared: {why}.")
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
+    return ", ".join(f"'{name}'" for name in listed[:MOST_NAMES]) + more

@@ -1,0 +1,162 @@
+"""Volume and density of every structure: one table, for files, the terminal and the report."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg import labels
+from flareseg.errors import UsageError
+from flareseg.io.atomic import atomic_path
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Volume
+
+DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2}
+VOXELS_AT_ONCE = 2**20
+ENDINGS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One structure of one case; the fields are the columns of the files.
+
+    Attributes:
+        case: name of the case.
+        model: name and version of the model.
+        value, structure: number and name of the structure.
+        voxels: how many it has; 0 where it was not found.
+        volume_ml: their volume.
+        mean_hu, sd_hu: mean and standard deviation (of all voxels, not an estimate from a sample) of the CT in it;
+            None where it was not found.
+        touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
+    """
+
+    case: str
+    model: str
+    value: int
+    structure: str
+    voxels: int
+    volume_ml: float
+    mean_hu: float | None
+    sd_hu: float | None
+    touches_border: bool
+
+
+COLUMNS = tuple(field.name for field in fields(Measurement))
+
+
+def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
+    """Measure every structure that was looked for, by value.
+
+    Args:
+        segmentation: labels on the grid of `volume`.
+        volume: the CT.
+
+    Raises:
+        ValueError: when the grids differ.
+    """
+    array = segmentation.labels
+    if array.shape != volume.hu.shape:
+        raise ValueError(f"labels of shape {array.shape} on a CT of {volume.hu.shape}")
+    counts, sums, squares = _sums(array, volume.hu)
+    border = _border_values(array)
+    rows = []
+    for structure in segmentation.structures:
+        count = int(counts[structure.value])
+        mean = sums[structure.value] / count if count else 0.0
+        variance = max(0.0, squares[structure.value] / count - mean**2) if count else 0.0
+        rows.append(
+            Measurement(
+                case=segmentation.name,
+                model=segmentation.model,
+                value=structure.value,
+                structure=structure.name,
+                voxels=count,
+                volume_ml=round(count * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
+                mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count else None,
+                sd_hu=round(float(np.sqrt(variance)), DECIMALS["sd_hu"]) if count else None,
+                touches_border=bool(border[structure.value]),
+            )
+        )
+    return rows
+
+
+def write_measurements(path: Path, rows: Sequence[Measurement], *, overwrite: bool = False) -> None:
+    """Write measurements as .csv or .json, by the ending, whole or not at all.
+
+    Raises:
+        UsageError: for another ending.
+        OutputError: when the file exists and `overwrite` is not set, or cannot be written.
+    """
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"Measurements go into a file that ends in {' or '.join(ENDINGS)}, not '{path.name}'.")
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        if ending == ".json":
+            json.dump([asdict(row) for row in rows], file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            return
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(name, getattr(row, name)) for name in COLUMNS] for row in rows)
+
+
+def as_table(rows: Sequence[Measurement]) -> str:
+    """Measurements of one case as lines for a terminal."""
+    titles = [labels.by_name(row.structure).title for row in rows]
+    width = max((len(title) for title in titles), default=0)
+    lines = [f"{'':{width}}   volume ml   mean HU     SD"]
+    for title, row in zip(titles, rows, strict=True):
+        if not row.voxels:
+            lines.append(f"{title:{width}}  {'not found':>10}")
+            continue
+        cut = "  cut by the field of view?" if row.touches_border else ""
+        lines.append(
+            f"{title:{width}}  {row.volume_ml:10.1f}  {round(row.mean_hu or 0):8}  {round(row.sd_hu or 0):5}{cut}"
+        )
+    return "\n".join(lines)
+
+
+def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Per label value: voxels, sum and sum of squares of the HU, in double precision."""
+    totals = np.zeros(256, np.int64), np.zeros(256), np.zeros(256)
+    # Slab by slab in the order of memory, whatever the order of the axes.
+    axes = np.argsort([-abs(stride) for stride in array.strides], kind="stable")
+    array, hu = array.transpose(axes), hu.transpose(axes)
+    slices_at_once = max(1, VOXELS_AT_ONCE // max(1, array[0].size))
+    for first in range(0, len(array), slices_at_once):
+        part = slice(first, first + slices_at_once)
+        slab = array[part].ravel()
+        # Most of a CT is background and needs no adding up.
+        inside = np.flatnonzero(slab)
+        if inside.size == 0:
+            continue
+        value, weight = slab[inside], hu[part].ravel()[inside].astype(np.float64)
+        totals[0][:] += np.bincount(value, minlength=256)
+        totals[1][:] += np.bincount(value, weight, minlength=256)
+        totals[2][:] += np.bincount(value, weight * weight, minlength=256)
+    return totals
+
+
+def _border_values(array: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Per label value, whether it lies on one of the six faces."""
+    result = np.zeros(256, bool)
+    for axis in range(3):
+        for index in (0, -1):
+            result[np.unique(array.take(index, axis=axis))] = True
+    return result
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else str(value)

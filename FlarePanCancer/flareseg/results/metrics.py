@@ -1,0 +1,110 @@
+"""DSC and NSD as the FLARE 2023 challenge counts them.
+
+The rules are those of its public evaluation script: see `score_case`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.labels import Structure, structures
+from flareseg.results.surface import surface_dice
+from flareseg.volume import Box, Triple
+
+IGNORED = 255
+"""Value of reference voxels that nobody labelled."""
+LEAST_DSC_FOR_NSD = 0.2
+ONLY_WHERE_LABELLED = frozenset({"aorta", "inferior_vena_cava", "esophagus"})
+"""Tubes that run out of the abdomen: references end them where the annotators stopped, not where the tube does."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well one structure of one case agrees with its reference; both numbers are 0 to 1, and 1 is best."""
+
+    structure: Structure
+    dsc: float
+    nsd: float
+
+
+def score_case(
+    prediction: NDArray[np.uint8],
+    reference: NDArray[np.uint8],
+    spacing_zyx_mm: Triple,
+    structures: Iterable[Structure] | None = None,
+) -> list[Score]:
+    """Score one case by FLARE's rules.
+
+    - A structure that neither holds scores 1; one that only one of them holds scores 0.
+    - Aorta, inferior vena cava and esophagus count only from the reference's lowest labelled slice to the one below
+      its highest: FLARE's script leaves the highest one out. (Where the reference has a single slice, that one counts;
+      FLARE's script has no answer there.)
+    - NSD is 0 where DSC is below 0.2; its tolerance is each structure's own.
+    - Voxels whose reference is 255 count as background in both.
+
+    Args:
+        prediction, reference: (z, y, x) uint8 on one grid, in canonical orientation (z towards the head).
+        spacing_zyx_mm: voxel size.
+        structures: what to score; all 14 unless given.
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"a prediction of shape {prediction.shape} and a reference of {reference.shape}")
+    ignored = reference == IGNORED
+    if ignored.any():
+        prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
+    wanted = _all_structures() if structures is None else tuple(structures)
+    boxes = list(zip(_boxes(prediction), _boxes(reference), strict=True))
+    return [
+        Score(structure, *_score(structure, prediction, reference, spacing_zyx_mm, *boxes[structure.value]))
+        for structure in wanted
+    ]
+
+
+def dsc(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Dice similarity coefficient of two masks; 1 where both are empty."""
+    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
+    return 2 * int(np.count_nonzero(first & second)) / total if total else 1.0
+
+
+def _score(
+    structure: Structure,
+    prediction: NDArray[np.uint8],
+    reference: NDArray[np.uint8],
+    spacing_zyx_mm: Triple,
+    predicted_box: Box | None,
+    reference_box: Box | None,
+) -> tuple[float, float]:
+    if predicted_box is None and reference_box is None:
+        return 1.0, 1.0
+    if predicted_box is None or reference_box is None:
+        return 0.0, 0.0
+    z, y, x = (
+        slice(min(one.start, other.start), max(one.stop, other.stop))
+        for one, other in zip(predicted_box, reference_box, strict=True)
+    )
+    if structure.name in ONLY_WHERE_LABELLED:
+        lowest, highest = reference_box[0].start, reference_box[0].stop - 1
+        z = slice(lowest, max(highest, lowest + 1))
+    # FLARE's script sees arrays in the order x, y, z.
+    found = prediction[z, y, x].T == structure.value
+    true = reference[z, y, x].T == structure.value
+    overlap = dsc(found, true)
+    if overlap < LEAST_DSC_FOR_NSD:
+        return overlap, 0.0
+    depth, height, width = spacing_zyx_mm
+    return overlap, surface_dice(true, found, (width, height, depth), structure.nsd_tolerance_mm)
+
+
+def _boxes(labels: NDArray[np.uint8]) -> list[Box | None]:
+    """The box of each value 0 to 255; None for those that do not occur, and for 0."""
+    from scipy.ndimage import find_objects
+
+    return [None, *find_objects(labels, max_label=255)]
+
+
+def _all_structures() -> tuple[Structure, ...]:
+    return structures()

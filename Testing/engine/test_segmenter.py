@@ -1,0 +1,186 @@
+"""The pipeline as a whole: labels follow the CT however it lies in its file, and every stage can be cancelled."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from flareseg.errors import Cancelled, UsageError
+from flareseg.labels import by_names
+from flareseg.options import Options
+from flareseg.progress import Progress
+from flareseg.segmenter import NOTHING_FOUND, Segmenter
+from flareseg.volume import Geometry, Volume, WorldBox, as_rows
+from train.phantom import make_phantom
+
+ON_ONE_CORE = Options(device="cpu", backend="torch", threads=1)
+
+
+@pytest.fixture(scope="module")
+def a_segmenter(a_model):
+    return Segmenter(a_model, ON_ONE_CORE)
+
+
+@pytest.fixture(scope="module")
+def the_embedded_one():
+    return Segmenter(options=Options(device="cpu", threads=2))
+
+
+def reordered(volume: Volume, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Volume:
+    """The same patient, with the file's axes permuted and flipped."""
+    shape, spacing = volume.geometry.shape_zyx, volume.geometry.spacing_zyx_mm
+    columns = np.asarray(volume.geometry.direction)[:, ::-1][:, list(axes)] * np.where(flips, -1.0, 1.0)
+    start = [0, 0, 0]
+    for axis, flip in zip(axes, flips, strict=True):
+        start[axis] = shape[axis] - 1 if flip else 0
+    geometry = Geometry(
+        shape_zyx=tuple(shape[axis] for axis in axes),
+        spacing_zyx_mm=tuple(spacing[axis] for axis in axes),
+        origin_xyz_mm=volume.geometry.world_of(tuple(start)),
+        direction=as_rows(columns[:, ::-1]),
+    )
+    return Volume(reordered_array(volume.hu, axes, flips), geometry, volume.name)
+
+
+def reordered_array(array: np.ndarray, axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> np.ndarray:
+    return np.ascontiguousarray(array.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)])
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * float((a & b).sum()) / max(1, int(a.sum()) + int(b.sum()))
+
+
+@pytest.mark.parametrize("flips", list(product((False, True), repeat=3)))
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_labels_follow_every_permutation_and_flip_of_the_file_exactly(a_segmenter, a_ct, axes, flips):
+    expected = a_segmenter.segment(a_ct).labels
+    assert len(np.unique(expected)) > 3
+    result = a_segmenter.segment(reordered(a_ct, axes, flips))
+    assert np.array_equal(result.labels, reordered_array(expected, axes, flips))
+
+
+def test_the_result_has_the_geometry_of_an_oblique_ct(a_segmenter, a_ct):
+    tilt = as_rows(np.array([[1, 0, 0], [0, np.cos(0.3), -np.sin(0.3)], [0, np.sin(0.3), np.cos(0.3)]]))
+    oblique = Volume(a_ct.hu, Geometry(a_ct.hu.shape, (5.0, 3.0, 3.0), (1.0, 2.0, 3.0), tilt))
+    result = a_segmenter.segment(oblique)
+    assert result.geometry == oblique.geometry
+    assert np.array_equal(result.labels, a_segmenter.segment(a_ct).labels)
+
+
+def test_the_same_ct_gives_the_same_labels_again(a_segmenter, a_ct):
+    assert np.array_equal(a_segmenter.segment(a_ct).labels, a_segmenter.segment(a_ct).labels)
+
+
+def test_the_ct_itself_is_not_changed(a_segmenter, a_ct):
+    before = a_ct.hu.copy()
+    a_segmenter.segment(a_ct)
+    assert np.array_equal(a_ct.hu, before)
+
+
+@pytest.mark.parametrize("shape", [(2, 60, 80), (24, 2, 3), (3, 3, 3)])
+def test_volumes_smaller_than_a_window_work(a_segmenter, a_ct, shape):
+    part = Volume(
+        a_ct.hu[: shape[0], 25 : 25 + shape[1], 30 : 30 + shape[2]].copy(),
+        a_ct.geometry.__class__(
+            tuple(np.minimum(shape, a_ct.hu[: shape[0], 25 : 25 + shape[1], 30 : 30 + shape[2]].shape)), (5.0, 3.0, 3.0)
+        ),
+    )
+    assert a_segmenter.segment(part).labels.shape == part.hu.shape
+
+
+def test_only_the_wanted_structures_stay(a_segmenter, a_ct):
+    everything = a_segmenter.segment(a_ct).labels
+    values = [value for value in np.unique(everything) if value][:2]
+    wanted = [structure for structure in a_segmenter.structures if structure.value in values]
+    some = a_segmenter.segment(a_ct, structures=wanted)
+    assert np.array_equal(some.labels, np.where(np.isin(everything, values), everything, 0))
+    assert some.structures == tuple(wanted)
+
+
+def test_nothing_is_labelled_outside_the_region_of_interest(a_segmenter, a_ct):
+    low, high = a_ct.geometry.world_of((5, 20, 30)), a_ct.geometry.world_of((15, 40, 60))
+    labels = a_segmenter.segment(a_ct, roi=WorldBox(low, high)).labels
+    outside = np.ones(labels.shape, bool)
+    outside[5:16, 20:41, 30:61] = False
+    assert labels.any() and not labels[outside].any()
+
+
+def test_a_region_of_interest_outside_the_ct_is_told(a_segmenter, a_ct):
+    with pytest.raises(UsageError, match="lies outside the CT 'phantom'"):
+        a_segmenter.segment(a_ct, roi=WorldBox((900.0, 900.0, 900.0), (950.0, 950.0, 950.0)))
+
+
+def test_a_cancel_is_heeded_at_every_report(a_segmenter, a_ct):
+    reports = []
+    a_segmenter.segment(a_ct, progress=Progress(cancelled=lambda: bool(reports.append(1))))
+    assert len(reports) > 20
+    for stop in range(len(reports)):
+        left = iter([False] * stop + [True])
+        with pytest.raises(Cancelled):
+            a_segmenter.segment(a_ct, progress=Progress(cancelled=lambda left=left: next(left)))
+
+
+def test_every_stage_is_timed(a_segmenter, a_ct):
+    assert list(a_segmenter.segment(a_ct).seconds) == ["body", "resample", "network", "labels", "components"]
+
+
+def test_mirroring_is_refused_with_a_note_by_a_model_that_knows_left_from_right(a_model, a_ct):
+    segmenter = Segmenter(a_model, Options(device="cpu", backend="torch", threads=1, mirroring=True))
+    assert any("mirroring" in note for note in segmenter.segment(a_ct).notes)
+
+
+@pytest.fixture(scope="module")
+def a_patient() -> Volume:
+    """A synthetic abdomen that no embedded model was trained on."""
+    phantom = make_phantom(2_000_003, spacing_zyx_mm=(3.0, 2.0, 2.0), phase="portal", view="abdomen")
+    return Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm), "synthetic")
+
+
+LARGE = by_names(["liver", "spleen", "left_kidney", "right_kidney"])
+
+
+def test_the_embedded_model_finds_the_large_organs_of_an_unseen_synthetic_patient(the_embedded_one):
+    phantom = make_phantom(2_000_003, spacing_zyx_mm=(3.0, 2.0, 2.0), phase="portal", view="abdomen")
+    ct = Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm))
+    labels = the_embedded_one.segment(ct).labels
+    for structure in LARGE:
+        assert dice(labels == structure.value, phantom.labels == structure.value) > 0.8, structure.name
+
+
+def test_labels_follow_a_cropped_ct(the_embedded_one, a_patient):
+    whole = the_embedded_one.segment(a_patient).labels
+    cut = (slice(8, None), slice(10, -6), slice(12, -9))
+    part = Volume(
+        a_patient.hu[cut],
+        Geometry(a_patient.hu[cut].shape, a_patient.geometry.spacing_zyx_mm, a_patient.geometry.world_of((8, 10, 12))),
+    )
+    labels = the_embedded_one.segment(part).labels
+    for structure in LARGE:
+        assert dice(labels == structure.value, whole[cut] == structure.value) > 0.93, structure.name
+
+
+def test_labels_follow_a_resampled_ct(the_embedded_one, a_patient):
+    whole = the_embedded_one.segment(a_patient).labels
+    coarse = Volume(
+        a_patient.hu[:, ::2, ::2].copy(),
+        Geometry(a_patient.hu[:, ::2, ::2].shape, (3.0, 4.0, 4.0)),
+    )
+    labels = the_embedded_one.segment(coarse).labels
+    for structure in LARGE:
+        assert dice(labels == structure.value, whole[:, ::2, ::2] == structure.value) > 0.88, structure.name
+
+
+def test_a_scan_of_air_gives_an_empty_result_that_says_so(the_embedded_one):
+    air = Volume(np.full((40, 60, 60), -1000, np.int16), Geometry((40, 60, 60), (3.0, 3.0, 3.0)))
+    result = the_embedded_one.segment(air)
+    assert not result.labels.any()
+    assert NOTHING_FOUND in result.notes
+
+
+def test_the_embedded_model_runs_within_its_bounds_on_a_real_ct(the_embedded_one, real_cts):
+    from flareseg.io.files import read_volume
+
+    volume = read_volume(real_cts / "ts_example_3mm" / "ct.nii.gz")
+    result = the_embedded_one.segment(volume)
+    found = {structure.name for structure in result.present()}
+    assert {"liver", "spleen", "right_kidney", "left_kidney", "aorta", "stomach"} <= found
