@@ -168,9 +168,6 @@ def _listener(kind: str) -> CaseListener:
     return {"bar": BarListener, "json": JsonListener, "none": SilentListener}[kind]()
 
 
-def _roi(text: str) -> WorldBox:
-    try:
-        x0, x1, y0, y1, z0, z1 = (float(number) for number in text.split(","))
-    except ValueError:
-        raise UsageError(f"--roi takes six numbers X0,X1,Y0,Y1,Z0,Z1 in mm, not '{text}'.") from None
+def _roi(numbers: list[float]) -> WorldBox:
+    x0, x1, y0, y1, z0, z1 = numbers
     return WorldBox((min(x0, x1), min(y0, y1), min(z0, z1)), (max(x0, x1), max(y0, y1), max(z0, z1)))

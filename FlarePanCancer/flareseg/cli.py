@@ -75,7 +75,9 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--structures", metavar="NAMES", help="only these, e.g. liver,spleen,tumour (default: all)")
     parser.add_argument(
         "--roi",
-        metavar="X0,X1,Y0,Y1,Z0,Z1",
+        nargs=6,
+        type=float,
+        metavar=("X0", "X1", "Y0", "Y1", "Z0", "Z1"),
         help="only inside this box, in patient coordinates (LPS, mm)",
     )
     parser.add_argument("--series", metavar="N|UID", help="which series of a DICOM folder, when it holds several")

@@ -88,16 +88,17 @@ def list_series(folder: Path | str) -> list[Series]:
     seen: set[str] = set()
     for file in files:
         header = read_header(file)
-        if header is None or "Rows" not in header or "SeriesInstanceUID" not in header:
+        if header is None or "Rows" not in header:
             continue
-        instance = str(header.get("SOPInstanceUID", file))
+        # Anonymised files may have lost their identifiers: each is then an image of its own, of one nameless series.
+        instance = str(header.get("SOPInstanceUID") or file)
         if instance in seen:  # the same image, copied
             continue
         seen.add(instance)
         place = Place.of(header)
         localiser = "LOCALIZER" in [str(word).upper() for word in _words(header.get("ImageType"))]
         kind = place.kind() if place else None
-        groups[str(header.SeriesInstanceUID), localiser, kind].append((file, header))
+        groups[_uid(header), localiser, kind].append((file, header))
     found = [_series(localiser, members) for (_, localiser, _), members in groups.items()]
     return sorted(found, key=lambda series: (-len(series.slices), series.number, series.uid))
 
@@ -105,7 +106,7 @@ def list_series(folder: Path | str) -> list[Series]:
 def series_uid(file: Path) -> str | None:
     """The series a DICOM file belongs to; None where it is no DICOM image."""
     header = read_header(file)
-    return str(header.SeriesInstanceUID) if header is not None and "SeriesInstanceUID" in header else None
+    return _uid(header) if header is not None else None
 
 
 def read_dicom(folder: Path | str, *, force: bool = False, series: str | None = None) -> Volume:
@@ -161,6 +162,10 @@ def read_header(file: Path) -> Any | None:
         return None
 
 
+def _uid(header: Any) -> str:
+    return str(header.get("SeriesInstanceUID") or "")
+
+
 def _words(value: Any) -> list[Any]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
@@ -169,7 +174,7 @@ def _series(localiser: bool, members: list[tuple[Path, Any]]) -> Series:
     header = members[0][1]
     number = header.get("SeriesNumber")
     return Series(
-        uid=str(header.SeriesInstanceUID),
+        uid=_uid(header),
         number="" if number is None else str(number),
         description=" ".join(str(header.get("SeriesDescription") or "").split()),
         modality=str(header.get("Modality") or "?"),

@@ -13,13 +13,14 @@ from flareseg import labels
 from flareseg.cases import SUFFIX, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
-from flareseg.io.files import IMAGE_ENDINGS, ending_of, read_labels
+from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
 from flareseg.labels import Structure
 from flareseg.progress import Progress
 from flareseg.results.metrics import Score, score_case
 from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
+MEAN = "mean"
 TUMOUR = "tumour"
 CHANNEL = "_0000"
 """How nnU-Net ends the names of images."""
@@ -115,7 +116,7 @@ def score_files(prediction: Path, reference: Path) -> list[Score]:
 
 
 def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:
-    """One row per case and structure, whole or not at all.
+    """One row per case and structure, then the means as rows of the case "mean"; whole or not at all.
 
     Raises:
         OutputError: when the file exists and `overwrite` is not set, or cannot be written.
@@ -127,6 +128,8 @@ def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:
             for score in case.scores:
                 numbers = (score.dsc, score.nsd, score.reference_ml, score.prediction_ml)
                 writer.writerow((case.case, score.structure.name, *(f"{number:.4f}" for number in numbers)))
+        for mean in (*table.means(), table.organ_average()):
+            writer.writerow((MEAN, mean.name, f"{mean.dsc:.4f}", f"{mean.nsd:.4f}", "", ""))
 
 
 def summary(table: Table) -> str:
@@ -174,14 +177,14 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     """The files of a folder by their case."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or ending_of(path) not in IMAGE_ENDINGS:
+        if path.name.startswith(".") or not path.is_file() or not ending_of(path):
             continue
         name = _case_of(path)
         if name in found:
             raise UsageError(f"'{found[name]}' and '{path.name}' are the same case; keep one of them in the folder.")
         found[name] = path
     if not found:
-        raise InputError(f"The folder '{folder}' holds no label maps ({', '.join(IMAGE_ENDINGS)}).")
+        raise InputError(f"The folder '{folder}' holds no label maps ({', '.join(LABEL_ENDINGS)}).")
     return found
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.labels import Structure, structures
+from flareseg import labels
+from flareseg.labels import Structure
 from flareseg.results.surface import surface_dice
 from flareseg.volume import Box, Triple
 
@@ -24,11 +25,19 @@ ONLY_WHERE_LABELLED = frozenset({"aorta", "inferior_vena_cava", "esophagus"})
 
 @dataclass(frozen=True)
 class Score:
-    """How well one structure of one case agrees with its reference; both numbers are 0 to 1, and 1 is best."""
+    """How well one structure of one case agrees with its reference.
+
+    Attributes:
+        structure: which one.
+        dsc, nsd: 0 to 1; 1 is best.
+        reference_ml, prediction_ml: the volume in each, over all slices.
+    """
 
     structure: Structure
     dsc: float
     nsd: float
+    reference_ml: float
+    prediction_ml: float
 
 
 def score_case(
@@ -56,15 +65,19 @@ def score_case(
     ignored = reference == IGNORED
     if ignored.any():
         prediction, reference = np.where(ignored, 0, prediction), np.where(ignored, 0, reference)
-    wanted = _all_structures() if structures is None else tuple(structures)
+    voxel_ml = float(np.prod(spacing_zyx_mm)) / 1000
     boxes = list(zip(_boxes(prediction), _boxes(reference), strict=True))
-    return [
-        Score(structure, *_score(structure, prediction, reference, spacing_zyx_mm, *boxes[structure.value]))
-        for structure in wanted
-    ]
+    scores = []
+    for structure in labels.structures() if structures is None else structures:
+        predicted_box, reference_box = boxes[structure.value]
+        dsc, nsd = _score(structure, prediction, reference, spacing_zyx_mm, predicted_box, reference_box)
+        reference_ml = _voxels(reference, reference_box, structure.value) * voxel_ml
+        prediction_ml = _voxels(prediction, predicted_box, structure.value) * voxel_ml
+        scores.append(Score(structure, dsc, nsd, reference_ml, prediction_ml))
+    return scores
 
 
-def dsc(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Dice similarity coefficient of two masks; 1 where both are empty."""
     total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
     return 2 * int(np.count_nonzero(first & second)) / total if total else 1.0
@@ -90,21 +103,20 @@ def _score(
         lowest, highest = reference_box[0].start, reference_box[0].stop - 1
         z = slice(lowest, max(highest, lowest + 1))
     # FLARE's script sees arrays in the order x, y, z.
-    found = prediction[z, y, x].T == structure.value
-    true = reference[z, y, x].T == structure.value
-    overlap = dsc(found, true)
+    value, spacing_xyz_mm = structure.value, (spacing_zyx_mm[2], spacing_zyx_mm[1], spacing_zyx_mm[0])
+    true, found = np.equal(reference[z, y, x].T, value), np.equal(prediction[z, y, x].T, value)
+    overlap = dice(true, found)
     if overlap < LEAST_DSC_FOR_NSD:
         return overlap, 0.0
-    depth, height, width = spacing_zyx_mm
-    return overlap, surface_dice(true, found, (width, height, depth), structure.nsd_tolerance_mm)
+    return overlap, surface_dice(true, found, spacing_xyz_mm, structure.nsd_tolerance_mm)
 
 
-def _boxes(labels: NDArray[np.uint8]) -> list[Box | None]:
+def _boxes(labels_zyx: NDArray[np.uint8]) -> list[Box | None]:
     """The box of each value 0 to 255; None for those that do not occur, and for 0."""
     from scipy.ndimage import find_objects
 
-    return [None, *find_objects(labels, max_label=255)]
+    return [None, *find_objects(labels_zyx, max_label=255)]
 
 
-def _all_structures() -> tuple[Structure, ...]:
-    return structures()
+def _voxels(labels_zyx: NDArray[np.uint8], box: Box | None, value: int) -> int:
+    return int(np.count_nonzero(labels_zyx[box] == value)) if box else 0

@@ -20,7 +20,7 @@ from flareseg.volume import Triple
 _CORNERS = {7 - (4 * a + 2 * b + c): (a, b, c) for a, b, c in product((0, 1), repeat=3)}
 """Which corner of a 2 by 2 by 2 block each bit of its code stands for."""
 _NORMALS = np.array([(4, 0, 0), (0, 4, 0), (0, 0, 4), (0, 2, 2), (2, 0, 2), (2, 2, 0), (1, 1, 1)]) / 8
-"""Every triangle in a block of unit voxels has one of these normals (up to signs), as long as its area, or a multiple."""
+"""Up to signs, the normals of the triangles in a block of unit voxels; as long as the area, or a part of it."""
 _CASES = {
     0b00000001: (0, 0, 0, 0, 0, 0, 1),
     0b00000011: (0, 0, 0, 0, 0, 2, 0),

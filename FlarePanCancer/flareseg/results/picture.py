@@ -1,0 +1,308 @@
+"""The report's picture: slices of the CT with the structures in their colours, and a legend with their volumes."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg import __version__, labels
+from flareseg.results.measure import Measurement
+from flareseg.results.views import AXIAL_LEVELS, OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WINDOW_HU, LEVEL_HU = 400.0, 40.0
+OPACITY = 0.45
+OUTLINE_PX = 1.5
+OVERSAMPLING = 2
+DISCLAIMER = "Research use only. Not a medical device."
+
+BACKGROUND = (13 / 255, 15 / 255, 19 / 255)
+BRIGHT, PLAIN, DIM, FAINT = "#f4f5f7", "#c9cdd4", "#868d98", "#4d535d"
+
+# Layout, in pixels.
+DPI = 100
+MARGIN, GAP, HEADER, FOOTER, CAPTION = 56, 28, 132, 72, 34
+COLUMNS, CELL_WIDTH, TALLEST_ROW, LEAST_HEIGHT = 3, 590, 760, 1080
+LEGEND_WIDTH, LEGEND_GAP, LEGEND_ROW = 440, 64, 46
+LARGEST_SCALE_PX_PER_MM = 12.0
+SCALE_BAR_MM = 50
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where a view lies in the picture: its left and top edge and its size, in pixels."""
+
+    view: View
+    left: int
+    top: int
+    width: int
+    height: int
+    number: int | None = None
+
+    @property
+    def px_per_mm(self) -> float:
+        return self.width / self.view.size_mm[1]
+
+
+def layout(views: Sequence[View]) -> tuple[list[Panel], int, int]:
+    """Panels in rows of three, all at one scale where the rows' height allows; and the picture's width and height."""
+    scale = min(LARGEST_SCALE_PX_PER_MM, *(CELL_WIDTH / view.size_mm[1] for view in views))
+    sizes = []
+    for view in views:
+        fitted = min(scale, TALLEST_ROW / view.size_mm[0])
+        sizes.append([max(1, round(fitted * mm)) for mm in view.size_mm])
+    panels, top = [], HEADER
+    for first in range(0, len(views), COLUMNS):
+        row = range(first, min(first + COLUMNS, len(views)))
+        height = max(sizes[index][0] for index in row)
+        top += CAPTION
+        for column, index in enumerate(row):
+            left = MARGIN + column * (CELL_WIDTH + GAP) + (CELL_WIDTH - sizes[index][1]) // 2
+            number = index + 1 if views[index].plane == "axial" else None
+            middle = top + (height - sizes[index][0]) // 2
+            panels.append(Panel(views[index], left, middle, sizes[index][1], sizes[index][0], number))
+        top += height + GAP
+    columns = min(COLUMNS, len(views))
+    width = 2 * MARGIN + columns * CELL_WIDTH + (columns - 1) * GAP + LEGEND_GAP + LEGEND_WIDTH
+    return panels, width, max(LEAST_HEIGHT, top + FOOTER)
+
+
+def draw(view: View, width: int, height: int) -> NDArray[np.float64]:
+    """The slice in a soft-tissue window with the labels over it, half transparent and outlined.
+
+    Returns:
+        (height, width, 3) red, green and blue, 0 to 1.
+    """
+    fine = (height * OVERSAMPLING, width * OVERSAMPLING)
+    hu = _resized(view.hu.astype(np.float64), fine, order=3)
+    grey = np.clip((hu - LEVEL_HU) / WINDOW_HU + 0.5, 0, 1)[..., None]
+    # Air has the colour of the picture's background, so that panels have no frames.
+    image = np.array(BACKGROUND) * (1 - grey) + grey
+    values = _resized_labels(view.labels, fine)
+    colours = _colours()[values]
+    inside = (values > 0)[..., None]
+    image = np.where(inside, image * (1 - OPACITY) + colours * OPACITY, image)
+    image = np.where(_outline(values)[..., None], colours, image)
+    blocks = image.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)))
+
+
+def write_picture(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement], path: Path) -> None:
+    """Draw everything and write it as PNG to `path`.
+
+    Raises:
+        ImportError: without matplotlib.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels, width, height = layout(choose_views(segmentation, volume))
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=BACKGROUND)
+    canvas = FigureCanvasAgg(figure)
+    page = _Page(figure, width, height, _fonts(segmentation.name))
+    _draw_header(page, segmentation)
+    for panel in panels:
+        _draw_panel(page, panel)
+    _draw_legend(page, rows, width - MARGIN - LEGEND_WIDTH)
+    _draw_footer(page, volume)
+    with warnings.catch_warnings():
+        # A letter of a case's name that no font here has is drawn as a box; no one needs a warning on the terminal.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        canvas.print_png(path, metadata={"Software": f"flareseg {__version__}"})
+
+
+@dataclass(frozen=True)
+class _Page:
+    """The figure, addressed in pixels from its upper left corner."""
+
+    figure: Figure
+    width: int
+    height: int
+    fonts: list[str]
+
+    def text(self, x: float, y: float, text: str, size_px: float, colour: str, **options: Any) -> None:
+        options = {"ha": "left", "va": "baseline", "family": self.fonts, "parse_math": False} | options
+        size = size_px * 72 / DPI
+        self.figure.text(x / self.width, 1 - y / self.height, text, size=size, color=colour, **options)
+
+    def image(self, pixels: NDArray[Any], left: int, top: int) -> None:
+        self.figure.figimage(pixels, left, self.height - top - pixels.shape[0], origin="upper")
+
+    def line(self, xs: Sequence[float], ys: Sequence[float], colour: Any, width_px: float) -> None:
+        from matplotlib.lines import Line2D
+
+        line = Line2D(
+            [x / self.width for x in xs],
+            [1 - y / self.height for y in ys],
+            color=colour,
+            linewidth=width_px * 72 / DPI,
+            solid_capstyle="butt",
+            transform=self.figure.transFigure,
+        )
+        self.figure.add_artist(line)
+
+    def box(self, left: float, top: float, width: float, height: float, colour: Any, edge: Any) -> None:
+        from matplotlib.patches import FancyBboxPatch
+
+        radius = 3 / self.width
+        patch = FancyBboxPatch(
+            (left / self.width, 1 - (top + height) / self.height),
+            width / self.width,
+            height / self.height,
+            boxstyle=f"round,pad=0,rounding_size={radius}",
+            mutation_aspect=self.width / self.height,
+            facecolor=colour,
+            edgecolor=edge,
+            linewidth=1.0,
+            transform=self.figure.transFigure,
+        )
+        self.figure.add_artist(patch)
+
+
+def _draw_header(page: _Page, segmentation: Segmentation) -> None:
+    found = len(segmentation.present())
+    page.text(MARGIN, 74, _shortened(segmentation.name, 60), 40, BRIGHT, weight="bold")
+    parts = [f"{found} of {len(segmentation.structures)} structures found"]
+    if segmentation.model:
+        parts.insert(0, f"Model {_shortened(segmentation.model, 40)}")
+    page.text(MARGIN, 112, "   ·   ".join(parts), 22, DIM)
+
+
+def _draw_panel(page: _Page, panel: Panel) -> None:
+    view, left, top = panel.view, panel.left, panel.top
+    right, bottom = left + panel.width, top + panel.height
+    page.image(draw(view, panel.width, panel.height), left, top)
+    title = view.plane.capitalize() + (f" {panel.number}" if panel.number else "")
+    cell = MARGIN + (left - MARGIN) // (CELL_WIDTH + GAP) * (CELL_WIDTH + GAP)
+    page.text(cell, top - 12, title, 20, PLAIN, weight="bold")
+    page.text(cell + CELL_WIDTH, top - 12, view.position, 18, DIM, ha="right")
+    middle = (left + right) / 2, (top + bottom) / 2
+    places = ((left + 8, middle[1], "left", "center"), (right - 8, middle[1], "right", "center"))
+    if panel.height > 120:
+        places += ((middle[0], top + 8, "center", "top"), (middle[0], bottom - 8, "center", "bottom"))
+    for letter, (x, y, ha, va) in zip(view.letters, places, strict=False):
+        page.text(x, y, letter, 19, PLAIN, ha=ha, va=va, path_effects=_halo())
+    for number, row in enumerate(view.levels, 1):
+        y = top + (row + 0.5) / view.hu.shape[0] * panel.height
+        for x, inwards, ha in ((left, 1, "left"), (right, -1, "right")):
+            page.line((x, x + 18 * inwards), (y, y), PLAIN, 1.5)
+            page.text(x + 24 * inwards, y, str(number), 15, PLAIN, ha=ha, va="center_baseline", path_effects=_halo())
+    if panel.number == 1 or (view.plane == "coronal" and panel.height > 120):
+        length = SCALE_BAR_MM * panel.px_per_mm
+        if length < panel.width / 2:
+            page.line((right - 12 - length, right - 12), (bottom - 14, bottom - 14), PLAIN, 3)
+            page.text(right - 12 - length / 2, bottom - 22, "5 cm", 15, PLAIN, ha="center", path_effects=_halo())
+
+
+def _draw_legend(page: _Page, rows: Sequence[Measurement], left: int) -> None:
+    top = HEADER + CAPTION
+    right = left + LEGEND_WIDTH
+    page.text(right - 90, top - 12, "Volume, ml", 18, DIM, ha="right")
+    page.text(right, top - 12, "HU", 18, DIM, ha="right")
+    y = top + 20
+    for row in rows:
+        structure = labels.by_name(row.structure)
+        colour = tuple(channel / 255 for channel in structure.colour)
+        found = row.voxels > 0
+        page.box(left, y - 12, 24, 24, (*colour, 0.6 if found else 0.0), colour if found else FAINT)
+        page.text(left + 42, y, structure.title, 21, BRIGHT if found else FAINT, va="center_baseline")
+        if found:
+            volume = f"{'≥ ' if row.touches_border else ''}{_litres(row.volume_ml)}"
+            page.text(right - 90, y, volume, 21, BRIGHT, ha="right", va="center_baseline")
+            page.text(right, y, f"{round(row.mean_hu or 0)}", 21, PLAIN, ha="right", va="center_baseline")
+        else:
+            page.text(right, y, "not found", 18, FAINT, ha="right", va="center_baseline")
+        y += LEGEND_ROW
+    if any(row.touches_border for row in rows):
+        page.text(left, y + 16, "≥  reaches the edge of the scan", 17, DIM)
+
+
+def _draw_footer(page: _Page, volume: Volume) -> None:
+    geometry = volume.geometry
+    y = page.height - 38
+    page.text(MARGIN, y, DISCLAIMER, 19, PLAIN)
+    size = " × ".join(str(n) for n in geometry.shape_zyx[::-1])  # noqa: RUF001
+    spacing = " × ".join(f"{mm:.2f}" for mm in geometry.spacing_zyx_mm[::-1])  # noqa: RUF001
+    parts = [f"{size} voxels of {spacing} mm", f"window {WINDOW_HU:.0f}, level {LEVEL_HU:.0f} HU"]
+    parts.append(f"flareseg {__version__}")
+    tilt = obliquity_degrees(geometry)
+    if tilt > OBLIQUE_DEGREES:
+        parts.insert(0, f"slices tilted by up to {tilt:.0f}°, as scanned")
+    page.text(page.width - MARGIN, y, "   ·   ".join(parts), 17, DIM, ha="right")
+
+
+def _litres(volume_ml: float) -> str:
+    return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}"
+
+
+def _resized(image: NDArray[np.float64], shape: tuple[int, int], order: int) -> NDArray[np.float64]:
+    """Interpolated so that the outer edges, not the centres, of the corner pixels stay where they are."""
+    from scipy.ndimage import zoom
+
+    factors = [new / old for new, old in zip(shape, image.shape, strict=True)]
+    return np.asarray(zoom(image, factors, order=order, mode="nearest", grid_mode=True))
+
+
+def _resized_labels(values: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Smooth outlines instead of stairs: each label is interpolated, and the strongest wins."""
+    result = np.zeros(shape, np.uint8)
+    strongest = np.full(shape, 0.5)
+    for value in np.unique(values[values > 0]):
+        share = _resized((values == value).astype(np.float64), shape, order=1)
+        wins = share >= strongest
+        result[wins], strongest[wins] = value, share[wins]
+    return result
+
+
+def _outline(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The inner edge of every structure."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    size = 2 * round(OUTLINE_PX * OVERSAMPLING) + 1
+    return (values > 0) & (maximum_filter(values, size) != minimum_filter(values, size))
+
+
+def _colours() -> NDArray[np.float64]:
+    """(256, 3) red, green and blue of each label value, 0 to 1."""
+    table = np.ones((256, 3))
+    for structure in labels.structures():
+        table[structure.value] = np.array(structure.colour) / 255
+    return table
+
+
+def _halo() -> list[Any]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground=BACKGROUND)]
+
+
+def _shortened(text: str, most: int) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable if len(printable) <= most else f"{printable[: most - 1]}…"
+
+
+def _fonts(text: str) -> list[str]:
+    """matplotlib's own font, which is everywhere the same; for a name in other scripts, one that has its letters."""
+    fonts = ["DejaVu Sans"]
+    if all(ord(character) < 0x600 for character in text):
+        return fonts
+    from matplotlib import font_manager
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    candidates = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS")
+    return fonts + [name for name in candidates if name in known]
+
+
+assert AXIAL_LEVELS + 2 == 2 * COLUMNS
