@@ -16,7 +16,7 @@ from flareseg.labels import Structure, by_names
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
-from flareseg.results.report import write_report
+from flareseg.results.report import check_report, write_report
 from flareseg.segmentation import Segmentation
 from flareseg.segmenter import Segmenter
 from flareseg.volume import WorldBox
@@ -132,6 +132,8 @@ class Batch:
         for path in case.outputs:
             check_destination(path, overwrite=order.overwrite)
         report = order.report if alone or not order.report else order.report / case.name
+        if report:
+            check_report(report, overwrite=order.overwrite)
         progress = Progress(self.listener, self.cancelled)
         with progress.stage("read"):
             volume = read_volume(case.source, force=order.force, series=order.series)
@@ -140,14 +142,13 @@ class Batch:
         result = self._model().segment(volume, structures=order.structures, roi=order.roi, progress=progress)
         with progress.stage("write"):
             for path in case.outputs:
-                path.parent.mkdir(parents=True, exist_ok=True)
                 write_segmentation(result, path, overwrite=order.overwrite)
         rows: list[Measurement] = []
         if order.measurements or report or alone:
             rows = measure(result, volume)
             self.measurements += rows
         if report:
-            write_report(result, volume, report, rows)
+            write_report(result, volume, report, rows, overwrite=order.overwrite)
         self.listener.done(", ".join(str(path) for path in case.outputs))
         if alone and isinstance(self.listener, BarListener):
             print(f"{as_table(rows)}\n\n{times(result)}")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from flareseg.errors import FlareError, InputError
+from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.volume import Geometry, Volume
 
@@ -144,6 +144,42 @@ def test_impossible_spacings(tmp_path, values, good):
     refused(tmp_path / "zero.nii", "")
 
 
+def test_two_voxel_sizes_in_one_header_are_not_guessed_between(tmp_path, good, values):
+    raw = bytearray(gzip.decompress(good.read_bytes()))
+    struct.pack_into("<3f", raw, 80, 2.0, 2.0, 5.0)  # pixdim; the sform keeps 1 x 1 x 2 mm
+    path = tmp_path / "two.nii"
+    path.write_bytes(raw)
+    assert "2 x 2 x 5 and 1 x 1 x 2 (pixdim and sform)" in refused(path, "--force")
+    forced = read_volume(path, force=True)
+    assert forced.geometry.spacing_zyx_mm == (5.0, 2.0, 2.0) and np.array_equal(forced.hu, values)
+
+
+@pytest.mark.parametrize("dimensions", [(0, 22, 20, 6), (3, -22, 20, 6), (3, 22, 0, 6), (9, 22, 20, 6)])
+def test_impossible_dimensions_leave_nothing_but_one_line(tmp_path, good, capfd, dimensions):
+    raw = bytearray(gzip.decompress(good.read_bytes()))
+    struct.pack_into("<4h", raw, 40, *dimensions)
+    (tmp_path / "a.nii").write_bytes(raw)
+    refused(tmp_path / "a.nii", "dimensions make no sense")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_rare_layouts_cannot_promise_more_than_they_hold_either(tmp_path):
+    path = tmp_path / "a.nrrd"
+    path.write_text(
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 1600 1600 1600\nspacings: 1 1 1\nencoding: ascii\n\n1 2 3\n"
+    )
+    refused(path, "is too short")
+
+
+def test_a_name_that_no_file_system_takes(tmp_path):
+    refused(tmp_path / ("a" * 300 + ".nii.gz"), "File name too long")
+
+
+def test_a_series_is_asked_only_of_dicom(good):
+    with pytest.raises(UsageError, match="DICOM"):
+        read_volume(good, series="2")
+
+
 def test_a_sheared_grid(tmp_path, values):
     affine = np.eye(4)
     affine[0, 2] = 0.5
@@ -161,6 +197,11 @@ def test_a_sheared_grid(tmp_path, values):
         (lambda v: (v > 0).astype(np.uint8) * 7, "like a label map"),
         (lambda v: (v + 1000).astype(np.uint16), "neither air nor fat"),
         (lambda v: v - 3000, "soft tissue"),
+        # an MR with the ringing of a resampling
+        (
+            lambda v: np.where(np.arange(v.size).reshape(v.shape) % 300, np.abs(v), -150).astype(np.int16),
+            "air and fat are",
+        ),
     ],
 )
 def test_what_does_not_look_like_a_ct_needs_force(tmp_path, values, make, words):

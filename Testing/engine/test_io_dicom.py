@@ -256,6 +256,16 @@ def test_truncated_pixels_are_refused(tmp_path):
     fails(folder, file.name)
 
 
+@pytest.mark.parametrize("left", [150, 400])
+def test_a_file_cut_off_in_its_header_is_told(tmp_path, left):
+    folder = write_series(tmp_path / "a")
+    last = max(folder.iterdir(), key=lambda file: pydicom.dcmread(file).ImagePositionPatient[2])
+    last.write_bytes(last.read_bytes()[:left])
+    found = read_volume(folder)
+    assert found.hu.shape[0] == 7
+    assert any(last.name in note for note in found.notes)
+
+
 @pytest.mark.parametrize("decoder", ["pydicom's, or ITK's without one", "ITK's"])
 def test_compressed_slices_are_decoded_or_their_compression_is_named(tmp_path, monkeypatch, capfd, decoder):
     folder = write_series(tmp_path / "a", depths=(0.0, 3.0, 6.0), intercept=0.0, PixelPaddingValue=100)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from flareseg.errors import UsageError
+from flareseg.errors import InputError, UsageError
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels, read_volume, write_segmentation, write_volume
 from flareseg.labels import by_names, structures
 from flareseg.segmentation import Segmentation
@@ -120,7 +120,7 @@ def test_a_slicer_segmentation_names_what_is_present(tmp_path, segmentation):
     assert "Segment2_ID" not in fields
     assert fields["Segment0_Tags"] == (
         "Segmentation.Status:inprogress|TerminologyEntry:"
-        "Segmentation category and type - 3D Slicer General Anatomy list"
+        "Segmentation category and type - DICOM master list"
         "~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^"
         "~Anatomic codes - DICOM master list~^^~^^|"
     )
@@ -129,6 +129,16 @@ def test_a_slicer_segmentation_names_what_is_present(tmp_path, segmentation):
         fields["Segmentation_SourceRepresentation"] == fields["Segmentation_MasterRepresentation"] == "Binary labelmap"
     )
     assert fields["Segmentation_ReferenceImageExtentOffset"] == "0 0 0"
+
+
+def test_the_pixels_are_those_of_the_named_file_though_another_ending_lies_beside_it(tmp_path):
+    # ITK's NIfTI reader takes a.nii for the voxels of a.nii.gz where both are there.
+    first, second = ct(grid()), ct(grid())
+    second = Volume((second.hu // 2).astype(np.int16), second.geometry)
+    write_volume(first, tmp_path / "a.nii.gz")
+    write_volume(second, tmp_path / "a.nii")
+    assert np.array_equal(read_volume(tmp_path / "a.nii.gz").hu, first.hu)
+    assert np.array_equal(read_volume(tmp_path / "a.nii").hu, second.hu)
 
 
 def test_segments_of_others_are_known_by_their_names(tmp_path):
@@ -140,6 +150,29 @@ def test_segments_of_others_are_known_by_their_names(tmp_path):
     sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
     labels, _ = read_labels(tmp_path / "a.seg.nrrd")
     assert labels.ravel()[:4].tolist() == [0, 3, 0, 1]
+
+
+def test_layers_without_overlap_are_one_label_map_and_overlapping_ones_are_refused(tmp_path):
+    layers = np.zeros((*SHAPE, 2), np.uint8)
+    layers[1, 1:3, 2, 0], layers[2, 3, 1, 1] = 1, 1
+    path = tmp_path / "a.seg.nrrd"
+
+    def save():
+        image = sitk.GetImageFromArray(layers, isVector=True)
+        for number, name in enumerate(("Spleen", "Liver")):
+            fields = {"ID": f"Segment_{number}", "Name": name, "LabelValue": "1", "Layer": str(number)}
+            for key, text in fields.items():
+                image.SetMetaData(f"Segment{number}_{key}", text)
+        sitk.WriteImage(image, str(path))
+
+    save()
+    labels, _ = read_labels(path)
+    assert np.argwhere(labels == 3).tolist() == [[1, 1, 2], [1, 2, 2]]
+    assert np.argwhere(labels == 1).tolist() == [[2, 3, 1]]
+    layers[2, 3, 1, 0] = 1
+    save()
+    with pytest.raises(InputError, match=r"a\.seg\.nrrd' has overlapping segments"):
+        read_labels(path)
 
 
 def test_an_empty_segmentation_can_be_written_and_read(tmp_path):

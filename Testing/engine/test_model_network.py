@@ -54,7 +54,7 @@ def test_weights_of_these_names_fill_every_tensor_of_a_network() -> None:
         (NetworkSpec("UNETR", {}), "builds 'DynUNet' only"),
         (dynunet_spec([2, 4]), "2 stages"),
         (dynunet_spec([2] * 9), "9 stages"),
-        (dynunet_spec([2, 4, 4], [3, 3]), "lists of equal length"),
+        (dynunet_spec([2, 4, 4], [3, 3]), "a stride for each"),
         (dynunet_spec([2, 4, 5000]), "filters"),
         (dynunet_spec([2, 4, 4], [3, 4, 3]), "kernels"),
         (dynunet_spec([2, 4, 4], [3, 9, 3]), "kernels"),

@@ -18,6 +18,8 @@ INT16 = (-32768, 32767)
 LARGEST_ROUNDING = 0.01
 """Whole HU stored as scaled or resampled floats come back this near to a whole number."""
 AIR_OR_FAT_BELOW_HU = -100
+FAT_BELOW_HU = -50
+LEAST_AIR_AND_FAT = 0.01
 SOFT_TISSUE_HU = (-150, 300)
 LEAST_SOFT_TISSUE = 0.01
 MOST_LABELS = 40
@@ -120,6 +122,9 @@ def _oddity(hu: NDArray[Any]) -> str | None:
         return (
             f"its lowest value is {low:g}, so it holds neither air nor fat in Hounsfield units (MR, or not calibrated?)"
         )
+    dark = np.count_nonzero(hu < FAT_BELOW_HU) / hu.size
+    if dark < LEAST_AIR_AND_FAT:  # an MR that was resampled with ringing has a few such voxels
+        return f"only {dark:.1%} of it lie below {FAT_BELOW_HU} HU, where air and fat are"
     soft = np.count_nonzero((hu > SOFT_TISSUE_HU[0]) & (hu < SOFT_TISSUE_HU[1])) / hu.size
     if soft < LEAST_SOFT_TISSUE:
         return f"only {soft:.1%} of it lie between {SOFT_TISSUE_HU[0]} and {SOFT_TISSUE_HU[1]} HU, where soft tissue is"

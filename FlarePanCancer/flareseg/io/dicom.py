@@ -79,15 +79,22 @@ def list_series(folder: Path | str) -> list[Series]:
     Raises:
         InputError: when the folder cannot be read.
     """
-    folder = Path(folder)
+    return _scan(Path(folder))[0]
+
+
+def _scan(folder: Path) -> tuple[list[Series], list[Path]]:
+    """The image series, and the DICOM files that are damaged, so that nobody can say to which series they belong."""
     try:
         files = sorted(file for file in folder.rglob("*") if file.is_file())
     except OSError as error:
         raise InputError(f"'{folder}' cannot be read: {error.strerror or error}.") from None
     groups: dict[tuple[Any, ...], list[tuple[Path, Any]]] = defaultdict(list)
     seen: set[str] = set()
+    damaged: list[Path] = []
     for file in files:
         header = read_header(file)
+        if _is_damaged(file, header):
+            damaged.append(file)
         if header is None or "Rows" not in header:
             continue
         # Anonymised files may have lost their identifiers: each is then an image of its own, of one nameless series.
@@ -100,7 +107,7 @@ def list_series(folder: Path | str) -> list[Series]:
         kind = place.kind() if place else None
         groups[_uid(header), localiser, kind].append((file, header))
     found = [_series(localiser, members) for (_, localiser, _), members in groups.items()]
-    return sorted(found, key=lambda series: (-len(series.slices), series.number, series.uid))
+    return sorted(found, key=lambda series: (-len(series.slices), series.number, series.uid)), damaged
 
 
 def series_uid(file: Path) -> str | None:
@@ -127,7 +134,8 @@ def read_dicom(folder: Path | str, *, force: bool = False, series: str | None = 
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"There is no folder '{folder}'.")
-    chosen = _choose(folder, list_series(folder), force, series)
+    found, damaged = _scan(folder)
+    chosen = _choose(folder, found, force, series)
     if chosen.frames > 1:
         raise InputError(
             f"'{chosen.slices[0].file}' is an enhanced multi-frame image, which cannot be read; "
@@ -142,6 +150,9 @@ def read_dicom(folder: Path | str, *, force: bool = False, series: str | None = 
         raise InputError(f"'{folder}' holds a single slice of series {chosen}; a volume is needed.")
     placed.sort(key=lambda pair: pair[0].depth_mm())
     hu, geometry, notes = upright(folder, placed, hu_of, AIR_HU)
+    if damaged:
+        names = ", ".join(f"'{file.name}'" for file in damaged[:3]) + (", ..." if len(damaged) > 3 else "")
+        notes += (f"Damaged DICOM files, {len(damaged)} in all, were left out: {names}.",)
     return Volume(hu, geometry, folder.resolve().name, notes)
 
 
@@ -149,17 +160,33 @@ def read_header(file: Path) -> Any | None:
     """The data set without its pixels; None where the file is not DICOM or cannot be read."""
     import pydicom
 
+    start = _start(file)
+    # Old files lack the preamble and begin with group 0008 at once.
+    bare = start[:2] == b"\x08\x00"
+    if start[128:] != b"DICM" and not bare:
+        return None
     try:
-        with file.open("rb") as stream:
-            start = stream.read(132)
-        # Old files lack the preamble and begin with group 0008 at once.
-        bare = start[:2] == b"\x08\x00"
-        if start[128:] != b"DICM" and not bare:
-            return None
         with quiet_pydicom():
             return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=HEADER_TAGS, force=bare)
     except Exception:  # pydicom raises errors of many kinds for damaged files, which are to be passed over
         return None
+
+
+def _start(file: Path) -> bytes:
+    """The first bytes of a file, with DICOM's preamble and magic word; none of a file that cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)
+    except OSError:
+        return b""
+
+
+def _is_damaged(file: Path, header: Any | None) -> bool:
+    """Whether a DICOM file cannot be read, or is cut off before it says how large its image is."""
+    if (header is not None and "Rows" in header) or _start(file)[128:] != b"DICM":
+        return False
+    kind = getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", None)
+    return kind is None or kind.name.endswith("Image Storage")
 
 
 def _uid(header: Any) -> str:

@@ -47,16 +47,18 @@ def read_volume(path: Path | str, *, force: bool = False, series: str | None = N
 
     Raises:
         InputError: when it is missing, damaged, no volume, or no CT.
+        UsageError: when `series` is given for what is not DICOM.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder '{path}'.")
+    _check_exists(path)
     if path.is_dir() or not ending_of(path):
         volume = _read_dicom(path, force, series)
     else:
         from flareseg.io.stored import read_image
 
-        image = read_image(path)
+        if series is not None:
+            raise UsageError(f"--series picks a series of a DICOM folder, and '{path}' is none.")
+        image = read_image(path, force=force)
         check_grid(path, image.geometry.shape_zyx, image.geometry.spacing_zyx_mm)
         hu = as_hu(path, image.stored, image.slope, image.intercept, force=force)
         volume = Volume(hu, image.geometry, path.name[: -len(ending_of(path))], image.notes)
@@ -75,11 +77,10 @@ def read_labels(path: Path | str) -> tuple[NDArray[np.uint8], Geometry]:
     from flareseg.io.stored import read_image
 
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file '{path}'.")
+    _check_exists(path)
     if not ending_of(path):
         raise InputError(f"'{path}' is no label map that can be read; known are {', '.join(_ENDINGS)}.")
-    image = read_image(path)
+    image = read_image(path, layers=ending_of(path) == ".seg.nrrd")
     values: NDArray[Any] = image.stored
     if (image.slope, image.intercept) != (1.0, 0.0):
         values = as_hu(path, values, image.slope, image.intercept)
@@ -123,6 +124,15 @@ def _write(array: NDArray[Any], geometry: Geometry, path: Path, fields: dict[str
         else:
             write_nrrd(temporary, array, geometry, fields)
     return path
+
+
+def _check_exists(path: Path) -> None:
+    try:
+        found = path.exists()
+    except OSError as error:  # e.g. a name longer than file systems take
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    if not found:
+        raise InputError(f"There is no file or folder '{path}'.")
 
 
 def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:

@@ -31,12 +31,14 @@ class NiftiHeader:
     Attributes:
         payload: where the voxels are.
         slope, intercept: value = stored * slope + intercept.
+        pixdim_xyz: voxel size by the header's pixdim, in the header's unit of length.
         sform: 4 by 4, voxel (x, y, z) to RAS, or None where the header has none.
     """
 
     payload: Payload
     slope: float
     intercept: float
+    pixdim_xyz: tuple[float, float, float]
     sform: NDArray[np.float64] | None
 
 
@@ -69,7 +71,9 @@ def read_header(path: Path) -> NiftiHeader:
     if slope == 0 or not np.isfinite([slope, intercept]).all():
         slope, intercept = 1.0, 0.0  # by the standard, a slope of 0 means that there is no scaling
     pixdim = struct.unpack_from(f"{order}3f", raw, 80)
-    rank = struct.unpack_from(f"{order}h", raw, 40)[0]
+    rank, *sizes = struct.unpack_from(f"{order}8h", raw, 40)
+    if not 1 <= rank <= 7 or min(sizes[:rank]) < 1:
+        raise InputError(f"'{path}' has a damaged header: its dimensions make no sense.")
     if not all(np.isfinite(mm) and mm != 0 for mm in pixdim[:rank]):  # ITK would take 1 mm
         raise InputError(f"'{path}' has a voxel spacing of zero; correct its header first.")
     sform_code = struct.unpack_from(f"{order}h", raw, 254)[0]
@@ -85,5 +89,6 @@ def read_header(path: Path) -> NiftiHeader:
         ),
         slope=slope,
         intercept=intercept,
+        pixdim_xyz=(abs(pixdim[0]), abs(pixdim[1]), abs(pixdim[2])),
         sform=sform if sform_code > 0 else None,
     )

@@ -17,7 +17,8 @@ from flareseg.labels import Code, Structure, by_name
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
 
-TERMINOLOGY_CONTEXT = "Segmentation category and type - 3D Slicer General Anatomy list"
+TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
+"""The one of Slicer's lists that has all our codes: its General Anatomy list lacks the vena cava and neoplasms."""
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 REPRESENTATION = "Binary labelmap"
 

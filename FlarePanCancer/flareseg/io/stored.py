@@ -13,10 +13,11 @@ from flareseg.errors import InputError
 from flareseg.io.checks import check_voxel_count
 from flareseg.io.nifti import NiftiHeader, read_header
 from flareseg.io.nrrd import meta_payload, nrrd_payload
-from flareseg.io.payload import Payload, read_payload
+from flareseg.io.payload import DEFLATE_LIMIT, Payload, read_payload
 from flareseg.volume import Geometry, as_rows
 
 LARGEST_DISAGREEMENT_MM = 0.5
+LARGEST_SIZE_DIFFERENCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class StoredImage:
     """What an image file holds.
 
     Attributes:
-        stored: (z, y, x) values as stored.
+        stored: (z, y, x) values as stored; (z, y, x, layer) where layers were asked for and the file has several.
         geometry: their grid.
         slope, intercept: value = stored * slope + intercept.
         fields: key/value pairs of the header.
@@ -39,8 +40,13 @@ class StoredImage:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: Path) -> StoredImage:
-    """Read a NIfTI, NRRD or MetaImage file with one value per voxel.
+def read_image(path: Path, *, force: bool = False, layers: bool = False) -> StoredImage:
+    """Read a NIfTI, NRRD or MetaImage file.
+
+    Args:
+        path: the file.
+        force: go by pixdim, as ITK does, where a NIfTI's sform states another voxel size.
+        layers: accept several values per voxel.
 
     Raises:
         InputError: when it is damaged, not what its ending says, or no 3-D image; naming the file.
@@ -67,8 +73,16 @@ def read_image(path: Path) -> StoredImage:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise InputError(f"'{path}' cannot be read: {_why(path, str(error))}.") from None
+    several = reader.GetNumberOfComponents()
+    if several != 1 and not layers:
+        raise InputError(f"'{path}' has {several} values per voxel (colours or vectors); one is needed.")
     geometry = _geometry(path, reader)
-    stored = read_payload(payload, geometry.shape_zyx) if payload else _read_whole(path, reader, geometry)
+    if nifti and not force:
+        _check_voxel_size(path, nifti)
+    if payload and several == 1:
+        stored = read_payload(payload, geometry.shape_zyx)
+    else:  # ITK knows where in a file the layers are
+        stored = _read_whole(path, reader, geometry.shape_zyx + ((several,) if several > 1 else ()))
     return StoredImage(
         stored=stored,
         geometry=geometry,
@@ -80,10 +94,8 @@ def read_image(path: Path) -> StoredImage:
 
 
 def _geometry(path: Path, reader: Any) -> Geometry:
-    size, dimension, components = reader.GetSize(), reader.GetDimension(), reader.GetNumberOfComponents()
+    size, dimension = reader.GetSize(), reader.GetDimension()
     shape = " x ".join(str(n) for n in size)
-    if components != 1:
-        raise InputError(f"'{path}' has {components} values per voxel (colours, vectors, or layers); one is needed.")
     if dimension < 3 or any(extra != 1 for extra in size[3:]):
         raise InputError(f"'{path}' has {dimension} dimensions ({shape}); one 3-D volume is needed.")
     spacing, origin = reader.GetSpacing(), reader.GetOrigin()
@@ -102,15 +114,31 @@ def _geometry(path: Path, reader: Any) -> Geometry:
     return geometry
 
 
-def _read_whole(path: Path, reader: Any, geometry: Geometry) -> NDArray[Any]:
-    """The voxels of the rarer layouts (ASCII, bzip2, slices in files of their own), through SimpleITK."""
+def _check_voxel_size(path: Path, nifti: NiftiHeader) -> None:
+    """Refuse a NIfTI whose sform and pixdim state different voxel sizes: ITK takes pixdim, others the sform."""
+    if nifti.sform is None:
+        return
+    by_sform = np.linalg.norm(nifti.sform[:3, :3], axis=0)
+    if not np.allclose(nifti.pixdim_xyz, by_sform, rtol=LARGEST_SIZE_DIFFERENCE, atol=0):
+        sizes = " and ".join(" x ".join(f"{length:.4g}" for length in axes) for axes in (nifti.pixdim_xyz, by_sform))
+        raise InputError(
+            f"'{path}' states two voxel sizes, {sizes} (pixdim and sform); correct its header first, "
+            "or use --force to go by pixdim."
+        )
+
+
+def _read_whole(path: Path, reader: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The voxels of the rarer layouts (ASCII, bzip2, slices in files of their own, layers), through SimpleITK."""
     import SimpleITK as sitk
 
+    at_hand = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file())
+    if int(np.prod(shape, dtype=object)) > at_hand * DEFLATE_LIMIT:
+        raise InputError(f"'{path}' is too short: its header promises more voxels than its data can hold.")
     try:
         array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
         raise InputError(f"'{path}' cannot be read: {_why(path, str(error))}.") from None
-    return array.reshape(geometry.shape_zyx)
+    return array.reshape(shape)
 
 
 def _disagreement(nifti: NiftiHeader, geometry: Geometry) -> tuple[str, ...]:
@@ -122,9 +150,7 @@ def _disagreement(nifti: NiftiHeader, geometry: Geometry) -> tuple[str, ...]:
     apart_mm = float(np.linalg.norm(corners @ (taken - nifti.sform).T, axis=1).max())
     if apart_mm <= LARGEST_DISAGREEMENT_MM:
         return ()
-    return (
-        f"The NIfTI header's qform and sform disagree by up to {apart_mm:.1f} mm; the qform was used, as ITK does.",
-    )
+    return (f"The NIfTI header's sform puts voxels up to {apart_mm:.1f} mm from where ITK has them; ITK was followed.",)
 
 
 def _why(path: Path, message: str) -> str:

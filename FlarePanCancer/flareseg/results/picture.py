@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from flareseg import __version__, labels
 from flareseg.results.measure import Measurement
-from flareseg.results.views import AXIAL_LEVELS, OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
+from flareseg.results.views import OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
 
@@ -32,11 +33,12 @@ BRIGHT, PLAIN, DIM, FAINT = "#f4f5f7", "#c9cdd4", "#868d98", "#4d535d"
 
 # Layout, in pixels.
 DPI = 100
-MARGIN, GAP, HEADER, FOOTER, CAPTION = 56, 28, 132, 72, 34
+MARGIN, GAP, HEADER, FOOTER, CAPTION = 56, 28, 140, 72, 36
 COLUMNS, CELL_WIDTH, TALLEST_ROW, LEAST_HEIGHT = 3, 590, 760, 1080
 LEGEND_WIDTH, LEGEND_GAP, LEGEND_ROW = 440, 64, 46
 LARGEST_SCALE_PX_PER_MM = 12.0
 SCALE_BAR_MM = 50
+LEAST_HEIGHT_FOR_LETTERS = 120
 
 
 @dataclass(frozen=True)
@@ -70,32 +72,26 @@ def layout(views: Sequence[View]) -> tuple[list[Panel], int, int]:
         for column, index in enumerate(row):
             left = MARGIN + column * (CELL_WIDTH + GAP) + (CELL_WIDTH - sizes[index][1]) // 2
             number = index + 1 if views[index].plane == "axial" else None
-            middle = top + (height - sizes[index][0]) // 2
-            panels.append(Panel(views[index], left, middle, sizes[index][1], sizes[index][0], number))
+            panels.append(Panel(views[index], left, top, sizes[index][1], sizes[index][0], number))
         top += height + GAP
     columns = min(COLUMNS, len(views))
     width = 2 * MARGIN + columns * CELL_WIDTH + (columns - 1) * GAP + LEGEND_GAP + LEGEND_WIDTH
     return panels, width, max(LEAST_HEIGHT, top + FOOTER)
 
 
-def draw(view: View, width: int, height: int) -> NDArray[np.float64]:
+def draw(view: View, width: int, height: int) -> NDArray[np.float32]:
     """The slice in a soft-tissue window with the labels over it, half transparent and outlined.
 
     Returns:
         (height, width, 3) red, green and blue, 0 to 1.
     """
-    fine = (height * OVERSAMPLING, width * OVERSAMPLING)
-    hu = _resized(view.hu.astype(np.float64), fine, order=3)
+    hu = _weights(view.hu.shape[0], height, 3) @ view.hu.astype(np.float32) @ _weights(view.hu.shape[1], width, 3).T
     grey = np.clip((hu - LEVEL_HU) / WINDOW_HU + 0.5, 0, 1)[..., None]
+    overlay = _overlay(view.labels, height, width)
     # Air has the colour of the picture's background, so that panels have no frames.
-    image = np.array(BACKGROUND) * (1 - grey) + grey
-    values = _resized_labels(view.labels, fine)
-    colours = _colours()[values]
-    inside = (values > 0)[..., None]
-    image = np.where(inside, image * (1 - OPACITY) + colours * OPACITY, image)
-    image = np.where(_outline(values)[..., None], colours, image)
-    blocks = image.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)))
+    background = np.array(BACKGROUND, np.float32)
+    image = (background + (1 - background) * grey) * (1 - overlay[..., 3:]) + overlay[..., :3]
+    return np.asarray(np.clip(image, 0, 1))
 
 
 def write_picture(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement], path: Path) -> None:
@@ -119,7 +115,7 @@ def write_picture(segmentation: Segmentation, volume: Volume, rows: Sequence[Mea
     with warnings.catch_warnings():
         # A letter of a case's name that no font here has is drawn as a box; no one needs a warning on the terminal.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        canvas.print_png(path, metadata={"Software": f"flareseg {__version__}"})
+        canvas.print_png(path, metadata={"Software": f"flareseg {__version__}"}, pil_kwargs={"compress_level": 4})
 
 
 @dataclass(frozen=True)
@@ -132,12 +128,13 @@ class _Page:
     fonts: list[str]
 
     def text(self, x: float, y: float, text: str, size_px: float, colour: str, **options: Any) -> None:
-        options = {"ha": "left", "va": "baseline", "family": self.fonts, "parse_math": False} | options
+        defaults: dict[str, Any] = {"ha": "left", "va": "baseline", "family": self.fonts, "parse_math": False}
         size = size_px * 72 / DPI
-        self.figure.text(x / self.width, 1 - y / self.height, text, size=size, color=colour, **options)
+        self.figure.text(x / self.width, 1 - y / self.height, text, size=size, color=colour, **(defaults | options))
 
     def image(self, pixels: NDArray[Any], left: int, top: int) -> None:
-        self.figure.figimage(pixels, left, self.height - top - pixels.shape[0], origin="upper")
+        values = np.round(pixels * 255).astype(np.uint8)
+        self.figure.figimage(values, left, self.height - top - pixels.shape[0], origin="upper")
 
     def line(self, xs: Sequence[float], ys: Sequence[float], colour: Any, width_px: float) -> None:
         from matplotlib.lines import Line2D
@@ -188,17 +185,19 @@ def _draw_panel(page: _Page, panel: Panel) -> None:
     page.text(cell, top - 12, title, 20, PLAIN, weight="bold")
     page.text(cell + CELL_WIDTH, top - 12, view.position, 18, DIM, ha="right")
     middle = (left + right) / 2, (top + bottom) / 2
-    places = ((left + 8, middle[1], "left", "center"), (right - 8, middle[1], "right", "center"))
-    if panel.height > 120:
-        places += ((middle[0], top + 8, "center", "top"), (middle[0], bottom - 8, "center", "bottom"))
+    places: list[tuple[float, float, str, str]] = [
+        (left + 8, middle[1], "left", "center"),
+        (right - 8, middle[1], "right", "center"),
+    ]
+    if panel.height > LEAST_HEIGHT_FOR_LETTERS:
+        places += [(middle[0], top + 8, "center", "top"), (middle[0], bottom - 8, "center", "bottom")]
     for letter, (x, y, ha, va) in zip(view.letters, places, strict=False):
         page.text(x, y, letter, 19, PLAIN, ha=ha, va=va, path_effects=_halo())
-    for number, row in enumerate(view.levels, 1):
+    for number, row in enumerate(view.levels if panel.height > LEAST_HEIGHT_FOR_LETTERS else (), 1):
         y = top + (row + 0.5) / view.hu.shape[0] * panel.height
-        for x, inwards, ha in ((left, 1, "left"), (right, -1, "right")):
-            page.line((x, x + 18 * inwards), (y, y), PLAIN, 1.5)
-            page.text(x + 24 * inwards, y, str(number), 15, PLAIN, ha=ha, va="center_baseline", path_effects=_halo())
-    if panel.number == 1 or (view.plane == "coronal" and panel.height > 120):
+        page.line((right + 2, right + 9), (y, y), DIM, 1.5)
+        page.text(right + 13, y, str(number), 14, DIM, va="center_baseline")
+    if panel.number == 1 or (view.plane == "coronal" and panel.height > LEAST_HEIGHT_FOR_LETTERS):
         length = SCALE_BAR_MM * panel.px_per_mm
         if length < panel.width / 2:
             page.line((right - 12 - length, right - 12), (bottom - 14, bottom - 14), PLAIN, 3)
@@ -208,8 +207,8 @@ def _draw_panel(page: _Page, panel: Panel) -> None:
 def _draw_legend(page: _Page, rows: Sequence[Measurement], left: int) -> None:
     top = HEADER + CAPTION
     right = left + LEGEND_WIDTH
-    page.text(right - 90, top - 12, "Volume, ml", 18, DIM, ha="right")
-    page.text(right, top - 12, "HU", 18, DIM, ha="right")
+    page.text(right - 110, top - 12, "Volume, ml", 18, DIM, ha="right")
+    page.text(right, top - 12, "Mean HU", 18, DIM, ha="right")
     y = top + 20
     for row in rows:
         structure = labels.by_name(row.structure)
@@ -219,7 +218,7 @@ def _draw_legend(page: _Page, rows: Sequence[Measurement], left: int) -> None:
         page.text(left + 42, y, structure.title, 21, BRIGHT if found else FAINT, va="center_baseline")
         if found:
             volume = f"{'≥ ' if row.touches_border else ''}{_litres(row.volume_ml)}"
-            page.text(right - 90, y, volume, 21, BRIGHT, ha="right", va="center_baseline")
+            page.text(right - 110, y, volume, 21, BRIGHT, ha="right", va="center_baseline")
             page.text(right, y, f"{round(row.mean_hu or 0)}", 21, PLAIN, ha="right", va="center_baseline")
         else:
             page.text(right, y, "not found", 18, FAINT, ha="right", va="center_baseline")
@@ -232,8 +231,8 @@ def _draw_footer(page: _Page, volume: Volume) -> None:
     geometry = volume.geometry
     y = page.height - 38
     page.text(MARGIN, y, DISCLAIMER, 19, PLAIN)
-    size = " × ".join(str(n) for n in geometry.shape_zyx[::-1])  # noqa: RUF001
-    spacing = " × ".join(f"{mm:.2f}" for mm in geometry.spacing_zyx_mm[::-1])  # noqa: RUF001
+    size = " × ".join(str(n) for n in geometry.shape_zyx[::-1])
+    spacing = " × ".join(f"{mm:.2f}" for mm in geometry.spacing_zyx_mm[::-1])
     parts = [f"{size} voxels of {spacing} mm", f"window {WINDOW_HU:.0f}, level {LEVEL_HU:.0f} HU"]
     parts.append(f"flareseg {__version__}")
     tilt = obliquity_degrees(geometry)
@@ -246,23 +245,49 @@ def _litres(volume_ml: float) -> str:
     return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}"
 
 
-def _resized(image: NDArray[np.float64], shape: tuple[int, int], order: int) -> NDArray[np.float64]:
-    """Interpolated so that the outer edges, not the centres, of the corner pixels stay where they are."""
-    from scipy.ndimage import zoom
-
-    factors = [new / old for new, old in zip(shape, image.shape, strict=True)]
-    return np.asarray(zoom(image, factors, order=order, mode="nearest", grid_mode=True))
+def _overlay(values: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    """(height, width, 4) colour of the labels times their opacity, and the opacity."""
+    fine = _resized_labels(values, (height * OVERSAMPLING, width * OVERSAMPLING))
+    table = np.zeros((2, 256, 4), np.float32)  # inside, outline
+    for structure in labels.structures():
+        colour = np.array([*structure.colour, 255]) / 255
+        table[:, structure.value] = colour * OPACITY, colour
+    pixels = table[_outline(fine).astype(np.uint8), fine]
+    corners = [pixels[i::OVERSAMPLING, j::OVERSAMPLING] for i in range(OVERSAMPLING) for j in range(OVERSAMPLING)]
+    return np.asarray(sum(corners[1:], corners[0]) / len(corners))
 
 
 def _resized_labels(values: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Smooth outlines instead of stairs: each label is interpolated, and the strongest wins."""
     result = np.zeros(shape, np.uint8)
-    strongest = np.full(shape, 0.5)
+    strongest = np.full(shape, 0.5, np.float32)
+    weights = [_weights(old, new, 1) for old, new in zip(values.shape, shape, strict=True)]
     for value in np.unique(values[values > 0]):
-        share = _resized((values == value).astype(np.float64), shape, order=1)
-        wins = share >= strongest
-        result[wins], strongest[wins] = value, share[wins]
+        mask = values == value
+        parts, used = [], []
+        for axis, weight in enumerate(weights):
+            indices = np.flatnonzero(mask.any(axis=1 - axis))
+            source = slice(indices[0], indices[-1] + 1)
+            reached = np.flatnonzero(weight[:, source].any(axis=1))
+            used.append(slice(reached[0], reached[-1] + 1))
+            parts.append((source, weight[used[axis], source]))
+        (rows, by_row), (columns, by_column) = parts
+        target = used[0], used[1]
+        share = by_row @ mask[rows, columns].astype(np.float32) @ by_column.T
+        wins = share >= strongest[target]
+        result[target][wins], strongest[target][wins] = value, share[wins]
     return result
+
+
+@cache
+def _weights(old: int, new: int, order: int) -> NDArray[np.float32]:
+    """(new, old) how much each old pixel along an axis counts for each new one, in a spline interpolation.
+
+    The outer edges, not the centres, of the first and last pixel stay where they are.
+    """
+    from scipy.ndimage import zoom
+
+    return np.asarray(zoom(np.eye(old, dtype=np.float32), (new / old, 1), order=order, mode="nearest", grid_mode=True))
 
 
 def _outline(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -271,14 +296,6 @@ def _outline(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     size = 2 * round(OUTLINE_PX * OVERSAMPLING) + 1
     return (values > 0) & (maximum_filter(values, size) != minimum_filter(values, size))
-
-
-def _colours() -> NDArray[np.float64]:
-    """(256, 3) red, green and blue of each label value, 0 to 1."""
-    table = np.ones((256, 3))
-    for structure in labels.structures():
-        table[structure.value] = np.array(structure.colour) / 255
-    return table
 
 
 def _halo() -> list[Any]:
@@ -303,6 +320,3 @@ def _fonts(text: str) -> list[str]:
     known = {font.name for font in font_manager.fontManager.ttflist}
     candidates = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS")
     return fonts + [name for name in candidates if name in known]
-
-
-assert AXIAL_LEVELS + 2 == 2 * COLUMNS

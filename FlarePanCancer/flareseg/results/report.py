@@ -74,8 +74,8 @@ def write_report(
 def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement], picture: bytes) -> str:
     """The page; everything is inside it, so that one file can be sent or archived."""
     geometry = volume.geometry
-    size = " × ".join(str(n) for n in geometry.shape_zyx[::-1])  # noqa: RUF001
-    spacing = " × ".join(f"{mm:.3g}" for mm in geometry.spacing_zyx_mm[::-1])  # noqa: RUF001
+    size = " × ".join(str(n) for n in geometry.shape_zyx[::-1])
+    spacing = " × ".join(f"{mm:.3g}" for mm in geometry.spacing_zyx_mm[::-1])
     details = [("CT", f"{size} voxels of {spacing} mm"), ("Software", f"flareseg {__version__}")]
     if segmentation.model:
         details.insert(1, ("Model", segmentation.model))
@@ -100,7 +100,7 @@ def _row(row: Measurement) -> str:
     if not row.voxels:
         return f'<tr class="absent"><th>{swatch}{escape(structure.title)}</th><td colspan="3">not found</td></tr>'
     cut = "≥ " if row.touches_border else ""
-    numbers = (f"{cut}{row.volume_ml:,.1f}", f"{row.mean_hu:.0f}", f"{row.sd_hu:.0f}")
+    numbers = (f"{cut}{row.volume_ml:,.1f}", f"{round(row.mean_hu or 0)}", f"{round(row.sd_hu or 0)}")
     return f"<tr><th>{swatch}{escape(structure.title)}</th>{''.join(f'<td>{number}</td>' for number in numbers)}</tr>"
 
 

@@ -1,0 +1,80 @@
+"""Volume and HU of every structure are those of its voxels, in the table and in the files."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from flareseg.errors import OutputError, UsageError
+from flareseg.labels import structures
+from flareseg.results.measure import as_table, measure, write_measurements
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Geometry, Volume
+
+
+@pytest.fixture
+def rows():
+    geometry = Geometry((6, 8, 10), (5.0, 2.0, 1.0))
+    labels = np.zeros(geometry.shape_zyx, np.uint8)
+    hu = np.full(geometry.shape_zyx, -1000, np.int16)
+    labels[2, 3, 4:8], hu[2, 3, 4:8] = 1, (40, 60, 40, 60)
+    labels[0, 3, 4], hu[0, 3, 4] = 3, 100
+    return measure(Segmentation(labels, geometry, structures(), name="a"), Volume(hu, geometry, "a"))
+
+
+def test_numbers_are_those_worked_by_hand(rows):
+    liver = rows[0]
+    assert (liver.case, liver.structure, liver.value, liver.voxels) == ("a", "liver", 1, 4)
+    assert liver.volume_ml == pytest.approx(0.04)
+    assert (liver.mean_hu, liver.sd_hu, liver.touches_border) == (50, 10, False)
+
+
+def test_a_structure_on_a_face_of_the_volume_is_marked(rows):
+    spleen = rows[2]
+    assert spleen.touches_border and (spleen.mean_hu, spleen.sd_hu) == (100, 0)
+    assert not rows[1].touches_border
+
+
+def test_a_structure_that_was_not_found_has_no_hu(rows):
+    assert [row.voxels for row in rows[3:]] == [0] * 11
+    assert rows[3].mean_hu is None and rows[3].volume_ml == 0
+
+
+def test_any_order_of_memory_gives_the_same_numbers():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 15, (9, 10, 11), dtype=np.uint8)
+    hu = random.integers(-1000, 1000, labels.shape).astype(np.int16)
+    geometry = Geometry(labels.shape, (1.0, 2.0, 3.0))
+    turned = labels[::-1].copy(order="F")[::-1]
+    one = measure(Segmentation(labels, geometry, structures()), Volume(hu, geometry))
+    assert one == measure(Segmentation(turned, geometry, structures()), Volume(hu, geometry))
+    for row in one:
+        inside = hu[labels == row.value].astype(float)
+        assert row.mean_hu == pytest.approx(inside.mean(), abs=0.006)
+        assert row.sd_hu == pytest.approx(inside.std(), abs=0.006)
+
+
+def test_files_hold_one_row_per_structure(rows, tmp_path):
+    write_measurements(tmp_path / "m.csv", rows)
+    write_measurements(tmp_path / "m.json", rows)
+    with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    stored = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert len(table) == len(stored) == 14
+    assert float(table[0]["volume_ml"]) == stored[0]["volume_ml"] == rows[0].volume_ml
+    assert table[3]["mean_hu"] == "" and stored[3]["mean_hu"] is None
+
+
+def test_another_ending_and_an_existing_file_are_refused(rows, tmp_path):
+    with pytest.raises(UsageError, match="csv"):
+        write_measurements(tmp_path / "m.txt", rows)
+    write_measurements(tmp_path / "m.csv", rows)
+    with pytest.raises(OutputError, match="exists"):
+        write_measurements(tmp_path / "m.csv", rows)
+
+
+def test_the_terminal_table_names_every_structure(rows):
+    text = as_table(rows)
+    assert all(structure.title in text for structure in structures())
+    assert "not found" in text

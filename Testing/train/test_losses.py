@@ -1,0 +1,81 @@
+"""The loss counts what is annotated and nothing else."""
+
+import math
+
+import pytest
+import torch
+
+from train.losses import dice_and_cross_entropy
+
+LN2, LN3 = math.log(2.0), math.log(3.0)
+
+
+def case(label_values, probabilities):
+    """Logits, labels for a row of voxels; `probabilities` lists one row of class probabilities per voxel."""
+    logits = torch.tensor(probabilities).log().T.reshape(1, len(probabilities[0]), 1, 1, len(label_values))
+    return logits, torch.tensor(label_values, dtype=torch.uint8).reshape(1, 1, 1, -1)
+
+
+def test_a_fully_annotated_case_gives_the_value_worked_by_hand():
+    # voxel 1 is background (p = 1/2), voxel 2 is structure 1 (p = 1/4); structure 2 occurs nowhere
+    logits, labels = case([0, 1], [[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]])
+    cross_entropy = (LN2 + 2 * LN2) / 2
+    # structure 1: (2 * 0.25 + 1) / (0.5 + 1 + 1); structure 2 is absent and hardly predicted, so it is not scored
+    dice = 1.5 / 2.5
+    loss = dice_and_cross_entropy(logits, labels, torch.ones(1, 3, dtype=torch.bool))
+    assert float(loss) == pytest.approx(cross_entropy + 1 - dice, abs=1e-6)
+
+
+def test_where_a_structure_is_not_annotated_it_counts_as_background():
+    # structure 2 is unknown: at the background voxel 1/3 + 1/3 of the probability is right
+    logits, labels = case([0, 1], [[1 / 3, 1 / 3, 1 / 3], [1 / 3, 1 / 3, 1 / 3]])
+    cross_entropy = (-math.log(2 / 3) + LN3) / 2
+    dice = (2 / 3 + 1) / (2 / 3 + 1 + 1)
+    loss = dice_and_cross_entropy(logits, labels, torch.tensor([[True, True, False]]))
+    assert float(loss) == pytest.approx(cross_entropy + 1 - dice, abs=1e-6)
+
+
+def test_unknown_voxels_change_nothing_and_get_no_gradient():
+    torch.manual_seed(0)
+    known = torch.ones(1, 4, dtype=torch.bool)
+    labels = torch.randint(0, 4, (1, 2, 3, 4), dtype=torch.uint8)
+    labels[0, :, 1] = 255
+    logits = torch.randn(1, 4, 2, 3, 4)
+    changed = logits.clone()
+    changed[:, :, :, 1] += 10 * torch.randn(1, 4, 2, 4)
+    logits.requires_grad_()
+    loss = dice_and_cross_entropy(logits, labels, known)
+    loss.backward()
+    assert loss.item() == pytest.approx(dice_and_cross_entropy(changed, labels, known).item())
+    assert logits.grad is not None
+    assert logits.grad[:, :, :, 1].abs().max() == 0
+    assert logits.grad[:, :, :, 0].abs().min() > 0
+
+
+def test_finding_an_unannotated_structure_in_the_background_costs_nothing():
+    labels = torch.zeros(1, 2, 2, 2, dtype=torch.uint8)
+    found, missed = torch.zeros(1, 3, 2, 2, 2), torch.zeros(1, 3, 2, 2, 2)
+    found[:, 2] = 20.0
+    missed[:, 1] = 20.0
+    known = torch.tensor([[True, True, False]])
+    assert float(dice_and_cross_entropy(found, labels, known)) < 1.1  # no cross entropy; nothing to overlap with
+    assert float(dice_and_cross_entropy(missed, labels, known)) > 10
+
+
+def test_an_implanted_structure_teaches_although_the_case_does_not_annotate_it():
+    labels = torch.full((1, 2, 2, 2), 2, dtype=torch.uint8)
+    logits = torch.zeros(1, 3, 2, 2, 2, requires_grad=True)
+    dice_and_cross_entropy(logits, labels, torch.tensor([[True, True, False]])).backward()
+    assert logits.grad is not None
+    assert bool((logits.grad[:, 2] < 0).all())
+    assert bool((logits.grad[:, 0] > 0).all())
+
+
+def test_half_precision_logits_are_scored_in_single_precision():
+    logits = (10 * torch.randn(1, 15, 4, 4, 4)).bfloat16()
+    labels = torch.randint(0, 15, (1, 4, 4, 4), dtype=torch.uint8)
+    known = torch.ones(1, 15, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = dice_and_cross_entropy(logits, labels, known)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(dice_and_cross_entropy(logits.float(), labels, known)), rel=1e-6)
