@@ -22,7 +22,12 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: $(READY) ## segment a real CT with the embedded model; look at demo/
-	./Testing/demo.sh $(BIN) demo
+	@ct=$$($(BIN)/flareseg sample demo) || { \
+	  echo "Segmenting a synthetic abdomen instead."; \
+	  ct=$$($(BIN)/python -m train.phantom demo/synthetic_abdomen.nii.gz); }; \
+	$(BIN)/flareseg segment "$$ct" -o demo/segmentation.nii.gz -o demo/segmentation.seg.nrrd \
+	  --measurements demo/measurements.csv --report demo/report --overwrite
+	@echo "Look at demo/report/report.html; open demo/segmentation.seg.nrrd in 3D Slicer."
 
 test: $(READY) lint ## run the linters and every test
 	$(BIN)/python -m pytest Testing

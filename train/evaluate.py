@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from train.dataset import Case
 COLUMNS = ("model", "case", "structure", "dsc", "nsd")
 
 
-def predict(model: Path, cases: Sequence[Case]) -> list[NDArray[np.uint8]]:
-    """Label maps of `cases` by the model folder `model`, on the cases' own grids."""
+def predict(model: Path, cases: Sequence[Case]) -> Iterator[NDArray[np.uint8]]:
+    """Label maps of `cases` by the model folder `model`, on the cases' own grids, one after the other."""
     segmenter = Segmenter(model)
-    return [segmenter.segment(as_volume(case)).labels for case in cases]
+    for case in cases:
+        yield segmenter.segment(as_volume(case)).labels
 
 
 def as_volume(case: Case) -> Volume:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flareseg.errors import InputError
 from flareseg.model.bundle import COARSE, save_bundle
 from flareseg.model.plan import Plan
 from train.card import model_card
@@ -20,8 +21,8 @@ from train.fit import DONE, averaged_weights
 LICENCE = "Apache-2.0"
 DESCRIPTION = "Demonstration model: 13 abdominal organs and tumours, trained on phantoms and few real CTs."
 CITATION = (
-    "He et al., Abdominal Organs and Pan-Cancer Segmentation based on Self-supervised Pre-training and Self-training, "
-    "FLARE 2023 (architecture family and label set); these weights: SlicerFlarePanCancer."
+    "Method: Li, Han, Wang: Abdominal Organs and Pan-Cancer Segmentation Based on Self-supervised Pre-training and "
+    "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
 
 
@@ -39,11 +40,11 @@ def export_model(config: Config, fit_name: str, folder: Path, scores: list[dict[
         folder: to write, or to replace.
         scores: rows of the evaluation that the model card reports.
     """
+    provenance = _provenance(config, fit_name)
     weights = averaged_weights(config.fit_folder(fit_name))
     if config.coarse:
         coarse = averaged_weights(config.coarse.fit_folder(fit_name))
         weights |= {COARSE + name: value for name, value in coarse.items()}
-    provenance = _provenance(config, fit_name)
     save_bundle(
         folder,
         plan=full_plan(config),
@@ -66,7 +67,7 @@ def _provenance(config: Config, fit_name: str) -> dict[str, Any]:
     fits = {}
     for net in nets:
         for folder in dict.fromkeys((net.fit_folder("base"), net.fit_folder(fit_name))):
-            fits[f"{net.net}/{folder.name}"] = json.loads((folder / DONE).read_text(encoding="utf-8"))
+            fits[f"{net.net}/{folder.name}"] = _done(folder)
     cases = fits[f"{config.net}/{config.fit_folder(fit_name).name}"]["cases"]
     return {
         "date": date.today().isoformat(),
@@ -81,6 +82,14 @@ def _provenance(config: Config, fit_name: str) -> dict[str, Any]:
             for net in nets
         },
     }
+
+
+def _done(folder: Path) -> dict[str, Any]:
+    try:
+        done: dict[str, Any] = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"The fit '{folder}' is not finished; run the stage 'fit' first.") from None
+    return done
 
 
 def _source(case: Path) -> dict[str, str]:

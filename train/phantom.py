@@ -121,3 +121,19 @@ def _add_table(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[f
     foam = (depth > 1.6) & (depth < rng.uniform(15, 50))
     table = np.where(shell, rng.uniform(-500, 60), np.where(foam, -930.0, -1000.0)).astype(np.float32)
     np.maximum(hu, table[None], out=hu, where=hu < -700)
+
+
+def main() -> None:
+    """`python -m train.phantom FILE [SEED]` writes a synthetic abdomen as a CT and prints its path."""
+    import sys
+
+    from flareseg.io.files import write_volume
+    from flareseg.volume import Geometry, Volume
+
+    path, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    phantom = make_phantom(seed, spacing_zyx_mm=(3.0, 1.5, 1.5), phase="portal", view="abdomen and pelvis")
+    print(write_volume(Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)), path, overwrite=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -63,14 +63,19 @@ def evaluate(config: Config) -> None:
     plan += [(fold_name(left_out), left_out) for left_out in folds(config)]
     rows: list[dict[str, Any]] = []
     for name, cases in plan:
-        if not cases:
-            continue
-        model = export_model(config, name, config.runs / "models" / name)
-        for case, prediction in zip(cases, predict(model, cases), strict=True):
-            new = score(name, case, prediction)
-            rows += new
-            mean = sum(row["dsc"] for row in new) / max(len(new), 1)
-            print(f"{name}: {case.name}: mean DSC {mean:.3f} of {len(new)} structures", flush=True)
+        done = config.runs / "scores" / f"{name}.json"
+        if cases and not done.exists():
+            model = export_model(config, name, config.runs / "models" / name)
+            found = []
+            for case, prediction in zip(cases, predict(model, cases), strict=True):
+                new = score(name, case, prediction)
+                found += new
+                mean = sum(row["dsc"] for row in new) / max(len(new), 1)
+                print(f"{name}: {case.name}: mean DSC {mean:.3f} of {len(new)} structures", flush=True)
+            done.parent.mkdir(parents=True, exist_ok=True)
+            done.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        if cases:
+            rows += json.loads(done.read_text(encoding="utf-8"))
     write_scores(rows, config.runs)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO
 from flareseg.errors import Cancelled
 from flareseg.io.atomic import discard_unfinished
 
-STOP_WITHIN_S = 1.5
+STOP_WITHIN_S = 0.7
 STAGE_TITLES = {
     "read": "Reading",
     "body": "Finding the body",

@@ -92,10 +92,10 @@ class Segmenter:
         ct = volume.canonical()
         labels = np.zeros(ct.hu.shape, np.uint8)
         with progress.stage("body"):
-            box: Box | None = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
-        if self._coarse:
+            box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
+        if box and self._coarse:
             with progress.stage("region"):
-                box = self._region(ct, box, progress)
+                box = self._region(self._coarse, ct, box, progress)
         if box and roi:
             box = _overlap(box, _checked(roi, ct))
         if box:
@@ -114,11 +114,10 @@ class Segmenter:
             seconds=dict(progress.seconds),
         )
 
-    def _region(self, ct: Volume, box: Box | None, progress: Progress) -> Box | None:
-        assert self._coarse is not None and box is not None
-        coarse = self._coarse.coarse_labels(ct.hu[box], ct.geometry.spacing_zyx_mm, progress)
-        scale = [(part.stop - part.start) / size for part, size in zip(box, coarse.shape, strict=True)]
-        return region_of_labels(coarse, self._coarse.plan.spacing_zyx_mm, (scale[0], scale[1], scale[2]), box)
+    def _region(self, engine: Engine, ct: Volume, box: Box, progress: Progress) -> Box | None:
+        labels = engine.coarse_labels(ct.hu[box], ct.geometry.spacing_zyx_mm, progress)
+        z, y, x = ((part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True))
+        return region_of_labels(labels, engine.plan.spacing_zyx_mm, (z, y, x), box)
 
     def _labels(self, ct: Volume, box: Box, progress: Progress) -> NDArray[np.uint8]:
         part, spacing = ct.hu[box], ct.geometry.spacing_zyx_mm

@@ -29,8 +29,13 @@ def test_the_body_box_holds_the_whole_body_but_not_the_table():
 
 
 def test_a_scan_without_a_body_is_looked_at_whole():
-    box = body_box(np.full((10, 20, 30), -1000, np.int16), (3.0, 3.0, 3.0))
-    assert box == (slice(0, 10), slice(0, 20), slice(0, 30))
+    hu = np.full((10, 20, 30), -1000, np.int16)
+    hu[4:6, 9:12, 10:14] = 30
+    assert body_box(hu, (3.0, 3.0, 3.0)) == (slice(0, 10), slice(0, 20), slice(0, 30))
+
+
+def test_a_scan_of_air_has_no_body():
+    assert body_box(np.full((10, 20, 30), -1000, np.int16), (3.0, 3.0, 3.0)) is None
 
 
 def test_a_body_that_fills_the_scan_keeps_all_of_it():

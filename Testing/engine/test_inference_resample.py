@@ -6,29 +6,31 @@ import torch
 from scipy import ndimage
 
 from flareseg.errors import Cancelled
-from flareseg.inference.resample import (
-    interpolation_matrix,
-    logits_to_labels,
-    nearest_axis,
-    resample_image,
-    target_shape,
-)
+from flareseg.inference.resample import cubic_matrix, nearest_axis, nearest_indices, resample_image, target_shape
 from flareseg.progress import Progress
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("order", [0, 1, 3])
-@pytest.mark.parametrize("sizes", [(20, 17), (13, 50), (50, 13), (2, 9), (1, 5), (7, 7), (30, 1)])
-def test_the_matrix_of_one_axis_is_scipys_zoom(sizes, order):
+@pytest.mark.parametrize("sizes", [(20, 17), (13, 50), (50, 13), (2, 9), (1, 5), (7, 7), (30, 1), (512, 137)])
+def test_the_matrix_of_one_axis_is_scipys_zoom(sizes):
     size_in, size_out = sizes
     signal = np.random.default_rng(1).normal(size=size_in)
-    if order == 0:  # scipy's own rounding of exact halves differs from the reference's: compare away from them
-        centres = (np.arange(size_out) + 0.5) * size_in / size_out - 0.5
-        expected = signal[np.clip(np.floor(centres + 0.5).astype(int), 0, size_in - 1)]
-    else:
-        expected = ndimage.zoom(signal, size_out / size_in, order=order, mode="nearest", grid_mode=True)
-    assert np.allclose(interpolation_matrix(size_in, size_out, order) @ signal, expected, atol=1e-6)
+    expected = ndimage.zoom(signal, size_out / size_in, order=3, mode="nearest", grid_mode=True)
+    assert np.allclose(cubic_matrix(size_in, size_out) @ signal, expected, atol=1e-6)
+
+
+def test_the_matrix_of_a_long_axis_has_no_denormal_numbers():
+    matrix = cubic_matrix(512, 137)
+    assert not ((matrix != 0) & (np.abs(matrix) < np.finfo(np.float32).tiny)).any()
+
+
+@pytest.mark.parametrize("sizes", [(20, 17), (13, 50), (50, 13), (7, 7), (4, 8), (30, 1)])
+def test_the_nearest_slice_is_the_one_that_scipy_takes(sizes):
+    size_in, size_out = sizes
+    centres = size_in / size_out * (np.arange(size_out) + 0.5) - 0.5
+    expected = ndimage.map_coordinates(np.arange(float(size_in)), centres[None], order=0, mode="nearest")
+    assert np.array_equal(nearest_indices(size_in, size_out), expected)
 
 
 @pytest.mark.parametrize("spacing", [(2.5, 0.9, 1.0), (0.7, 3.1, 2.0), (5.0, 4.0, 3.0)])
@@ -41,12 +43,57 @@ def test_an_image_is_resampled_as_scipy_does_along_all_axes(spacing):
     assert np.abs(result - expected.clip(hu.min(), hu.max())).max() < 2e-3
 
 
-def test_anisotropic_volumes_take_the_nearest_slice_and_cubic_interpolation_in_plane():
-    hu = np.random.default_rng(3).integers(-1000, 1500, (9, 24, 20)).astype(np.int16)
-    result = resample_image(hu, (5.0, 0.8, 0.8), (2.5, 1.6, 1.6), "auto", CPU).numpy()
-    in_plane = ndimage.zoom(hu.astype(float), (1, 0.5, 0.5), order=3, mode="nearest", grid_mode=True)
-    expected = in_plane.clip(hu.min(), hu.max())[np.repeat(np.arange(9), 2)]
+def slice_by_slice(hu: np.ndarray, axis: int, out: tuple[int, ...]) -> np.ndarray:
+    """nnU-Net's rule for anisotropic volumes written out: every slice on its own, then the nearest slices."""
+    slices = []
+    for index in nearest_indices(hu.shape[axis], out[axis]):
+        plane = hu.take(index, axis).astype(float)
+        factors = np.divide([size for i, size in enumerate(out) if i != axis], plane.shape)
+        zoomed = ndimage.zoom(plane, factors, order=3, mode="nearest", grid_mode=True)
+        slices.append(zoomed.clip(plane.min(), plane.max()))
+    return np.stack(slices, axis)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_anisotropic_volumes_take_the_nearest_slice_and_cubic_interpolation_in_plane(axis):
+    hu = np.random.default_rng(3).integers(-1000, 1500, (19, 24, 20)).astype(np.int16)
+    spacing, target = [0.8] * 3, [1.7] * 3
+    spacing[axis], target[axis] = 5.0, 2.5
+    result = resample_image(hu, tuple(spacing), tuple(target), "auto", CPU).numpy()
+    expected = slice_by_slice(hu, axis, target_shape(hu.shape, tuple(spacing), tuple(target)))
+    assert result.shape == expected.shape
     assert np.abs(result - expected).max() < 2e-3
+
+
+def test_hu_are_clipped_before_they_are_interpolated():
+    hu = np.random.default_rng(6).integers(-1000, 1500, (14, 25, 31)).astype(np.int16)
+    arguments = ((2.5, 0.9, 1.0), (3.0, 3.0, 3.0), "isotropic", CPU)
+    clipped = resample_image(hu, *arguments, clip_hu=(-200.5, 300.0))
+    assert torch.equal(clipped, resample_image(hu.astype(np.float32).clip(-200.5, 300), *arguments))
+
+
+def test_a_volume_that_has_the_spacing_already_stays_as_it_is():
+    hu = np.random.default_rng(7).integers(-1000, 1500, (9, 8, 7)).astype(np.int16)
+    assert np.array_equal(resample_image(hu, (3.0, 3.0, 3.0), (3.0, 3.0, 3.0), "auto", CPU).numpy(), hu)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float32])
+def test_the_ct_itself_is_never_changed(kind):
+    hu = np.random.default_rng(8).integers(-1000, 1500, (9, 8, 7)).astype(kind)
+    before = hu.copy()
+    for target in ((3.0, 3.0, 3.0), (2.0, 4.0, 5.0)):
+        resample_image(hu, (3.0, 3.0, 3.0), target, "auto", CPU, clip_hu=(-10.0, 10.0)).add_(1)
+    assert np.array_equal(hu, before)
+
+
+def test_a_volume_of_many_slabs_is_that_of_one(monkeypatch):
+    hu = np.random.default_rng(9).integers(-1000, 1500, (20, 30, 40)).astype(np.int16)
+    for spacing in ((2.5, 0.9, 1.0), (5.0, 0.9, 1.0), (1.0, 5.0, 1.0)):
+        arguments = (hu, spacing, (3.0, 3.0, 3.0), "auto", CPU)
+        at_once = resample_image(*arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr("flareseg.inference.resample.SLAB_BYTES", 3 * 4 * 30 * 40)
+            assert torch.allclose(resample_image(*arguments), at_once, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -78,45 +125,7 @@ def test_views_with_negative_strides_are_resampled_like_copies():
     assert torch.equal(resample_image(flipped, *arguments), resample_image(flipped.copy(), *arguments))
 
 
-def all_classes_everywhere(logits: torch.Tensor, shape: tuple[int, ...], nearest: int | None) -> np.ndarray:
-    """Every class interpolated to the whole grid, then argmax: what the slabs must equal."""
-    values = logits.numpy()
-    for axis, (size_in, size_out) in enumerate(zip(values.shape[1:], shape, strict=True)):
-        matrix = interpolation_matrix(size_in, size_out, 0 if axis == nearest else 1)
-        values = np.moveaxis(np.tensordot(matrix, values, (1, axis + 1)), 0, axis + 1)
-    return values.argmax(0).astype(np.uint8)
-
-
-def smooth_logits(seed: int, classes: int, shape: tuple[int, int, int]) -> torch.Tensor:
-    knots = torch.randn(1, classes, 4, 5, 6, generator=torch.Generator().manual_seed(seed))
-    logits = torch.nn.functional.interpolate(knots, size=shape, mode="trilinear")[0] * 4
-    logits[0] += 3
-    return logits
-
-
-@pytest.mark.parametrize("nearest", [None, 0, 1])
-@pytest.mark.parametrize(
-    "shapes", [((12, 20, 22), (31, 77, 90)), ((9, 33, 17), (9, 120, 130)), ((20, 20, 20), (7, 11, 13))]
-)
-def test_slabs_equal_interpolating_every_class_everywhere(shapes, nearest):
-    logits = smooth_logits(6, 15, shapes[0])
-    assert np.array_equal(
-        logits_to_labels(logits, shapes[1], nearest), all_classes_everywhere(logits, shapes[1], nearest)
-    )
-
-
-def test_slabs_equal_interpolating_everything_for_noise_where_no_tile_is_simple():
-    logits = torch.randn(5, 10, 11, 12, generator=torch.Generator().manual_seed(7))
-    assert np.array_equal(
-        logits_to_labels(logits, (25, 70, 66), None), all_classes_everywhere(logits, (25, 70, 66), None)
-    )
-
-
-def test_a_class_that_is_first_at_no_sample_can_still_win_between_two():
-    logits = torch.tensor([[10.0, 0.0], [0.0, 10.0], [9.0, 9.0]]).view(3, 1, 1, 2)
-    assert 2 in logits_to_labels(logits, (1, 1, 9), None)
-
-
-def test_the_way_back_can_be_cancelled():
+def test_resampling_can_be_cancelled():
+    hu = np.zeros((8, 8, 8), np.int16)
     with pytest.raises(Cancelled):
-        logits_to_labels(smooth_logits(8, 3, (8, 8, 8)), (32, 32, 32), None, Progress(cancelled=lambda: True))
+        resample_image(hu, (1.0, 1.0, 1.0), (3.0, 3.0, 3.0), "auto", CPU, progress=Progress(cancelled=lambda: True))

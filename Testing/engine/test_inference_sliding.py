@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from flareseg.errors import Cancelled
-from flareseg.inference.sliding import gaussian_weights, predict, smaller_windows, window_shape, window_starts
+from flareseg.inference.sliding import blending, halved, predict, window_shape, window_starts
 from flareseg.progress import Progress
 
 
@@ -88,26 +89,75 @@ def test_mirroring_makes_the_output_follow_a_flipped_input():
     assert not torch.allclose(plain, network(image[None, None])[0], atol=1e-3)
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
+def test_flipping_the_input_flips_the_output_of_windows_that_lie_alike(axes):
+    network, image = Pointwise(), an_image((24, 40, 56))
+    plain = predict(image, network, (16, 16, 16), step=0.5)
+    flipped = predict(image.flip(axes), network, (16, 16, 16), step=0.5)
+    assert torch.allclose(flipped.flip([axis + 1 for axis in axes]), plain, atol=1e-5)
+
+
+def test_logits_can_be_put_together_elsewhere():
+    network, image = Pointwise(), an_image((20, 33, 47))
+    there = predict(image, network, (16, 16, 16), step=0.5, gather_on=torch.device("meta"))
+    assert there.device.type == "meta" and there.shape == (2, 20, 33, 47)
+
+
 def test_mirroring_runs_the_network_once_per_combination_of_flips():
     network = Pointwise()
     predict(an_image((16, 16, 16)), network, (16, 16, 16), step=1.0, mirror_axes=(0, 1, 2))
     assert network.calls == 8
 
 
-def test_the_weight_of_a_window_is_highest_in_its_middle_and_nowhere_zero():
-    weights = gaussian_weights((16, 24, 32))
-    assert weights.max() == weights[8, 12, 16] == 1
-    assert weights.min() > 0
+def test_the_shares_of_all_windows_add_up_to_one_everywhere():
+    starts = window_starts(100, 32, 0.5)
+    total = torch.zeros(100)
+    for start, share in zip(starts, blending(100, 32, starts), strict=True):
+        total[start : start + 32] += share
+    assert torch.allclose(total, torch.ones(100), atol=1e-6)
 
 
-@pytest.mark.parametrize("size", range(1, 400, 13))
-@pytest.mark.parametrize("step", [0.5, 0.75, 1.0])
-def test_fitted_windows_are_whole_strides_at_most_a_quarter_longer_than_the_patch(size, step):
-    window = window_shape((size, size, size), (64, 80, 112), (16, 16, 16), step, "fitted")
-    for length, patch in zip(window, (64, 80, 112), strict=True):
+def test_overlapping_windows_are_averaged_by_a_gaussian_of_an_eighth_of_the_window():
+    # the reference: a filtered peak, as nnU-Net's predictor makes it, in three dimensions
+    shape, window = (24, 40, 33), (16, 16, 16)
+    peak = np.zeros(window)
+    peak[8, 8, 8] = 1
+    gaussian = ndimage.gaussian_filter(peak, 2, mode="constant")
+    starts = [window_starts(size, 16, 0.5) for size in shape]
+    image, network = an_image(shape), Convolution()
+    total, weights = np.zeros((3, *shape)), np.zeros(shape)
+    for z, y, x in itertools.product(*starts):
+        box = (slice(z, z + 16), slice(y, y + 16), slice(x, x + 16))
+        total[(slice(None), *box)] += network(image[box][None, None])[0].numpy() * gaussian
+        weights[box] += gaussian
+    assert np.allclose(predict(image, network, window, step=0.5).numpy(), total / weights, atol=1e-5)
+
+
+def test_half_precision_holds_the_share_of_every_voxel():
+    shares = blending(60, 32, [0, 28])
+    corner = shares[0].half()[:, None, None] * shares[0].half()[:, None] * shares[0].half()
+    assert corner[0, 0, 0] == 1
+
+
+@pytest.mark.parametrize("step", [0.05, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("size", [*range(1, 400, 37), 1500])
+def test_fitted_windows_are_whole_strides_and_not_much_larger_than_the_patch(size, step):
+    shape, patch = (size, 190, 70 + size // 2), (64, 80, 112)
+    window = window_shape(shape, patch, (16, 16, 16), step, "fitted")
+    for extent, length, longest in zip(shape, window, patch, strict=True):
         assert length % 16 == 0
-        assert 16 <= length <= patch * 1.25
-        assert len(window_starts(size, length, step)) * length >= size
+        assert 32 <= length <= longest * 1.25
+        assert len(window_starts(extent, length, step)) * length >= extent
+    assert np.prod(window) <= 1.4 * np.prod(patch)
+
+
+@pytest.mark.parametrize("size", [90, 130, 200, 333])
+def test_fitted_windows_compute_no_more_than_fixed_ones(size):
+    def computed(window):
+        return np.prod([len(window_starts(size, length, 0.75)) * length for length in window])
+
+    patch, strides = (64, 80, 112), (16, 16, 16)
+    assert computed(window_shape((size,) * 3, patch, strides, 0.75, "fitted")) <= computed(patch)
 
 
 def test_a_small_volume_fits_one_window():
@@ -118,8 +168,10 @@ def test_fixed_windows_are_the_patch():
     assert window_shape((10, 500, 70), (56, 160, 192), (8, 32, 32), 0.5, "fixed") == (56, 160, 192)
 
 
-def test_smaller_windows_halve_the_longest_axis_and_keep_whole_strides():
-    assert list(smaller_windows((64, 80, 112), (16, 16, 16))) == [(64, 80, 48), (64, 32, 48)]
+def test_the_longest_axis_is_halved_to_whole_strides_until_two_are_left():
+    assert halved((64, 80, 112), (16, 16, 16)) == (64, 80, 48)
+    assert halved((64, 80, 48), (16, 16, 16)) == (64, 32, 48)
+    assert halved((32, 32, 32), (16, 16, 16)) is None
 
 
 def test_a_cancel_stops_between_two_windows():

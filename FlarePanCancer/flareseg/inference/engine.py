@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.resample import logits_to_labels, nearest_axis, resample_image
-from flareseg.inference.runtime import open_network, open_on_cpu, release_gpu_memory
-from flareseg.inference.sliding import Forward, predict, smaller_windows, window_shape
+from flareseg.inference.export import logits_to_labels, winning_class
+from flareseg.inference.memory import is_out_of_memory, release_gpu_memory, tensor_bytes
+from flareseg.inference.resample import nearest_axis, resample_image
+from flareseg.inference.runtime import open_network, open_on_cpu
+from flareseg.inference.sliding import Forward, halved, predict, window_shape
 from flareseg.model.plan import Plan
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.volume import Index, Triple
 
 Open = Callable[[Plan, dict[str, torch.Tensor], str, Options], Forward]
+Result = TypeVar("Result")
+
+MOST_HALVINGS = 2
+"""Windows a quarter of the planned size still see enough around each voxel; smaller ones would not."""
+LOGITS_SHARE = 0.4
+"""Of the GPU memory that may be used, how much the logits may take; the rest is for the network."""
+SMALLER_WINDOWS = "The GPU ran out of memory; going on with smaller windows."
+ON_THE_CPU = "The GPU ran out of memory; going on with the CPU, which takes longer."
+CPU_FINISHES = "The GPU ran out of memory; the CPU finishes this case."
 
 
 class Engine:
@@ -29,6 +42,8 @@ class Engine:
         key: names the weights, for the cache of compiled networks.
         options: device, step, mirroring.
         open_network, open_on_cpu: how networks are opened; tests pass their own.
+
+    Every method that takes an image or logits raises `MemoryError` when the computer's own memory runs out.
     """
 
     def __init__(
@@ -45,6 +60,7 @@ class Engine:
         self._options = options
         self._network = open_network(plan, weights, key, options)
         self._reopen_on_cpu = lambda: open_on_cpu(plan, weights, key, options)
+        self._halvings = 0
 
     @property
     def description(self) -> str:
@@ -52,80 +68,114 @@ class Engine:
         return str(getattr(self._network, "description", self._network.device))
 
     def resampled(self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None) -> torch.Tensor:
-        """(z, y, x) HU to the plan's grid and normalisation: float32 on the network's device."""
-        plan = self.plan
-        image = self._within_memory(
-            progress,
-            lambda: resample_image(
-                hu, spacing_zyx_mm, plan.spacing_zyx_mm, plan.resampling, self._network.device, progress
-            ),
-        )
-        low, high = plan.intensity.clip_hu
-        return image.clamp_(low, high).sub_(plan.intensity.mean_hu).div_(plan.intensity.std_hu)
+        """(z, y, x) HU to the plan's grid and normalisation: float32 on the network's device.
+
+        HU are clipped first and interpolated then, as in nnU-Net.
+        """
+        plan, intensity = self.plan, self.plan.intensity
+        while True:
+            image = self._attempt(
+                lambda: resample_image(
+                    hu,
+                    spacing_zyx_mm,
+                    plan.spacing_zyx_mm,
+                    plan.resampling,
+                    self._network.device,
+                    clip_hu=intensity.clip_hu,
+                    progress=progress,
+                )
+            )
+            if image is not None:
+                return image.sub_(intensity.mean_hu).div_(intensity.std_hu)
+            self._move_to_cpu(progress)
 
     def logits(self, image: torch.Tensor, progress: Progress | None = None) -> torch.Tensor:
         """(z, y, x) normalised image to (classes, z, y, x) logits.
 
-        A GPU that runs out of memory gets smaller windows, then the CPU takes over for the rest of this engine's life.
+        A GPU that runs out of memory gets smaller windows, then the CPU takes over. Both hold for the rest of this
+        engine's life: the next case would only run out of memory again.
         """
         plan, options = self.plan, self._options
         step = options.step or plan.step
         shape: Index = (image.shape[0], image.shape[1], image.shape[2])
-        window = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, plan.windows)
+        planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, plan.windows)
         mirror = plan.mirror_axes if options.mirroring else ()
-
-        def run(size: Index) -> torch.Tensor:
-            return predict(
-                image.to(self._network.device), self._network, size, step=step, mirror_axes=mirror, progress=progress
-            )
-
-        for size in (window, *smaller_windows(window, plan.stride_zyx)):
-            try:
-                return run(size)
-            except torch.OutOfMemoryError:
-                if self._network.device.type == "cpu":
-                    raise MemoryError from None
-            # outside the handler, whose traceback would keep the tensors alive
-            release_gpu_memory()
-            _tell(progress, "The GPU ran out of memory; going on with smaller windows.")
-        self._move_to_cpu(progress)
-        return run(window)
+        while True:
+            window = self._window(planned)
+            if window is None:
+                self._move_to_cpu(progress)
+                continue
+            work = partial(self._predicted, image, window, step=step, mirror_axes=mirror, progress=progress)
+            result = self._attempt(work)
+            if result is not None:
+                return result
+            if self._halvings < MOST_HALVINGS:
+                self._halvings += 1
+                _tell(progress, SMALLER_WINDOWS)
+            else:
+                self._move_to_cpu(progress)
 
     def labels(
         self, logits: torch.Tensor, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """(classes, z, y, x) logits to the labels on the CT's own grid of `shape_zyx`."""
         nearest = nearest_axis(self.plan.resampling, self.plan.spacing_zyx_mm, spacing_zyx_mm)
-        try:
-            return logits_to_labels(logits, shape_zyx, nearest, progress)
-        except torch.OutOfMemoryError:
-            pass
-        release_gpu_memory()
-        _tell(progress, "The GPU ran out of memory; the CPU finishes this case.")
-        return logits_to_labels(logits.cpu(), shape_zyx, nearest, progress)
+        if logits.device.type == "mps":
+            # Apple's GPU shares the memory of the CPU, which has every operation that is needed here.
+            logits = logits.cpu()
+        labels = self._attempt(lambda: logits_to_labels(logits, shape_zyx, nearest, progress), logits.device)
+        if labels is None:
+            _tell(progress, CPU_FINISHES)
+            labels = logits_to_labels(logits.cpu(), shape_zyx, nearest, progress)
+        return labels
 
     def coarse_labels(
         self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """The labels on the plan's own grid, where a look is enough."""
         logits = self.logits(self.resampled(hu, spacing_zyx_mm), progress)
-        return logits.argmax(0).to(torch.uint8).cpu().numpy()
+        return winning_class(logits.cpu()).numpy()
 
-    def _within_memory(self, progress: Progress | None, work: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def _window(self, planned: Index) -> Index | None:
+        """The window that the GPU's memory allows; None when none is left to try."""
+        window: Index | None = planned
+        for _ in range(self._halvings):
+            window = halved(window, self.plan.stride_zyx) if window else None
+        return window
+
+    def _predicted(self, image: torch.Tensor, window: Index, **arguments: Any) -> torch.Tensor:
+        shape: Index = (image.shape[0], image.shape[1], image.shape[2])
+        image = image.to(self._network.device)
+        return predict(image, self._network, window, gather_on=self._gather_on(shape, window), **arguments)
+
+    def _gather_on(self, shape_zyx: Index, window_zyx: Index) -> torch.device:
+        """Where the logits of a volume are put together: where the network runs, unless they would crowd it out."""
+        device = self._network.device
+        voxels = math.prod(max(size, window) for size, window in zip(shape_zyx, window_zyx, strict=True))
+        half_precision = 2 * self.plan.classes * voxels
+        fits = half_precision <= LOGITS_SHARE * tensor_bytes(self._options.gpu_memory_gb)
+        return device if device.type == "cpu" or fits else torch.device("cpu")
+
+    def _attempt(self, work: Callable[[], Result], device: torch.device | None = None) -> Result | None:
+        """What `work` returns; None when the GPU's memory ran out."""
         try:
             return work()
-        except torch.OutOfMemoryError:
-            if self._network.device.type == "cpu":
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if (device or self._network.device).type == "cpu":
                 raise MemoryError from None
-        self._move_to_cpu(progress)
-        return work()
+        # outside the handler, whose traceback would keep the tensors alive
+        release_gpu_memory()
+        return None
 
     def _move_to_cpu(self, progress: Progress | None) -> None:
-        release_gpu_memory()
-        _tell(progress, "The GPU ran out of memory; going on with the CPU, which takes longer.")
+        _tell(progress, ON_THE_CPU)
         self._network = self._reopen_on_cpu()
+        self._halvings = 0
+        release_gpu_memory()
 
 
 def _tell(progress: Progress | None, text: str) -> None:
-    if progress:
+    if progress and text not in progress.messages:
         progress.message(text)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from flareseg.folders import user_cache_folder
+from flareseg.inference.runtime import cpu_name
 from flareseg.model.plan import Plan
 
 TRANSLATION = "network.xml"
@@ -29,9 +30,15 @@ def openvino_installed() -> bool:
 
 
 class OpenVinoNetwork:
-    """Runs on the CPU in OpenVINO: bf16 where the processor has it, else fp32; windows of any size."""
+    """Runs on the CPU in OpenVINO: bf16 where the processor has it, else fp32; windows of any size.
 
-    def __init__(self, plan: Plan, weights: dict[str, torch.Tensor], key: str, threads: int) -> None:
+    Args:
+        plan, weights: of the network.
+        key: names the weights in the cache.
+        threads: at most; None leaves it to OpenVINO, which knows which cores of a processor are the fast ones.
+    """
+
+    def __init__(self, plan: Plan, weights: dict[str, torch.Tensor], key: str, threads: int | None) -> None:
         import openvino as ov
 
         self.device = torch.device("cpu")
@@ -40,12 +47,14 @@ class OpenVinoNetwork:
         half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-            "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        model = _translated(core, plan, weights, key)
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
-        self.description = f"CPU, {threads} threads, OpenVINO {'bf16' if half else 'fp32'}"
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        compiled = core.compile_model(_translated(core, plan, weights, key), "CPU", settings)
+        self._request = compiled.create_infer_request()
+        running = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.description = f"{cpu_name(running)}, OpenVINO {'bf16' if half else 'fp32'}"
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) float32 out."""
@@ -67,7 +76,7 @@ def _translated(core: Any, plan: Plan, weights: dict[str, torch.Tensor], key: st
             # A damaged cache is no reason to fail: it is made anew.
             shutil.rmtree(folder, ignore_errors=True)
     model = _translate(plan, weights)
-    _keep(model, folder)
+    _keep(model, folder, in_half=_fit_half_precision(weights))
     return model
 
 
@@ -88,16 +97,21 @@ def _translate(plan: Plan, weights: dict[str, torch.Tensor]) -> Any:
     return model
 
 
-def _keep(model: Any, folder: Path) -> None:
+def _keep(model: Any, folder: Path, *, in_half: bool) -> None:
     """Write the translation to the cache, whole or not at all; a cache that cannot be written is done without."""
     import openvino as ov
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            ov.save_model(model, Path(scratch) / TRANSLATION, compress_to_fp16=True)
-            if not folder.exists():
-                Path(scratch).rename(folder)
-                Path(scratch).mkdir()  # for TemporaryDirectory to remove
-    except (OSError, RuntimeError):
+            written = Path(scratch) / folder.name
+            written.mkdir()
+            ov.save_model(model, written / TRANSLATION, compress_to_fp16=in_half)
+            written.rename(folder)
+    except (OSError, RuntimeError):  # also where another process was faster
         return
+
+
+def _fit_half_precision(weights: dict[str, torch.Tensor]) -> bool:
+    """Whether half precision holds all weights exactly, so that a start from the cache gives the same labels."""
+    return all(torch.equal(tensor.half().float(), tensor.float()) for tensor in weights.values())

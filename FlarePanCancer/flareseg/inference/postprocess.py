@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from flareseg.model.plan import ComponentRule
 from flareseg.volume import Box
 
+SLICES = 8
+
 
 def remove_small_components(
     labels: NDArray[np.uint8], voxel_ml: float, rules: dict[int, ComponentRule]
@@ -30,17 +32,23 @@ def remove_small_components(
     part = labels[box]
     # one pass labels the components of all structures
     components, count = cc3d.connected_components(part, connectivity=26, return_N=True)
-    volume_ml = np.bincount(components.ravel(), minlength=count + 1) * voxel_ml
+    voxels = np.zeros(count + 1, np.int64)
     value = np.zeros(count + 1, np.uint8)
-    value[components.ravel()] = part.ravel()
+    slabs = [slice(start, start + SLICES) for start in range(0, len(part), SLICES)]
+    for slab in slabs:
+        # slab by slab, because counting takes eight bytes a voxel
+        voxels += np.bincount(components[slab].ravel(), minlength=count + 1)
+        value[components[slab]] = part[slab]
     keep = np.ones(count + 1, bool)
     for structure, rule in rules.items():
         own = np.flatnonzero(value == structure)
         if rule.largest_only and len(own):
             keep[own] = False
-            keep[own[volume_ml[own].argmax()]] = True
-        keep[own[volume_ml[own] < rule.minimum_ml]] = False
-    part[~keep[components]] = 0
+            keep[own[voxels[own].argmax()]] = True
+        keep[own[voxels[own] * voxel_ml < rule.minimum_ml]] = False
+    if not keep.all():
+        for slab in slabs:
+            part[slab] *= keep[components[slab]]
     return labels
 
 

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from flareseg.errors import DeviceError
+from flareseg.inference.memory import bound_gpu_memory
 from flareseg.model.plan import Plan
 from flareseg.options import Options
 
 if TYPE_CHECKING:
     from flareseg.inference.sliding import Forward
 
-GIB = 2**30
+_PRECISION_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 class TorchNetwork:
@@ -29,22 +31,29 @@ class TorchNetwork:
         network = build_network(plan)
         load_weights(network, weights)
         self._precision = _torch_precision(device)
-        self._network = network.eval().to(device)
-        if device.type == "cuda":
-            self._network = self._network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.description = f"{_device_name(device)}, torch {str(self._precision).removeprefix('torch.')}"
+        if device.type == "cpu":
+            _use_group_norms(network)
+            network = network.to(self._precision)
+        network = network.eval().to(device)
+        if device.type != "mps":
+            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._network = network
+        self.description = f"{_device_name(device)}, torch {_PRECISION_NAMES[self._precision]}"
 
     @torch.inference_mode()
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) out: fp16 on CUDA, else float32."""
-        half = self._precision != torch.float32
-        with torch.autocast(self.device.type, self._precision, enabled=half):
-            logits: torch.Tensor = self._network(windows)
-        return logits if self.device.type == "cuda" else logits.float()
+        logits: torch.Tensor
+        if self.device.type == "cuda":
+            with torch.autocast("cuda", self._precision):
+                logits = self._network(windows)
+            return logits
+        logits = self._network(windows.to(self._precision))
+        return logits.float().contiguous()
 
 
 def open_network(plan: Plan, weights: dict[str, torch.Tensor], key: str, options: Options) -> Forward:
-    """The network on the device that `options` ask for.
+    """The network on the device that `options` ask for; with device "auto", the CPU where the GPU does not run it.
 
     Args:
         plan: of the network.
@@ -53,28 +62,50 @@ def open_network(plan: Plan, weights: dict[str, torch.Tensor], key: str, options
         options: device, backend and threads.
 
     Raises:
-        DeviceError: when that device or backend is not there.
+        DeviceError: when that device or backend is not there, or the device cannot run the network.
     """
+    torch.set_num_threads(options.threads or usable_cores())
     device = find_device(options.device)
+    if device.type == "cpu" or (options.device == "auto" and options.backend == "openvino"):
+        return open_on_cpu(plan, weights, key, options)
+    if options.backend == "openvino":
+        raise DeviceError("OpenVINO runs on the CPU only; add --device cpu or leave out --backend.")
     if device.type == "cuda":
         bound_gpu_memory(device, options.gpu_memory_gb)
-    if device.type != "cpu":
-        if options.backend == "openvino":
-            raise DeviceError("OpenVINO runs on the CPU only; add --device cpu or leave out --backend.")
-        return TorchNetwork(plan, weights, device)
-    return open_on_cpu(plan, weights, key, options)
+    try:
+        network = TorchNetwork(plan, weights, device)
+        # Tried on a small window: an old driver, a GPU that this torch was not built for, or one that other
+        # programs have filled must show now, not in the middle of a case.
+        network(torch.zeros(1, 1, *(2 * stride for stride in plan.stride_zyx), device=device))
+    except RuntimeError as error:
+        if options.device != "auto":
+            reason = str(error).strip().partition("\n")[0]
+            raise DeviceError(
+                f"The device '{options.device}' cannot run the model ({reason}); take --device cpu."
+            ) from None
+        return open_on_cpu(plan, weights, key, options)
+    return network
 
 
 def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], key: str, options: Options) -> Forward:
-    """The network on the CPU: OpenVINO where it is installed, unless torch is asked for."""
-    threads = options.threads or usable_cores()
-    torch.set_num_threads(threads)
+    """The network on the CPU: OpenVINO where it is installed, unless torch is asked for.
+
+    Raises:
+        DeviceError: when OpenVINO is asked for and is not there, or does not run.
+    """
+    torch.set_num_threads(options.threads or usable_cores())
     if options.backend != "torch":
         from flareseg.inference.openvino_network import OpenVinoNetwork, openvino_installed
 
+        asked_for = options.backend == "openvino"
         if openvino_installed():
-            return OpenVinoNetwork(plan, weights, key, threads)
-        if options.backend == "openvino":
+            try:
+                return OpenVinoNetwork(plan, weights, key, options.threads)
+            except (ImportError, RuntimeError) as error:  # e.g. a processor or an operating system it does not know
+                if asked_for:
+                    reason = str(error).strip().partition("\n")[0]
+                    raise DeviceError(f"OpenVINO does not run here ({reason}); add --backend torch.") from None
+        elif asked_for:
             raise DeviceError("OpenVINO is not installed; run: pip install openvino")
     return TorchNetwork(plan, weights, torch.device("cpu"))
 
@@ -106,12 +137,6 @@ def find_device(name: str) -> torch.device:
     raise DeviceError(f"'{name}' is no device; choose auto, cpu, cuda, cuda:N or mps.")
 
 
-def bound_gpu_memory(device: torch.device, limit_gb: float) -> None:
-    """Let torch take at most `limit_gb` GiB of the device, so that other programs (Slicer's rendering) keep theirs."""
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, limit_gb * GIB / total), device)
-
-
 def usable_cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -119,12 +144,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def release_gpu_memory() -> None:
-    """Give memory that torch holds but does not use back to the device."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+def _use_group_norms(network: nn.Module) -> None:
+    """Replace every instance norm by a group norm with one channel a group, in place: the same numbers, computed where
+    they lie. On the CPU torch copies a channels-last array to and fro for an instance norm, which costs a third of the
+    whole network."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.InstanceNorm3d):
+                norm = nn.GroupNorm(child.num_features, child.num_features, eps=child.eps)
+                norm.weight, norm.bias = child.weight, child.bias
+                setattr(module, name, norm)
 
 
 def _torch_precision(device: torch.device) -> torch.dtype:
@@ -148,4 +177,9 @@ def _device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return "Apple GPU"
-    return f"CPU, {torch.get_num_threads()} threads"
+    return cpu_name(torch.get_num_threads())
+
+
+def cpu_name(threads: int) -> str:
+    """How descriptions call the CPU."""
+    return f"CPU, {threads} thread{'s' * (threads != 1)}"

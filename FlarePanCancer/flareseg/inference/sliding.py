@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import chain, combinations, product
+from collections.abc import Sequence
+from itertools import chain, combinations, count, islice, product
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 
 from flareseg.model.plan import WindowRule
 from flareseg.progress import Progress
 from flareseg.volume import Box, Index
 
-FITTED_GROWTH = 1.25
-"""How much longer than the plan's an axis of a fitted window may be."""
+LONGEST = 1.25
+LARGEST = 1.4
+"""How much longer along an axis, and how much larger, a fitted window may be than the plan's: what bounds the memory
+and the time of one forward pass, after which a cancel is seen."""
 
 
 class Forward(Protocol):
@@ -36,27 +35,37 @@ class Forward(Protocol):
 def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: float, rule: WindowRule) -> Index:
     """The size of the windows for a volume.
 
-    "fixed" is the patch. "fitted" takes along every axis as few windows as cover it with the wanted overlap, none
-    longer than 1.25 patches, and makes them just long enough: no window runs over padding only.
+    "fixed" is the patch. "fitted" takes few windows along every axis and makes them just long enough, so that none runs
+    over padding only: of the sizes that are at most 1.25 times as long and 1.4 times as large as the patch, the one
+    that leaves the network least to compute.
 
     Args:
         stride_zyx: sizes are multiples of it, because the network halves them that often.
     """
     if rule == "fixed":
         return patch_zyx
-    z, y, x = (
+    choices = [
         _fitted(size, patch, stride, step) for size, patch, stride in zip(shape_zyx, patch_zyx, stride_zyx, strict=True)
-    )
+    ]
+    most = LARGEST * math.prod(patch_zyx)
+    small_enough = [window for window in product(*choices) if math.prod(window) <= most]
+
+    def computed(window: tuple[int, ...]) -> int:
+        counts = (len(window_starts(size, length, step)) for size, length in zip(shape_zyx, window, strict=True))
+        return math.prod(counts) * math.prod(window)
+
+    # of equally good ones the largest, which sees most around each voxel
+    z, y, x = min(small_enough or [patch_zyx], key=lambda window: (computed(window), -math.prod(window)))
     return z, y, x
 
 
-def _fitted(size: int, patch: int, stride: int, step: float) -> int:
-    longest = max(stride, math.floor(patch * FITTED_GROWTH / stride) * stride)
-    for count in range(1, size + 1):
-        length = math.ceil(size / (1 + (count - 1) * step) / stride) * stride
-        if length <= longest:
-            return length
-    return stride
+def _fitted(size: int, patch: int, stride: int, step: float) -> list[int]:
+    """Lengths that cover an axis with the fewest windows that are not too long, and with one window more."""
+    longest = math.floor(patch * LONGEST / stride) * stride
+    # Two strides at least, so that the network's deepest stage has something to normalise over.
+    least = min(2 * stride, patch)
+    enough = (max(least, math.ceil(size / (1 + others * step) / stride) * stride) for others in count(0))
+    return list(islice((length for length in enough if length <= longest), 2))
 
 
 def window_starts(size: int, window: int, step: float) -> list[int]:
@@ -68,15 +77,19 @@ def window_starts(size: int, window: int, step: float) -> list[int]:
     return [round(i * (size - window) / (count - 1)) for i in range(count)]
 
 
-@lru_cache(maxsize=8)
-def gaussian_weights(window_zyx: Index) -> torch.Tensor:
-    """(z, y, x) float32 importance of a window's voxels: a Gaussian of one eighth of its size, at most 1, never 0."""
-    peak = np.zeros(window_zyx)
-    peak[tuple(size // 2 for size in window_zyx)] = 1
-    weights = ndimage.gaussian_filter(peak, [size / 8 for size in window_zyx], mode="constant")
-    weights /= weights.max()
-    weights[weights == 0] = weights[weights > 0].min()
-    return torch.from_numpy(weights.astype(np.float32))
+def blending(size: int, window: int, starts: Sequence[int]) -> list[torch.Tensor]:
+    """(window) float32 weights of every window along one axis; at each voxel they add up to 1.
+
+    A Gaussian of one eighth of the window, which trusts its middle most. It is the same along all axes, so that a
+    window's weights in space are the product of those along z, y and x; and because they are shares of one, logits can
+    be added up in half precision, where the weight of a window's corner alone (4e-11) is zero.
+    """
+    places = torch.arange(window, dtype=torch.float64) - window // 2
+    importance = torch.exp(-0.5 * (places * (8 / window)) ** 2)
+    total = torch.zeros(size, dtype=torch.float64)
+    for start in starts:
+        total[start : start + window] += importance
+    return [(importance / total[start : start + window]).float() for start in starts]
 
 
 def predict(
@@ -86,6 +99,7 @@ def predict(
     *,
     step: float,
     mirror_axes: Sequence[int] = (),
+    gather_on: torch.device | None = None,
     progress: Progress | None = None,
 ) -> torch.Tensor:
     """Logits of the whole image.
@@ -99,14 +113,17 @@ def predict(
         window_zyx: from `window_shape`.
         step: distance of neighbouring windows as a fraction of a window, at most.
         mirror_axes: average over all flips of these axes (0 z, 1 y, 2 x).
+        gather_on: where the logits are put together; the network's device unless given.
 
     Returns:
-        (classes, z, y, x) on the network's device; half precision on a GPU.
+        (classes, z, y, x) on `gather_on`; half precision where the network runs on a GPU.
     """
     padded, inner = _padded(image, window_zyx)
-    boxes = _boxes(padded.shape, window_zyx, step)
+    sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
+    starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
     flips = list(chain.from_iterable(combinations(mirror_axes, count) for count in range(len(mirror_axes) + 1)))
-    total = len(boxes) * len(flips)
+    gather_on = gather_on or image.device
+    total = math.prod(len(places) for places in starts) * len(flips)
     done = 0
 
     def forward(box: Box) -> torch.Tensor:
@@ -123,25 +140,23 @@ def predict(
         assert result is not None
         return result[0].div_(len(flips)) if len(flips) > 1 else result[0]
 
-    if len(boxes) == 1:
-        return _part(forward(boxes[0]), inner)
-    # Half precision halves what is the largest array on a GPU; the CPU adds in single precision faster.
-    kind = torch.float16 if image.device.type == "cuda" else torch.float32
-    logits = torch.zeros((network.classes, *padded.shape), dtype=kind, device=image.device)
-    weights = gaussian_weights(window_zyx).to(image.device)
-    total_weight = torch.zeros(padded.shape, device=image.device)
-    for box in boxes:
-        output = forward(box)
-        _part(logits, box).add_((output * weights).to(kind))
-        total_weight[box] += weights
-    logits /= total_weight.to(kind)
+    if all(len(places) == 1 for places in starts):
+        box = _box((0, 0, 0), window_zyx)
+        return _part(forward(box), inner).to(gather_on)
+    # Half precision halves what is the largest array of a GPU; a CPU adds in single precision faster.
+    kind = torch.float32 if image.device.type == "cpu" else torch.float16
+    logits = torch.zeros((network.classes, *sizes), dtype=kind, device=gather_on)
+    weights = [
+        [share.to(image.device) for share in blending(size, window, places)]
+        for size, window, places in zip(sizes, window_zyx, starts, strict=True)
+    ]
+    for number in product(*(range(len(places)) for places in starts)):
+        corner = [places[i] for places, i in zip(starts, number, strict=True)]
+        box = _box(corner, window_zyx)
+        z, y, x = (shares[i] for shares, i in zip(weights, number, strict=True))
+        weighted = forward(box) * (z[:, None, None] * y[:, None] * x)
+        _part(logits, box).add_(weighted.to(gather_on, kind))
     return _part(logits, inner)
-
-
-def _part(logits: torch.Tensor, box: Box) -> torch.Tensor:
-    """A view of all classes inside `box`."""
-    z, y, x = box
-    return logits[:, z, y, x]
 
 
 def _padded(image: torch.Tensor, window_zyx: Index) -> tuple[torch.Tensor, Box]:
@@ -153,23 +168,19 @@ def _padded(image: torch.Tensor, window_zyx: Index) -> tuple[torch.Tensor, Box]:
     return padded, (z, y, x)
 
 
-def _boxes(shape_zyx: Sequence[int], window_zyx: Index, step: float) -> list[Box]:
-    starts = [window_starts(size, window, step) for size, window in zip(shape_zyx, window_zyx, strict=True)]
-    return [_box(corner, window_zyx) for corner in product(*starts)]
-
-
 def _box(corner: Sequence[int], window_zyx: Index) -> Box:
     z, y, x = (slice(start, start + size) for start, size in zip(corner, window_zyx, strict=True))
     return z, y, x
 
 
-def smaller_windows(window_zyx: Index, stride_zyx: Index) -> Iterator[Index]:
-    """Ever smaller windows to try when memory runs out: the longest axis halved, twice at most, to whole strides."""
+def _part(logits: torch.Tensor, box: Box) -> torch.Tensor:
+    """A view of one box of (classes, z, y, x) logits."""
+    return logits[:, box[0], box[1], box[2]]
+
+
+def halved(window_zyx: Index, stride_zyx: Index) -> Index | None:
+    """The window with its longest axis halved, to whole strides; None when it cannot become smaller."""
+    axis = max(range(3), key=lambda i: window_zyx[i] / stride_zyx[i])
     window = list(window_zyx)
-    for _ in range(2):
-        axis = max(range(3), key=lambda i: window[i] / stride_zyx[i])
-        halved = max(1, window[axis] // 2 // stride_zyx[axis]) * stride_zyx[axis]
-        if halved == window[axis]:
-            return
-        window[axis] = halved
-        yield window[0], window[1], window[2]
+    window[axis] = max(2, window[axis] // 2 // stride_zyx[axis]) * stride_zyx[axis]
+    return (window[0], window[1], window[2]) if window[axis] < window_zyx[axis] else None

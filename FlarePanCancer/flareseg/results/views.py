@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.inference.body import body_box
+from flareseg.inference.body import body_box, whole
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Geometry, Orientation, Volume
 
@@ -137,7 +137,7 @@ def _areas(labels: NDArray[np.uint8], weights: dict[int, float]) -> list[NDArray
 
 def _box(hu: NDArray[Any], areas: list[NDArray[np.float64]], geometry: Geometry) -> Box:
     """The body across, the structures with a margin along; never less than the structures."""
-    body = body_box(hu, geometry.spacing_zyx_mm)
+    body = body_box(hu, geometry.spacing_zyx_mm) or whole(hu.shape)
     found = [np.flatnonzero(area.any(axis=1)) for area in areas]
     if not found[0].size:
         return body

@@ -1,0 +1,214 @@
+"""From the network's logits to labels on the CT's grid, without ever holding all classes on that grid.
+
+Linear interpolation lies between the samples around it. So where the samples at the corners of a cell agree on the
+class that wins, it wins everywhere in the cell and nothing need be interpolated; and in the other cells, at the borders
+between organs, only those classes can win that reach the lowest corner of every other class. That is exact, not an
+approximation, and leaves a few per cent of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flareseg.inference.resample import centres, nearest_indices
+from flareseg.progress import Progress
+from flareseg.volume import Index
+
+BATCH_VALUES = {"cpu": 2**18, "cuda": 2**24}
+"""Worked on at a time: enough to keep the processor busy, few enough to stay in a CPU's cache."""
+ROUNDING = 1e-5
+"""Relative room for rounding when classes are ruled out: the result is that of trying every class."""
+
+
+def logits_to_labels(
+    logits: torch.Tensor,
+    out_shape_zyx: Index,
+    nearest: int | None,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """The class that wins at every voxel when every class is interpolated linearly to the CT's grid.
+
+    Args:
+        logits: (classes, z, y, x) on the network's grid, any float type and device; at most 31 classes.
+        out_shape_zyx: of the CT's grid, which covers the same space.
+        nearest: the axis along which the nearest slice is taken instead (see `nearest_axis`), or None.
+
+    Returns:
+        (z, y, x) uint8 class numbers; the lowest of classes with equal values.
+    """
+    axes = [
+        _Axis.of(size_in, size_out, nearest == axis, logits.device)
+        for axis, (size_in, size_out) in enumerate(zip(logits.shape[1:], out_shape_zyx, strict=True))
+    ]
+    winners = winning_class(logits)
+    labels = winners
+    # x first: single voxels are copied while the array is small, whole rows and slices when it has grown
+    for number in (2, 1, 0):
+        labels = labels.index_select(number, axes[number].low[axes[number].cell_of])
+    if progress:
+        progress.update(0.1)
+    cells = _undecided(winners, axes)
+    if len(cells):
+        candidates = _candidates(logits)
+        outputs = int(np.prod([len(axis.members) for axis in axes]))
+        batch = max(1, _values_at_once(logits) // outputs)
+        for start in range(0, len(cells), batch):
+            _decide(labels, logits, candidates, axes, cells[start : start + batch])
+            if progress:
+                progress.update(0.2 + 0.8 * start / len(cells))
+    return labels.cpu().numpy()
+
+
+def winning_class(logits: torch.Tensor) -> torch.Tensor:
+    """(classes, z, y, x) to uint8 (z, y, x): the class with the highest value, the first of equals.
+
+    A running maximum, because an argmax over the class axis walks memory against its order and is several times slower.
+    """
+    label = torch.zeros(logits.shape[1:], dtype=torch.uint8, device=logits.device)
+    for slab in _slabs(logits):
+        best = logits[0, slab].clone()
+        for number in range(1, len(logits)):
+            value = logits[number, slab]
+            label[slab].masked_fill_(value > best, number)
+            torch.maximum(best, value, out=best)
+    return label
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Linear interpolation along one axis. Output voxels that lie between the same two samples share a cell.
+
+    Attributes:
+        low, high: (cells) the samples on both sides.
+        cell_of: (outputs) the cell of every output.
+        members: (most outputs of any cell, cells) the outputs of every cell; the last one repeats.
+        weight: as `members`: how much of `high` there is in each.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+    cell_of: torch.Tensor
+    members: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def of(cls, size_in: int, size_out: int, nearest: bool, device: torch.device) -> _Axis:
+        if nearest:
+            below = nearest_indices(size_in, size_out)
+            weight = np.zeros(size_out)
+        else:
+            place = np.clip(centres(size_in, size_out), 0, size_in - 1)
+            below = np.floor(place).astype(np.intp)
+            weight = place - below
+        low, first, cell_of, counts = np.unique(below, return_index=True, return_inverse=True, return_counts=True)
+        members = first + np.minimum(np.arange(counts.max())[:, None], counts - 1)
+        high = low if nearest else np.minimum(low + 1, size_in - 1)
+        share = weight[members].astype(np.float32)
+        arrays = (low, high, cell_of.reshape(-1), members, share)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+def _undecided(winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
+    """(n, 3) the cells whose corners do not all have the same winner."""
+    lowest = highest = winners
+    for number, axis in enumerate(axes):
+        lowest = torch.minimum(lowest.index_select(number, axis.low), lowest.index_select(number, axis.high))
+        highest = torch.maximum(highest.index_select(number, axis.low), highest.index_select(number, axis.high))
+    return (lowest != highest).nonzero()
+
+
+def _candidates(logits: torch.Tensor) -> torch.Tensor:
+    """(z, y, x) int32: bit k is set where class k may win in the cell between this sample and the next ones."""
+    result = torch.zeros(logits.shape[1:], dtype=torch.int32, device=logits.device)
+    for slab in _slabs(logits):
+        # one slice more than the slab, because cells reach to the next one
+        values = logits[:, slab.start : slab.stop + 1].float()
+        floor = _over_cells(values[0], torch.minimum)
+        for value in values[1:]:
+            torch.maximum(floor, _over_cells(value, torch.minimum), out=floor)
+        floor -= ROUNDING * floor.abs()
+        for number, value in enumerate(values):
+            possible = _over_cells(value, torch.maximum) >= floor
+            result[slab] |= possible[: slab.stop - slab.start].int() << number
+    return result
+
+
+def _over_cells(values: torch.Tensor, pick: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """(z, y, x) the lowest or highest of each sample and its next neighbours along all axes."""
+    for axis in range(3):
+        rest = values.shape[axis] - 1
+        result = values.clone()
+        pick(values.narrow(axis, 0, rest), values.narrow(axis, 1, rest), out=result.narrow(axis, 0, rest))
+        values = result
+    return values
+
+
+def _decide(
+    labels: torch.Tensor, logits: torch.Tensor, candidates: torch.Tensor, axes: list[_Axis], cells: torch.Tensor
+) -> None:
+    """Interpolate the possible classes of (n, 3) cells and write the winners to `labels`.
+
+    Cells are the last axis of every array, so that one operation runs over many; those with most classes come first,
+    so that those which still have a class to try are always the first ones.
+    """
+    low = [axis.low[cell] for axis, cell in zip(axes, cells.unbind(1), strict=True)]
+    numbers = torch.arange(len(logits), dtype=torch.int32, device=logits.device)
+    possible = (candidates[low[0], low[1], low[2]][:, None] >> numbers) & 1  # (n, classes)
+    order = possible.sum(1).argsort(descending=True)
+    cells, possible = cells[order], possible[order]
+    ranked = possible.argsort(dim=1, descending=True, stable=True).T  # (classes, n): the possible ones first, ascending
+    open_cells = (possible.sum(1)[:, None] > numbers).sum(0).tolist()
+    z, y, x = cells.unbind(1)
+    weights = axes[0].weight[:, z], axes[1].weight[:, y], axes[2].weight[:, x]
+    sides = [torch.stack((axis.low[cell], axis.high[cell])) for axis, cell in zip(axes, (z, y, x), strict=True)]
+    corners = _flat_index(sides, logits.stride()[1:])
+    # the logits may be a part of a larger array, which is read where it lies
+    reach = sum((size - 1) * stride for size, stride in zip(logits.shape, logits.stride(), strict=True)) + 1
+    flat = logits.as_strided((reach,), (1,))
+    best = torch.full((*(len(weight) for weight in weights), len(cells)), -torch.inf, device=logits.device)
+    winner = torch.zeros(best.shape, dtype=torch.uint8, device=logits.device)
+    for number, count in zip(ranked, open_cells, strict=True):
+        if not count:
+            break
+        number = number[:count]
+        samples = flat.take(corners[..., :count] + number * logits.stride(0)).float()
+        value = _interpolated(samples, *(weight[:, :count] for weight in weights))
+        highest, holder = best[..., :count], winner[..., :count]
+        torch.where(value > highest, number.to(torch.uint8), holder, out=holder)
+        torch.maximum(highest, value, out=highest)
+    members = [axis.members[:, cell] for axis, cell in zip(axes, (z, y, x), strict=True)]
+    labels.view(-1)[_flat_index(members, labels.stride())] = winner
+
+
+def _interpolated(samples: torch.Tensor, z: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """(2, 2, 2, n) corner values to (outputs along z, y, x, n), given the weights of the upper sides.
+
+    Written as a sum of products that never falls when a corner rises, in floating point too: see the module's reason.
+    """
+    z, y, x = z[:, None, None], y[:, None], x
+    planes = samples[:1] * (1 - z) + samples[1:] * z
+    lines = planes[:, :1] * (1 - y) + planes[:, 1:] * y
+    return lines[:, :, :1] * (1 - x) + lines[:, :, 1:] * x
+
+
+def _flat_index(indices: Sequence[torch.Tensor], strides: Sequence[int]) -> torch.Tensor:
+    """Indices along z (k, n), y (l, n) and x (m, n) as (k, l, m, n) places in memory."""
+    z, y, x = (index * stride for index, stride in zip(indices, strides, strict=True))
+    return (z[:, None] + y)[:, :, None] + x
+
+
+def _slabs(logits: torch.Tensor) -> Iterator[slice]:
+    """Slices that are worked on at a time."""
+    size = logits.shape[1]
+    step = max(1, _values_at_once(logits) // logits[0, 0].numel())
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
+
+
+def _values_at_once(logits: torch.Tensor) -> int:
+    return BATCH_VALUES.get(logits.device.type, BATCH_VALUES["cpu"])

@@ -1,0 +1,136 @@
+"""nnU-Net's half of the comparison: its own predictor on one CT, timed by wrapping its functions from outside.
+
+Runs in nnU-Net's environment, started by `harness.run_fresh`; the order is a JSON object: ct, model (a trained-model
+folder), step, mirroring, threads, repeats, output, patch, started_at, answer. `patch` names a .npy file: its logits are
+written beside it, to compare the two networks. nnU-Net works in one process here
+(`predict_from_files_sequential`): for a single case its worker processes would only add their start.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness import hold_to_cores, peak_resident_bytes
+
+ENDING = ".nii.gz"
+
+
+class Stopwatch:
+    """Seconds spent in wrapped functions, by name; a function's time is without that of wrapped ones it calls."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+        self._inner: list[float] = []
+
+    def wrap(self, owner: Any, function: str, name: str | Callable[[dict[str, Any]], str]) -> None:
+        """Time `owner.function` under `name`, or under what `name` makes of the keyword arguments of a call."""
+        original = getattr(owner, function)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            key = name if isinstance(name, str) else name(kwargs)
+            self._inner.append(0.0)
+            began = time.perf_counter()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                spent = time.perf_counter() - began
+                self.seconds[key] += spent - self._inner.pop()
+                self.calls[key] += 1
+                if self._inner:
+                    self._inner[-1] += spent
+
+        setattr(owner, function, timed)
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    hold_to_cores(order["threads"])
+    import torch
+
+    torch.set_num_threads(order["threads"])
+    import nnunetv2.inference.export_prediction as export
+    import nnunetv2.inference.predict_from_raw_data as prediction
+    import nnunetv2.preprocessing.resampling.default_resampling as resampling
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+    imported = time.time()
+    watch = Stopwatch()
+    watch.wrap(SimpleITKIO, "read_images", "read")
+    watch.wrap(DefaultPreprocessor, "run_case_npy", "crop and normalise")
+    watch.wrap(resampling, "resample_data_or_seg_to_shape", _what_is_resampled)
+    watch.wrap(prediction.nnUNetPredictor, "_internal_maybe_mirror_and_predict", "forward passes")
+    watch.wrap(prediction.nnUNetPredictor, "predict_logits_from_preprocessed_data", "rest of the sliding window")
+    watch.wrap(LabelManager, "convert_logits_to_segmentation", "argmax")
+    watch.wrap(export, "convert_predicted_logits_to_segmentation_with_correct_shape", "uncrop")
+    watch.wrap(SimpleITKIO, "write_seg", "write")
+
+    predictor = prediction.nnUNetPredictor(
+        tile_step_size=order["step"],
+        use_mirroring=order["mirroring"],
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    predictor.initialize_from_trained_model_folder(order["model"], (0,), "checkpoint_final.pth")
+    ready = time.time()
+    runs = []
+    for _ in range(order["repeats"]):
+        watch.seconds.clear()
+        watch.calls.clear()
+        began, began_cpu = time.perf_counter(), time.process_time()
+        predictor.predict_from_files_sequential([[order["ct"]]], [order["output"].removesuffix(ENDING)])
+        total_s = time.perf_counter() - began
+        runs.append(
+            {
+                "stages_s": dict(watch.seconds),
+                "calls": dict(watch.calls),
+                "total_s": total_s,
+                "cpu_s": time.process_time() - began_cpu,
+            }
+        )
+    answer = {
+        "import_s": imported - order["started_at"],
+        "load_s": ready - imported,
+        "ready_s": ready - order["started_at"],
+        "device": f"CPU, {torch.get_num_threads()} threads, torch float32",
+        "versions": _versions(),
+        "runs": runs,
+        "peak_resident_bytes": peak_resident_bytes(),
+    }
+    if order.get("patch"):
+        _write_logits(predictor.network, Path(order["patch"]))
+    Path(order["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _what_is_resampled(arguments: dict[str, Any]) -> str:
+    if arguments.get("is_seg"):
+        return "resample dummy label"
+    return "resample image" if arguments.get("order") == 3 else "resample logits"
+
+
+def _versions() -> dict[str, str]:
+    from harness import versions
+
+    return versions()
+
+
+def _write_logits(network: Any, patch: Path) -> None:
+    """Run the network on the (z, y, x) patch in fp32 and keep its logits as NAME.logits.npy."""
+    import numpy as np
+    import torch
+
+    with torch.inference_mode():
+        logits = network.eval()(torch.from_numpy(np.load(patch))[None, None])[0]
+    np.save(patch.with_suffix(".logits.npy"), logits.numpy())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The benchmarks' own parts, and both halves of `embedded.py` on a scan and a model so small that they take seconds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import embedded
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, section
+from harness import peak_resident_bytes, run_fresh
+from make_volume import continued
+from write_nnunet_folder import nnunet_weights, write_nnunet_folder
+
+from flareseg.labels import BACKGROUND, structures
+from flareseg.model.bundle import load_bundle, save_bundle
+from flareseg.model.network import build_network, dynunet_spec, own_weights
+from flareseg.model.plan import Intensity, Plan
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights: three stages, 12 mm."""
+    torch.manual_seed(0)
+    plan = Plan(
+        spacing_zyx_mm=(12.0, 12.0, 12.0),
+        patch_zyx=(8, 8, 12),
+        intensity=Intensity((-200.0, 350.0), 70.0, 100.0),
+        network=dynunet_spec([4, 6, 8]),
+        labels={0: BACKGROUND} | {structure.value: structure.name for structure in structures()},
+    )
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    texts = {"name": "tiny", "version": "0", "description": "", "licence": "", "citation": "", "card": ""}
+    weights = own_weights(build_network(plan).state_dict())
+    save_bundle(folder, plan=plan, weights=weights, provenance={}, metrics={}, **texts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cylinder of soft tissue in air, 24×48×48 voxels of 8 mm."""
+    y, x = np.mgrid[:48, :48] - 24
+    hu = np.where(np.hypot(y, x) < 18, 40, -1000).astype(np.int16)
+    image = sitk.GetImageFromArray(np.repeat(hu[None], 24, axis=0))
+    image.SetSpacing((8.0, 8.0, 8.0))
+    path = tmp_path_factory.mktemp("ct") / "ct.nii.gz"
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def test_the_report_names_every_limit_with_what_was_measured(model: Path, ct: Path) -> None:
+    measured = embedded.measure(str(model), threads=1, repeats=1, cts={"abdomen": ct, "whole_body": ct})
+    found = list(embedded.findings(measured))
+    text = embedded.report(measured, threads=1, origin="here and now")
+    assert len([finding for finding in found if finding.limit is not None]) == 2 * 6
+    assert all(finding.value > 0 and finding.what in text for finding in found)
+    assert all("network" in embedded.warm_stages(measured[backend]["abdomen"]) for backend in embedded.BACKENDS)
+
+
+def test_a_failing_half_is_reported_with_its_output(ct: Path) -> None:
+    order = {"model": "no such model", "backend": "torch", "ct": str(ct), "repeats": 0, "output": "-"}
+    with pytest.raises(RuntimeError, match="no such model"):
+        run_fresh(Path(sys.executable), "flareseg_side.py", order, 1)
+
+
+def test_peak_memory_is_counted_in_bytes_and_never_falls() -> None:
+    before = peak_resident_bytes()
+    block = np.ones(2**25)
+    after = peak_resident_bytes()
+    del block
+    assert 2**20 < before < after
+    assert peak_resident_bytes() >= after
+
+
+def test_every_weight_reaches_nnunet_once_per_name(model: Path) -> None:
+    weights = load_bundle(model).weights
+    converted = nnunet_weights(weights, stages=3)
+    twice = ("all_modules", "decoder.encoder")
+    own = {name: value for name, value in converted.items() if not any(part in name for part in twice)}
+    arrived = sorted(float(value.double().abs().sum()) for value in own.values() if value.any())
+    sent = sorted(float(value.double().abs().sum()) for value in weights.values() if value.any())
+    assert arrived == pytest.approx(sent)
+    for name, value in own.items():
+        if name.startswith("encoder."):
+            assert torch.equal(converted[f"decoder.{name}"], value)
+
+
+def test_the_nnunet_folder_has_the_three_files_that_its_predictor_reads(model: Path, tmp_path: Path) -> None:
+    write_nnunet_folder(model, tmp_path)
+    assert (tmp_path / "plans.json").exists() and (tmp_path / "dataset.json").exists()
+    checkpoint = torch.load(tmp_path / "fold_0" / "checkpoint_final.pth", weights_only=True)
+    assert checkpoint["network_weights"]["encoder.stages.0.0.convs.0.conv.weight"].shape == (4, 1, 3, 3, 3)
+
+
+@pytest.mark.parametrize(("available", "wanted"), [(192, 600), (193, 600), (40, 41)])
+def test_a_continued_scan_keeps_its_middle_and_moves_by_one_slice_at_most(available: int, wanted: int) -> None:
+    numbers = continued(available, wanted)
+    start = (wanted - available) // 2
+    assert len(numbers) == wanted
+    assert np.array_equal(numbers[start : start + available], np.arange(available))
+    assert np.abs(np.diff(numbers)).max() <= 1
+    assert numbers.min() >= 0 and numbers.max() < available
+
+
+def test_agreement_is_dice_per_label_present_in_either() -> None:
+    found = agreement(np.array([[1, 1, 0, 2]]), np.array([[1, 0, 0, 3]]))
+    assert found["equal"] == 0.5
+    assert found["dice"] == {1: pytest.approx(2 / 3), 2: 0.0, 3: 0.0}
+
+
+def test_ratios_are_nnunets_time_over_ours() -> None:
+    def column(program: str, seconds: float, names: dict[str, tuple[str, ...]]) -> Column:
+        stages = {own: seconds for owns in names.values() for own in owns[:1]}
+        run = {"stages_s": stages, "total_s": 5 * seconds, "calls": {"forward passes": 8}}
+        answer = {"runs": [run], "peak_resident_bytes": 2**30, "ready_s": 1.0}
+        return Column.of(program, answer, names, np.zeros((1, 2, 2), np.uint8))
+
+    text = section("Title", [column("nnU-Net", 8.0, NNUNET_STAGES), column("ours", 0.5, FLARESEG_STAGES)])
+    assert "| read | 16.0 |" in text
+    assert "| **total** | **16.0** |" in text
+    assert "| ours | 100.000 % |" in text
