@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from flareseg.model.plan import Plan
 from flareseg.volume import Index, Triple
-from train.config import AugmentConfig
+from train.config import AIR_HU, AugmentConfig
 
-AIR_HU = -1024.0
 IGNORE = 255
 TUMOUR = 14
 _MAY_BEAR_LESIONS = (1, 2, 3, 4, 13)

@@ -25,7 +25,7 @@ medical device, and nothing it draws may guide the care of a patient.**
 {data}
 
 Structures that a real case does not annotate were unknown to the loss, not background. Tumours (structure 14) were
-learnt from synthetic lesions only; no real tumour was labelled.
+taught with synthetic lesions only; no real tumour was labelled.
 
 ## How it was trained
 
@@ -34,7 +34,6 @@ AdamW, bf16, averaged weights. First the phantoms alone, then real cases and pha
 (the first version: two CPU cores shared with other work):
 
 {fits}
-{notes}
 
 `make model DATA=FOLDER` (`python -m train all --config train/configs/default.yaml data=FOLDER`) trains it again. Where
 a fit reaches its time limit first, the number of steps, and so the weights, depend on the machine.
@@ -52,12 +51,13 @@ people. The exported weights saw all of the real cases, so their scores on these
 Phantoms of unseen seeds, by the exported weights:
 
 {phantom}
-
+{notes}
 ## Limits
 
 - Few scanners, few patients, no children, hardly any pathology; the scores above rest on {cases} case{plural}.
 - Small and low-contrast structures (pancreas, adrenal glands, duodenum, esophagus, gallbladder) are often wrong; plain
-  CTs are harder than contrast-enhanced ones; tumours are found unreliably and invented sometimes.
+  CTs are harder than contrast-enhanced ones.
+- Do not rely on tumours at all: see their score on the phantoms. The absence of a tumour in a result means nothing.
 - Scans of other regions, post-operative anatomy and images that are not CT give nonsense.
 
 ## How to bring a better one

@@ -14,6 +14,8 @@ from flareseg.model.network import dynunet_spec
 from flareseg.model.plan import ComponentRule, Intensity, Plan, ResamplingRule, WindowRule
 
 T = TypeVar("T")
+AIR_HU = -1024.0
+"""What lies around a scan: in the patches of the training as in the windows of the inference."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class PlanConfig:
             network=dynunet_spec(self.filters),
             labels={0: BACKGROUND} | {structure.value: structure.name for structure in structures()},
             step=self.step,
+            padding_hu=AIR_HU,
             windows=rule,
             resampling=cast(ResamplingRule, self.resampling),
             components={name: ComponentRule(**rule) for name, rule in self.components.items()},

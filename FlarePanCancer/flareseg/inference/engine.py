@@ -146,7 +146,8 @@ class Engine:
     def _predicted(self, image: torch.Tensor, window: Index, **arguments: Any) -> torch.Tensor:
         shape: Index = (image.shape[0], image.shape[1], image.shape[2])
         image = image.to(self._network.device)
-        return predict(image, self._network, window, gather_on=self._gather_on(shape, window), **arguments)
+        gather_on = self._gather_on(shape, window)
+        return predict(image, self._network, window, padding=self.plan.padding, gather_on=gather_on, **arguments)
 
     def _gather_on(self, shape_zyx: Index, window_zyx: Index) -> torch.device:
         """Where the logits of a volume are put together: where the network runs, unless they would crowd it out."""

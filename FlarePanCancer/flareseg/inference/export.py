@@ -8,8 +8,11 @@ approximation, and leaves a few per cent of the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 from flareseg.inference.resample import centres, nearest_indices
 from flareseg.progress import Progress
 from flareseg.volume import Index
+
+Item = TypeVar("Item")
 
 BATCH_VALUES = {"cpu": 2**18, "cuda": 2**24}
 """Worked on at a time: enough to keep the processor busy, few enough to stay in a CPU's cache."""
@@ -50,17 +55,12 @@ def logits_to_labels(
     # x first: single voxels are copied while the array is small, whole rows and slices when it has grown
     for number in (2, 1, 0):
         labels = labels.index_select(number, axes[number].low[axes[number].cell_of])
-    if progress:
-        progress.update(0.1)
     cells = _undecided(winners, axes)
     if len(cells):
         candidates = _candidates(logits)
         outputs = int(np.prod([len(axis.members) for axis in axes]))
-        batch = max(1, _values_at_once(logits) // outputs)
-        for start in range(0, len(cells), batch):
-            _decide(labels, logits, candidates, axes, cells[start : start + batch])
-            if progress:
-                progress.update(0.2 + 0.8 * start / len(cells))
+        batches = cells.split(max(1, _values_at_once(logits) // outputs))
+        _each(batches, partial(_decide, labels, logits, candidates, axes), logits.device, progress)
     return labels.cpu().numpy()
 
 
@@ -70,12 +70,15 @@ def winning_class(logits: torch.Tensor) -> torch.Tensor:
     A running maximum, because an argmax over the class axis walks memory against its order and is several times slower.
     """
     label = torch.zeros(logits.shape[1:], dtype=torch.uint8, device=logits.device)
-    for slab in _slabs(logits):
+
+    def work(slab: slice) -> None:
         best = logits[0, slab].clone()
         for number in range(1, len(logits)):
             value = logits[number, slab]
             label[slab].masked_fill_(value > best, number)
             torch.maximum(best, value, out=best)
+
+    _each(_slabs(logits), work, logits.device)
     return label
 
 
@@ -125,7 +128,8 @@ def _undecided(winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
 def _candidates(logits: torch.Tensor) -> torch.Tensor:
     """(z, y, x) int32: bit k is set where class k may win in the cell between this sample and the next ones."""
     result = torch.zeros(logits.shape[1:], dtype=torch.int32, device=logits.device)
-    for slab in _slabs(logits):
+
+    def work(slab: slice) -> None:
         # one slice more than the slab, because cells reach to the next one
         values = logits[:, slab.start : slab.stop + 1].float()
         floor = _over_cells(values[0], torch.minimum)
@@ -135,6 +139,8 @@ def _candidates(logits: torch.Tensor) -> torch.Tensor:
         for number, value in enumerate(values):
             possible = _over_cells(value, torch.maximum) >= floor
             result[slab] |= possible[: slab.stop - slab.start].int() << number
+
+    _each(_slabs(logits), work, logits.device)
     return result
 
 
@@ -202,13 +208,39 @@ def _flat_index(indices: Sequence[torch.Tensor], strides: Sequence[int]) -> torc
     return (z[:, None] + y)[:, :, None] + x
 
 
-def _slabs(logits: torch.Tensor) -> Iterator[slice]:
+def _slabs(logits: torch.Tensor) -> list[slice]:
     """Slices that are worked on at a time."""
     size = logits.shape[1]
     step = max(1, _values_at_once(logits) // logits[0, 0].numel())
-    for start in range(0, size, step):
-        yield slice(start, min(start + step, size))
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
 
 
 def _values_at_once(logits: torch.Tensor) -> int:
     return BATCH_VALUES.get(logits.device.type, BATCH_VALUES["cpu"])
+
+
+def _each(
+    items: Sequence[Item], work: Callable[[Item], None], device: torch.device, progress: Progress | None = None
+) -> None:
+    """Do `work` for every item; on the CPU as many at a time as torch may use threads, each on one thread.
+
+    torch by itself would spread every one of thousands of small operations over all cores and wait for the slowest.
+    On a processor that has other things to do as well, that takes ten times as long.
+    """
+    if device.type != "cpu":
+        for number, item in enumerate(items):
+            work(item)
+            if progress:
+                progress.update(number / len(items))
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for number, future in enumerate([pool.submit(work, item) for item in items]):
+            future.result()
+            if progress:
+                progress.update(number / len(items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)

@@ -99,26 +99,27 @@ def predict(
     *,
     step: float,
     mirror_axes: Sequence[int] = (),
+    padding: float = 0.0,
     gather_on: torch.device | None = None,
     progress: Progress | None = None,
 ) -> torch.Tensor:
     """Logits of the whole image.
 
     Where windows overlap, their logits are averaged by a Gaussian that trusts the middle of a window most. An image
-    that fits one window goes through the network once, as it is. Smaller images are padded with 0 after normalisation,
-    evenly on both sides, as nnU-Net does.
+    that fits one window goes through the network once, as it is. Smaller images are padded evenly on both sides.
 
     Args:
         image: (z, y, x) float32, normalised, on the network's device.
         window_zyx: from `window_shape`.
         step: distance of neighbouring windows as a fraction of a window, at most.
         mirror_axes: average over all flips of these axes (0 z, 1 y, 2 x).
+        padding: normalised value around an image that is smaller than a window; nnU-Net's is 0.
         gather_on: where the logits are put together; the network's device unless given.
 
     Returns:
         (classes, z, y, x) on `gather_on`; half precision where the network runs on a GPU.
     """
-    padded, inner = _padded(image, window_zyx)
+    padded, inner = _padded(image, window_zyx, padding)
     sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
     starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
     flips = list(chain.from_iterable(combinations(mirror_axes, count) for count in range(len(mirror_axes) + 1)))
@@ -159,11 +160,11 @@ def predict(
     return _part(logits, inner)
 
 
-def _padded(image: torch.Tensor, window_zyx: Index) -> tuple[torch.Tensor, Box]:
+def _padded(image: torch.Tensor, window_zyx: Index, value: float) -> tuple[torch.Tensor, Box]:
     missing = [max(0, window - size) for window, size in zip(window_zyx, image.shape, strict=True)]
     before = [amount // 2 for amount in missing]
     sides = [(b, m - b) for b, m in zip(before, missing, strict=True)]
-    padded = F.pad(image, [amount for side in reversed(sides) for amount in side])
+    padded = F.pad(image, [amount for side in reversed(sides) for amount in side], value=value)
     z, y, x = (slice(b, b + size) for b, size in zip(before, image.shape, strict=True))
     return padded, (z, y, x)
 

@@ -54,6 +54,8 @@ class Plan:
         windows: "fixed" uses exactly `patch_zyx`; "fitted" lets an axis shrink or grow a little so that windows
             tile the volume without waste.
         intensity: HU normalisation.
+        padding_hu: what surrounds an image that is smaller than a window: this many HU, as the network saw it in
+            training; None is nnU-Net's way, 0 after normalisation.
         resampling: "auto" is nnU-Net's rule: separate z (nearest along the coarse axis, cubic in plane) where the
             spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule.
         network: what to build.
@@ -70,6 +72,7 @@ class Plan:
     step: float = 1.0
     mirror_axes: tuple[int, ...] = ()
     windows: WindowRule = "fixed"
+    padding_hu: float | None = None
     resampling: ResamplingRule = "auto"
     components: dict[str, ComponentRule] = field(default_factory=dict)
     coarse: Plan | None = None
@@ -78,6 +81,14 @@ class Plan:
     def classes(self) -> int:
         """Output channels of the network, background included."""
         return len(self.labels)
+
+    @property
+    def padding(self) -> float:
+        """The normalised value around an image that is smaller than a window."""
+        if self.padding_hu is None:
+            return 0.0
+        low, high = self.intensity.clip_hu
+        return (min(max(self.padding_hu, low), high) - self.intensity.mean_hu) / self.intensity.std_hu
 
     @property
     def stride_zyx(self) -> Index:
@@ -100,6 +111,7 @@ class Plan:
                 "mean_hu": self.intensity.mean_hu,
                 "std_hu": self.intensity.std_hu,
             },
+            "padding_hu": self.padding_hu,
             "resampling": self.resampling,
             "network": {"name": self.network.name, "kwargs": self.network.kwargs},
             "labels": {str(value): name for value, name in self.labels.items()},
@@ -131,6 +143,7 @@ class Plan:
                 step=float(data.get("step", 1.0)),
                 mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
                 windows=data.get("windows", "fixed"),
+                padding_hu=None if data.get("padding_hu") is None else float(data["padding_hu"]),
                 resampling=data.get("resampling", "auto"),
                 components={
                     str(name): ComponentRule(float(rule.get("minimum_ml", 0)), bool(rule.get("largest_only", False)))
