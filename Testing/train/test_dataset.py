@@ -75,10 +75,10 @@ def test_a_missing_data_folder_is_named(tmp_path):
 def test_real_cases_are_drawn_as_often_as_asked_and_slabs_more_rarely(plan):
     phantoms = [make_case("phantom", 1)]
     real = [make_case("abdomen", 2), make_case("slab", 3, (2, 20, 20))]
-    dataset = PatchDataset(phantoms, real, plan, (8, 8, 8), AugmentConfig(lesion=0), real_share=0.5, seed=1, length=300)
-    seen = [int(np.bincount(dataset[i]["labels"].numpy().ravel(), minlength=256)[1:4].argmax()) + 1 for i in range(300)]
+    dataset = PatchDataset(phantoms, real, plan, (8, 8, 8), AugmentConfig(lesion=0), real_share=0.5, seed=1, length=120)
+    seen = [int(np.bincount(dataset[i]["labels"].numpy().ravel(), minlength=256)[1:4].argmax()) + 1 for i in range(120)]
     share = {value: seen.count(value) / len(seen) for value in (1, 2, 3)}
-    assert share[1] == pytest.approx(0.5, abs=0.1)
+    assert share[1] == pytest.approx(0.5, abs=0.15)
     assert share[2] > 2.5 * share[3] > 0
 
 

@@ -24,7 +24,7 @@ from flareseg.volume import Index
 
 Item = TypeVar("Item")
 
-BATCH_VALUES = {"cpu": 2**18, "cuda": 2**24}
+BATCH_VALUES = {"cpu": 2**17, "cuda": 2**24}
 """Worked on at a time: enough to keep the processor busy, few enough to stay in a CPU's cache."""
 ROUNDING = 1e-5
 """Relative room for rounding when classes are ruled out: the result is that of trying every class."""

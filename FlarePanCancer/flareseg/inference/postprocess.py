@@ -36,9 +36,11 @@ def remove_small_components(
     value = np.zeros(count + 1, np.uint8)
     slabs = [slice(start, start + SLICES) for start in range(0, len(part), SLICES)]
     for slab in slabs:
-        # slab by slab, because counting takes eight bytes a voxel
-        voxels += np.bincount(components[slab].ravel(), minlength=count + 1)
-        value[components[slab]] = part[slab]
+        # Only labelled voxels count, and slab by slab they stay in the cache.
+        own = part[slab] != 0
+        numbers = components[slab][own]
+        voxels += np.bincount(numbers, minlength=count + 1)
+        value[numbers] = part[slab][own]
     keep = np.ones(count + 1, bool)
     for structure, rule in rules.items():
         own = np.flatnonzero(value == structure)
@@ -48,15 +50,17 @@ def remove_small_components(
         keep[own[voxels[own] * voxel_ml < rule.minimum_ml]] = False
     if not keep.all():
         for slab in slabs:
-            part[slab] *= keep[components[slab]]
+            own = part[slab] != 0
+            part[slab][own] *= keep[components[slab][own]]
     return labels
 
 
 def _labelled_box(labels: NDArray[np.uint8]) -> Box | None:
-    box = []
+    box: list[slice] = []
     for axis in range(3):
+        # each axis only within the box of those before it: most of a scan holds no label
         others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(labels.any(axis=others))
+        used = np.flatnonzero(labels[tuple(box)].any(axis=others))
         if not len(used):
             return None
         box.append(slice(int(used[0]), int(used[-1]) + 1))
