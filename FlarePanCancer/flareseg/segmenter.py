@@ -50,12 +50,12 @@ class Segmenter:
             by_name(name) for name in bundle.plan.labels.values() if name != BACKGROUND
         )
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        self._engine = Engine(bundle.plan, bundle.weights, bundle.sha256, options)
+        self._engine = Engine(bundle.plan, bundle.weights, options)
         self._coarse: Engine | None = None
         if bundle.plan.coarse and bundle.coarse_weights:
             # Mirroring and small steps would cost time where only a box is looked for.
             plain = Options(options.device, options.backend, options.threads, options.gpu_memory_gb)
-            self._coarse = Engine(bundle.plan.coarse, bundle.coarse_weights, f"{bundle.sha256} coarse", plain)
+            self._coarse = Engine(bundle.plan.coarse, bundle.coarse_weights, plain)
 
     @property
     def device_description(self) -> str:

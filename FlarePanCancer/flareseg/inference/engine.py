@@ -21,7 +21,7 @@ from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.volume import Index, Triple
 
-Open = Callable[[Plan, dict[str, torch.Tensor], str, Options], Forward]
+Open = Callable[[Plan, dict[str, torch.Tensor], Options], Forward]
 Result = TypeVar("Result")
 
 MOST_HALVINGS = 2
@@ -39,7 +39,6 @@ class Engine:
     Args:
         plan: how.
         weights: the network's tensors.
-        key: names the weights, for the cache of compiled networks.
         options: device, step, mirroring.
         open_network, open_on_cpu: how networks are opened; tests pass their own.
 
@@ -50,7 +49,6 @@ class Engine:
         self,
         plan: Plan,
         weights: dict[str, torch.Tensor],
-        key: str,
         options: Options,
         *,
         open_network: Open = open_network,
@@ -58,8 +56,8 @@ class Engine:
     ) -> None:
         self.plan = plan
         self._options = options
-        self._network = open_network(plan, weights, key, options)
-        self._reopen_on_cpu = lambda: open_on_cpu(plan, weights, key, options)
+        self._network = open_network(plan, weights, options)
+        self._reopen_on_cpu = lambda: open_on_cpu(plan, weights, options)
         self._halvings = 0
 
     @property
@@ -126,7 +124,7 @@ class Engine:
         labels = self._attempt(lambda: logits_to_labels(logits, shape_zyx, nearest, progress), logits.device)
         if labels is None:
             _tell(progress, CPU_FINISHES)
-            labels = logits_to_labels(logits.cpu(), shape_zyx, nearest, progress)
+            return self.labels(logits.cpu(), shape_zyx, spacing_zyx_mm, progress)
         return labels
 
     def coarse_labels(

@@ -52,13 +52,12 @@ class TorchNetwork:
         return logits.float().contiguous()
 
 
-def open_network(plan: Plan, weights: dict[str, torch.Tensor], key: str, options: Options) -> Forward:
+def open_network(plan: Plan, weights: dict[str, torch.Tensor], options: Options) -> Forward:
     """The network on the device that `options` ask for; with device "auto", the CPU where the GPU does not run it.
 
     Args:
         plan: of the network.
         weights: its tensors.
-        key: names the weights for the cache of compiled networks, e.g. their sha256.
         options: device, backend and threads.
 
     Raises:
@@ -67,7 +66,7 @@ def open_network(plan: Plan, weights: dict[str, torch.Tensor], key: str, options
     torch.set_num_threads(options.threads or usable_cores())
     device = find_device(options.device)
     if device.type == "cpu" or (options.device == "auto" and options.backend == "openvino"):
-        return open_on_cpu(plan, weights, key, options)
+        return open_on_cpu(plan, weights, options)
     if options.backend == "openvino":
         raise DeviceError("OpenVINO runs on the CPU only; add --device cpu or leave out --backend.")
     if device.type == "cuda":
@@ -83,11 +82,11 @@ def open_network(plan: Plan, weights: dict[str, torch.Tensor], key: str, options
             raise DeviceError(
                 f"The device '{options.device}' cannot run the model ({reason}); take --device cpu."
             ) from None
-        return open_on_cpu(plan, weights, key, options)
+        return open_on_cpu(plan, weights, options)
     return network
 
 
-def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], key: str, options: Options) -> Forward:
+def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], options: Options) -> Forward:
     """The network on the CPU: OpenVINO where it is installed, unless torch is asked for.
 
     Raises:
@@ -100,7 +99,7 @@ def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], key: str, options:
         asked_for = options.backend == "openvino"
         if openvino_installed():
             try:
-                return OpenVinoNetwork(plan, weights, key, options.threads)
+                return OpenVinoNetwork(plan, weights, options.threads)
             except (ImportError, RuntimeError) as error:  # e.g. a processor or an operating system it does not know
                 if asked_for:
                     reason = str(error).strip().partition("\n")[0]
