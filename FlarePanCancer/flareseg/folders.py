@@ -15,7 +15,7 @@ def user_data_folder() -> Path:
 
 
 def user_cache_folder() -> Path:
-    """Where downloads and compiled networks are kept; the environment variable FLARESEG_CACHE moves it."""
+    """Where downloads are kept; the environment variable FLARESEG_CACHE moves it."""
     return _folder("FLARESEG_CACHE", "XDG_CACHE_HOME", ".cache", "Caches", "cache")
 
 
