@@ -11,7 +11,7 @@ from flareseg.errors import Cancelled
 from flareseg.inference import export
 from flareseg.inference.export import logits_to_labels, winning_class
 from flareseg.inference.resample import nearest_indices
-from flareseg.progress import Progress
+from flareseg.progress import Progress, Silent
 
 
 def all_classes_everywhere(logits: torch.Tensor, shape: tuple[int, ...], nearest: int | None) -> np.ndarray:
@@ -108,3 +108,27 @@ def test_the_winning_class_is_the_argmax():
 def test_the_way_back_can_be_cancelled():
     with pytest.raises(Cancelled):
         logits_to_labels(smooth_logits(8, 3, (8, 8, 8)), (32, 32, 32), None, Progress(cancelled=lambda: True))
+
+
+class Fractions(Silent):
+    def __init__(self) -> None:
+        self.heard: list[float] = []
+
+    def stage(self, name: str, fraction: float) -> None:
+        self.heard.append(fraction)
+
+
+def test_progress_only_goes_forward_and_comes_often(monkeypatch):
+    monkeypatch.setattr(export, "BATCH_VALUES", {"cpu": 2000})
+    listener = Fractions()
+    logits_to_labels(smooth_logits(8, 4, (9, 12, 10)), (40, 40, 40), None, Progress(listener))
+    assert listener.heard == sorted(listener.heard)
+    assert min(listener.heard) == 0 and max(listener.heard) > 0.9
+    assert max(np.diff(listener.heard)) <= 0.2
+
+
+def test_a_cancel_leaves_the_number_of_threads_as_it_was():
+    threads = torch.get_num_threads()
+    with pytest.raises(Cancelled):
+        logits_to_labels(smooth_logits(8, 3, (8, 8, 8)), (32, 32, 32), None, Progress(cancelled=lambda: True))
+    assert torch.get_num_threads() == threads

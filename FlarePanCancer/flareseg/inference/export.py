@@ -23,11 +23,17 @@ from flareseg.progress import Progress
 from flareseg.volume import Index
 
 Item = TypeVar("Item")
+Report = Callable[[float], None]
+"""Told how far a step is, from 0 to 1; may raise `Cancelled`."""
 
 BATCH_VALUES = {"cpu": 2**17, "cuda": 2**24}
 """Worked on at a time: enough to keep the processor busy, few enough to stay in a CPU's cache."""
 ROUNDING = 1e-5
 """Relative room for rounding when classes are ruled out: the result is that of trying every class."""
+
+
+def _silent(_: float) -> None:
+    pass
 
 
 def logits_to_labels(
@@ -50,21 +56,22 @@ def logits_to_labels(
         _Axis.of(size_in, size_out, nearest == axis, logits.device)
         for axis, (size_in, size_out) in enumerate(zip(logits.shape[1:], out_shape_zyx, strict=True))
     ]
-    winners = winning_class(logits)
+    winners = winning_class(logits, _between(0.0, 0.1, progress))
     labels = winners
     # x first: single voxels are copied while the array is small, whole rows and slices when it has grown
     for number in (2, 1, 0):
         labels = labels.index_select(number, axes[number].low[axes[number].cell_of])
     cells = _undecided(winners, axes)
     if len(cells):
-        candidates = _candidates(logits)
+        candidates = _candidates(logits, _between(0.1, 0.3, progress))
         outputs = int(np.prod([len(axis.members) for axis in axes]))
         batches = cells.split(max(1, _values_at_once(logits) // outputs))
-        _each(batches, partial(_decide, labels, logits, candidates, axes), logits.device, progress)
+        decide = partial(_decide, labels, logits, candidates, axes)
+        _each(batches, decide, logits.device, _between(0.3, 1.0, progress))
     return labels.cpu().numpy()
 
 
-def winning_class(logits: torch.Tensor) -> torch.Tensor:
+def winning_class(logits: torch.Tensor, report: Report = _silent) -> torch.Tensor:
     """(classes, z, y, x) to uint8 (z, y, x): the class with the highest value, the first of equals.
 
     A running maximum, because an argmax over the class axis walks memory against its order and is several times slower.
@@ -78,7 +85,7 @@ def winning_class(logits: torch.Tensor) -> torch.Tensor:
             label[slab].masked_fill_(value > best, number)
             torch.maximum(best, value, out=best)
 
-    _each(_slabs(logits), work, logits.device)
+    _each(_slabs(logits), work, logits.device, report)
     return label
 
 
@@ -125,7 +132,7 @@ def _undecided(winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
     return (lowest != highest).nonzero()
 
 
-def _candidates(logits: torch.Tensor) -> torch.Tensor:
+def _candidates(logits: torch.Tensor, report: Report) -> torch.Tensor:
     """(z, y, x) int32: bit k is set where class k may win in the cell between this sample and the next ones."""
     result = torch.zeros(logits.shape[1:], dtype=torch.int32, device=logits.device)
 
@@ -140,7 +147,7 @@ def _candidates(logits: torch.Tensor) -> torch.Tensor:
             possible = _over_cells(value, torch.maximum) >= floor
             result[slab] |= possible[: slab.stop - slab.start].int() << number
 
-    _each(_slabs(logits), work, logits.device)
+    _each(_slabs(logits), work, logits.device, report)
     return result
 
 
@@ -219,9 +226,7 @@ def _values_at_once(logits: torch.Tensor) -> int:
     return BATCH_VALUES.get(logits.device.type, BATCH_VALUES["cpu"])
 
 
-def _each(
-    items: Sequence[Item], work: Callable[[Item], None], device: torch.device, progress: Progress | None = None
-) -> None:
+def _each(items: Sequence[Item], work: Callable[[Item], None], device: torch.device, report: Report) -> None:
     """Do `work` for every item; on the CPU as many at a time as torch may use threads, each on one thread.
 
     torch by itself would spread every one of thousands of small operations over all cores and wait for the slowest.
@@ -230,8 +235,7 @@ def _each(
     if device.type != "cpu":
         for number, item in enumerate(items):
             work(item)
-            if progress:
-                progress.update(number / len(items))
+            report(number / len(items))
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -239,8 +243,12 @@ def _each(
     try:
         for number, future in enumerate([pool.submit(work, item) for item in items]):
             future.result()
-            if progress:
-                progress.update(number / len(items))
+            report(number / len(items))
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def _between(start: float, stop: float, progress: Progress | None) -> Report:
+    """Reports a part of a stage, which goes from fraction `start` to `stop`."""
+    return (lambda fraction: progress.update(start + (stop - start) * fraction)) if progress else _silent
