@@ -8,7 +8,7 @@ READY = $(VENV)/.ready
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model bench benchmark clean
+.PHONY: help demo test lint format model smoke bench benchmark clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -42,7 +42,10 @@ format: $(READY) ## let ruff format the code
 	$(BIN)/ruff format .
 
 model: $(READY) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
-	$(BIN)/python -m train all --config train/configs/default.yaml data=$(DATA)
+	$(BIN)/python -m train all --config train/configs/default.yaml sources.real.path=$(DATA)
+
+smoke: $(READY) ## every stage of the training on synthetic abdomens (minutes)
+	$(BIN)/python -m train all --config train/configs/smoke.yaml
 
 bench: $(READY) ## time and memory of the embedded model on a full-size CT
 	$(BIN)/python Testing/benchmarks/embedded.py

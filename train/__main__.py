@@ -1,38 +1,63 @@
-"""The training's command line: `python -m train STAGE --config train/configs/default.yaml [key=value ...]`."""
+"""The training's command line.
+
+python -m train STAGE --config train/configs/NAME.yaml [key=value ...]
+python -m train table RUN [RUN ...]
+torchrun --nproc-per-node 8 -m train all --config train/configs/paper.yaml
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
 
-from flareseg.errors import FlareError
+from flareseg.errors import Cancelled, FlareError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; returns the exit status."""
-    from train import pipeline
-    from train.config import load_config
+    """Run stages, or lay the scores of runs side by side; returns the exit status."""
+    from train.pipeline import STAGES
 
-    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    parser.add_argument(
-        "stage",
-        choices=[*pipeline.STAGES, "fit", "all"],
-        help="'fit' is base, final and folds; 'all' runs every stage in order; finished work is skipped",
+    parser = argparse.ArgumentParser(
+        prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="a file of train/configs")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. data=FOLDER base.max_steps=100")
-    options = parser.parse_intermixed_args(arguments)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="STAGE")
+    for name in (*STAGES, "all"):
+        text = "every stage in order; what is done is skipped" if name == "all" else f"the stage {name}"
+        stage = commands.add_parser(name, help=text)
+        stage.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
+        stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
+        stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
+    table = commands.add_parser("table", help="scores of several runs side by side, as in the paper's ablation")
+    table.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder 'runs' of a configuration")
+    table.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    options = parser.parse_args(arguments)
     try:
-        config = load_config(options.config, options.overrides)
-        groups = {"all": list(pipeline.STAGES), "fit": ["base", "final", "folds"]}
-        stages = groups.get(options.stage, [options.stage])
-        for stage in stages:
-            pipeline.STAGES[stage](config)
+        if options.command == "table":
+            from train.tables import ablation
+
+            print(ablation(options.runs))
+        else:
+            _run(options.command, options.config, options.overrides)
     except FlareError as error:
+        if options.debug:
+            traceback.print_exc()
         print(error, file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print(Cancelled.told, file=sys.stderr)
+        return Cancelled.exit_status
     return 0
+
+
+def _run(command: str, path: Path, overrides: list[str]) -> None:
+    from train.config import load_config
+    from train.pipeline import STAGES, Run
+
+    run = Run(load_config(path, overrides))
+    for name in STAGES if command == "all" else (command,):
+        run.stage(name)
 
 
 if __name__ == "__main__":

@@ -8,62 +8,46 @@ from typing import Any
 
 from flareseg.labels import structures
 from flareseg.model.plan import Plan
-from train.config import Config
+from train.config import PHANTOMS, Config
 
 _TEXT = """\
 # {name} {version}
 
-A small demonstration model for abdominal CT: {classes} structures, a {spacing} mm net{coarse}. It runs on a laptop's
-CPU in seconds. **It is a research demonstration trained on few real cases, mostly on synthetic ones. It is not a
-medical device, and nothing it draws may guide the care of a patient.**
+{description} {classes} structures, a {spacing} mm net{coarse}. **It is for research. It is not a medical device, and
+nothing it draws may guide the care of a patient.**
 
 ## What it learnt from
 
 - {phantoms} synthetic abdomens drawn by `train/phantom.py` (random anatomy, contrast phase, tumours, scanner).
-- {cases} real CT{plural}:
+- Real CTs:
 
 {data}
 
-Structures that a real case does not annotate were unknown to the loss, not background. Tumours (structure 14) were
-taught with synthetic lesions only; no real tumour was labelled.
+Structures that a case does not annotate were unknown to the loss, not background.
 
 ## How it was trained
 
-DynUNet (filters {filters}, {spacing} mm, patches {patch}), Dice + cross entropy (marginal for unannotated structures),
-AdamW, bf16, averaged weights. First the phantoms alone, then real cases and phantoms. Steps and wall time of each fit
-(the first version: two CPU cores shared with other work):
+DynUNet (filters {filters}, {spacing} mm, patches {patch}), Dice + cross entropy (marginal for unannotated structures);
+the averaged weights of every fit, in this order:
 
 {fits}
 
-`make model DATA=FOLDER` (`python -m train all --config train/configs/default.yaml data=FOLDER`) trains it again. Where
-a fit reaches its time limit first, the number of steps, and so the weights, depend on the machine.
+The whole recipe is in model.json. `python -m train all` with the configuration `{name}` trains it again. A fit that
+ends with its time limit depends on the machine.
 
 ## How well it does
 
-DSC / NSD (FLARE's rules and tolerances) in percent; "-": not annotated or not in view.
+DSC / NSD (FLARE's rules and tolerances) in per cent; "-": not annotated or not in view. No case was seen by the weights
+that it judges.
 
-{real}
-
-"base": trained on phantoms only. "without": fine-tuned without that case{pairs}, otherwise exactly like the exported
-weights. Neither ever saw the case. The labels of the "ts_" cases are the output of another network, not drawn by
-people. The exported weights saw all of the real cases, so their scores on these mean nothing and are not listed.
-
-Phantoms of unseen seeds, by the exported weights:
-
-{phantom}
+{scores}
 {notes}
 ## Limits
 
-- Few scanners, few patients, no children, hardly any pathology; the scores above rest on {cases} case{plural}.
-- Small and low-contrast structures (pancreas, adrenal glands, duodenum, esophagus, gallbladder) are often wrong; plain
+- Small and low-contrast structures (pancreas, adrenal glands, duodenum, esophagus, gallbladder) are the hardest; plain
   CTs are harder than contrast-enhanced ones.
-- Do not rely on tumours at all: see their score on the phantoms. The absence of a tumour in a result means nothing.
+- The absence of a tumour in a result means nothing.
 - Scans of other regions, post-operative anatomy and images that are not CT give nonsense.
-
-## How to bring a better one
-
-Train with more labelled CTs (`python -m train all ... data=FOLDER`, one folder per case with ct.nii.gz, seg.nii.gz and
-info.json), or import a model trained elsewhere: `flareseg models import FOLDER`.
 """
 
 
@@ -76,42 +60,41 @@ def model_card(config: Config, plan: Plan, provenance: dict[str, Any], scores: l
         provenance: as `export` collects it.
         scores: rows of `evaluate`, may be empty.
     """
-    data = provenance["data"]
-    pairs = [group for group in config.folds if len(group) > 1]
-    real = [row for row in scores if not row["case"].startswith("phantom")]
-    phantom = [row | {"case": "unseen"} for row in scores if row["case"].startswith("phantom")]
+    phantoms = f"{PHANTOMS}_"
+    columns = [
+        row | {"case": "unseen phantoms" if row["case"].startswith(phantoms) else row["case"]}
+        for row in scores
+        if row["model"] != "distill"
+    ]
     return _TEXT.format(
         name=config.name,
         version=config.version,
+        description=config.description,
         classes=plan.classes - 1,
         spacing=_short(plan.spacing_zyx_mm),
         coarse=f" and a {_short(plan.coarse.spacing_zyx_mm)} mm net that finds the region" if plan.coarse else "",
-        phantoms=config.phantoms.count,
-        cases=len(data),
-        plural="" if len(data) == 1 else "s",
-        data="\n".join(_source(source) for source in data) or "- none",
-        filters="-".join(str(n) for n in config.plan.filters),
-        patch="x".join(str(n) for n in config.plan.train_patch_zyx),
+        phantoms=config.phantoms.count if config.phantoms else 0,
+        data="\n".join(_source(source) for source in provenance["data"]) or "- none",
+        filters="-".join(str(n) for n in plan.network.kwargs["filters"]),
+        patch="x".join(str(n) for n in plan.patch_zyx),
         fits=_table(
-            ("fit", "steps", "minutes", "real cases"),
+            ("fit", "task", "steps", "minutes", "cases"),
             (
-                (name, fit["steps"], round(fit["seconds"] / 60, 1), ", ".join(fit["cases"]) or "-")
+                (name, fit.get("task", "-"), fit["steps"], round(fit["seconds"] / 60, 1), len(fit["cases"]))
                 for name, fit in provenance["fits"].items()
             ),
         ),
         notes="".join(f"\n{note}\n" for note in config.notes),
-        pairs=f" ({'; '.join(' and '.join(group) for group in pairs)} left out together)" if pairs else "",
-        real=_scores(real) if real else "Real cases: not measured.",
-        phantom=_scores(phantom) if phantom else "Phantoms of unseen seeds: not measured.",
+        scores=_scores(columns) if columns else "Not measured.",
     )
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
-    columns = sorted(dict.fromkeys((row["model"].split("_")[0], row["case"]) for row in rows), key=itemgetter(1))
+    columns = sorted(dict.fromkeys((row["model"].split("_without")[0], row["case"]) for row in rows), key=itemgetter(1))
     cells: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in rows:
         for name in (row["structure"], "mean"):
-            key = (row["model"].split("_")[0], row["case"], name)
+            key = (row["model"].split("_without")[0], row["case"], name)
             cells.setdefault(key, []).append((row["dsc"], row["nsd"]))
 
     def cell(column: tuple[str, str], name: str) -> str:

@@ -1,108 +1,280 @@
-"""The training configuration: a YAML file and key=value from the command line, read into checked dataclasses."""
+"""The training configuration: a YAML file and key=value from the command line, read into checked dataclasses.
+
+Nothing runs before everything here fits: an unknown key, a value of another type, a patch that the strides do not
+divide, a fit that starts from one that does not exist, a folder that is not there are one line each.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, Literal
 
-import yaml
-
-from flareseg.errors import UsageError
-from flareseg.labels import BACKGROUND, structures
-from flareseg.model.network import dynunet_spec
+from flareseg.errors import ModelError, UsageError
+from flareseg.labels import BACKGROUND, by_names, structures
+from flareseg.model.network import dynunet_spec, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, Plan, ResamplingRule, WindowRule
+from flareseg.volume import Index, Triple
+from train.settings import build, read_tables
 
-T = TypeVar("T")
 AIR_HU = -1024.0
 """What lies around a scan: in the patches of the training as in the windows of the inference."""
 
+Layout = Literal["cases", "pairs", "flare23", "totalsegmentator", "msd", "abdomenct1k"]
+Task = Literal["reconstruct", "segment", "distill"]
+Stage = Literal["pretrain", "tumor", "final", "distill"]
+Labels = Literal["truth", "fused"]
+Weights = Literal["average", "last", "best"]
+PHANTOMS = "phantoms"
+"""Name of the source that the configuration's `phantoms` section makes."""
+
 
 @dataclass(frozen=True)
-class PlanConfig:
-    """What becomes the `Plan` of the exported net; `train_patch_zyx` is what the network sees while it learns."""
+class SourceConfig:
+    """One public or own data set.
 
-    spacing_zyx_mm: list[float]
-    patch_zyx: list[int]
-    train_patch_zyx: list[int]
-    filters: list[int]
-    clip_hu: list[float]
-    mean_hu: float
-    std_hu: float
-    step: float = 1.0
-    windows: str = "fitted"
-    resampling: str = "isotropic"
-    components: dict[str, dict[str, Any]] = field(default_factory=dict)
+    Attributes:
+        name: short, for case names and reports.
+        layout: how its folders are arranged, see `train/convert`.
+        path: its folder.
+        weight: share of the patches drawn from it; by its number of cases unless given.
+        validation: cases kept for validation: a number, a share below 1, or their names.
+        covers: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
+        values: own label values and the structures they mean, for layouts that leave it open ("pairs").
+        only: names of cases to take; all unless given.
+    """
 
-    def plan(self, coarse: Plan | None = None) -> Plan:
-        """The plan for inference; all 14 structures.
-
-        Raises:
-            ModelError: when the numbers contradict each other.
-        """
-        rule: WindowRule = "fitted" if self.windows == "fitted" else "fixed"
-        plan = Plan(
-            spacing_zyx_mm=(self.spacing_zyx_mm[0], self.spacing_zyx_mm[1], self.spacing_zyx_mm[2]),
-            patch_zyx=(self.patch_zyx[0], self.patch_zyx[1], self.patch_zyx[2]),
-            intensity=Intensity((self.clip_hu[0], self.clip_hu[1]), self.mean_hu, self.std_hu),
-            network=dynunet_spec(self.filters),
-            labels={0: BACKGROUND} | {structure.value: structure.name for structure in structures()},
-            step=self.step,
-            padding_hu=AIR_HU,
-            windows=rule,
-            resampling=cast(ResamplingRule, self.resampling),
-            components={name: ComponentRule(**rule) for name, rule in self.components.items()},
-            coarse=coarse,
-        )
-        return Plan.from_json(plan.to_json())  # the same checks as for a model that is loaded
+    name: str
+    layout: Layout
+    path: str
+    weight: float | None = None
+    validation: int | float | list[str] = 0
+    covers: list[str] = field(default_factory=list)
+    values: dict[int, str] = field(default_factory=dict)
+    only: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """How many synthetic abdomens; seeds 0 to count - 1 teach, 1,000,000 upwards validate."""
+    """Synthetic abdomens; seeds 0 to count - 1 teach, 1,000,000 upwards validate.
+
+    Attributes:
+        scenario: "full" annotates everything; "flare" imitates FLARE 2023: some phantoms with tumour labels and a part
+            of the organs, the others with nothing, all with imperfect organ pseudo-labels as the organizers gave.
+    """
 
     count: int
     validation: int
-    spacing_zyx_mm: list[float]
-    processes: int = 2
+    spacing_zyx_mm: Triple = (3.0, 3.0, 3.0)
+    scenario: Literal["full", "flare"] = "full"
+    weight: float | None = None
 
 
 @dataclass(frozen=True)
-class FitConfig:
-    """One fit. It ends after `max_steps`, or after `max_minutes` of wall time, whichever comes first.
+class NetConfig:
+    """What becomes the `Plan` of a net. Intensities that are not given are those measured by `prepare`.
 
-    A fine-tuning of 0 steps is left out.
+    Attributes:
+        segments: structures, one output channel each after the background; all 14 unless given.
+        deep_supervision: extra outputs at lower resolutions that the loss sees too.
     """
 
-    max_steps: int
-    learning_rate: float
-    real_share: float
-    max_minutes: float = 1e9
-    batch_size: int = 2
-    warmup_steps: int = 100
-    weight_decay: float = 0.01
-    gradient_clip: float = 1.0
-    ema_decay: float = 0.995
-    precision: str = "bf16-mixed"
-    steps_per_epoch: int = 50
-    workers: int = 0
+    spacing_zyx_mm: Triple
+    patch_zyx: Index
+    filters: list[int]
+    kernels: list[Any] | None = None
+    strides: list[Any] | None = None
+    segments: list[str] | None = None
+    clip_hu: tuple[float, float] | None = None
+    mean_hu: float | None = None
+    std_hu: float | None = None
+    padding_hu: float | None = AIR_HU
+    step: float = 1.0
+    mirror_axes: list[int] = field(default_factory=list)
+    windows: WindowRule = "fixed"
+    resampling: ResamplingRule = "auto"
+    components: dict[str, dict[str, Any]] = field(default_factory=dict)
+    deep_supervision: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Structure of every output channel, the background first."""
+        wanted = structures() if self.segments is None else by_names(self.segments)
+        return (BACKGROUND, *(structure.name for structure in wanted))
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """FLARE's label value of every output channel, 0 first."""
+        return (0, *(structure.value for structure in by_names(self.names[1:])))
+
+    def plan(self, measured: Intensity | None = None, coarse: Plan | None = None) -> Plan:
+        """The plan for inference.
+
+        Args:
+            measured: used where the configuration does not give intensities.
+            coarse: the plan of the net that finds the region.
+
+        Raises:
+            ModelError: when the numbers contradict each other.
+            UsageError: when intensities are neither given nor measured.
+        """
+        plan = Plan(
+            spacing_zyx_mm=self.spacing_zyx_mm,
+            patch_zyx=self.patch_zyx,
+            intensity=self._intensity(measured),
+            network=dynunet_spec(self.filters, self.kernels, self.strides),
+            labels=dict(enumerate(self.names)),
+            step=self.step,
+            mirror_axes=tuple(self.mirror_axes),
+            padding_hu=self.padding_hu,
+            windows=self.windows,
+            resampling=self.resampling,
+            components={name: ComponentRule(**rule) for name, rule in self.components.items()},
+            coarse=coarse,
+        )
+        parameter_shapes(plan)
+        return Plan.from_json(plan.to_json())  # the same checks as for a model that is loaded
+
+    def _intensity(self, measured: Intensity | None) -> Intensity:
+        clip = self.clip_hu or (measured.clip_hu if measured else None)
+        mean = self.mean_hu if self.mean_hu is not None else (measured.mean_hu if measured else None)
+        std = self.std_hu if self.std_hu is not None else (measured.std_hu if measured else None)
+        if clip is None or mean is None or std is None:
+            raise UsageError("Intensities are neither in the configuration nor measured; run the stage 'prepare'.")
+        return Intensity(clip, mean, std)
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strengths of the augmentation, see `augment.py`; probabilities between 0 and 1."""
+    """Strengths of the augmentation, see `augment.py`; what is not a strength is a probability between 0 and 1."""
 
-    rotation_degrees: list[float] = field(default_factory=lambda: [12.0, 8.0, 8.0])
+    rotation_degrees: Triple = (12.0, 8.0, 8.0)
     scale: float = 0.2
     scale_per_axis: float = 0.08
     elastic_mm: float = 4.0
+    flip: float = 0.0
     organ_hu: float = 25.0
     phase: float = 0.35
     lesion: float = 0.25
     field_of_view: float = 0.25
+    contrast: float = 0.5
+    gamma: float = 0.25
+    morphology: float = 0.0
     blur: float = 0.3
     low_resolution: float = 0.15
+    noise: float = 0.6
     noise_hu: float = 30.0
+
+
+@dataclass(frozen=True)
+class CorruptConfig:
+    """Probabilities of Model Genesis' corruptions (Zhou et al. 2021, section 3 and their published defaults)."""
+
+    nonlinear: float = 0.9
+    local_shuffle: float = 0.5
+    paint: float = 0.9
+    inpaint: float = 0.2
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """One net, trained once. It ends after `epochs`, or after `max_minutes` of wall time, whichever comes first.
+
+    Attributes:
+        net: key of `Config.nets`.
+        task: "reconstruct" (Model Genesis), "segment", or "distill" (segment with a teacher's help).
+        stage: in which stage it runs, in the file's order; that of its own name unless given.
+        labels: "truth" as the sources have them, or "fused" (pseudo-labels under the ground truth, see `fusion.py`).
+        cases: "all"; "labelled" ones; those with a "tumour" in their ground truth.
+        sources: only cases of these sources; all unless given.
+        start: name of the fit whose averaged weights this one begins with (layers of another shape, such as another
+            task's output, begin anew), or a model folder; random unless given.
+        teacher: for "distill": name of a fit, or a model folder.
+        distill_weight: of the teacher's answer in the loss, against 1 for the labels.
+        reconstruction: for "reconstruct": "mse" as the paper's text and Model Genesis have it, or "l1" as its
+            equation 1 prints it.
+        batch_size: patches a process and step.
+        foreground: share of the patches that lie around some annotated structure.
+        largest_weight: most that a voxel of a small structure weighs in the cross entropy, see `losses.py`; 1: alike.
+        validate_every, validation_patches: after every so many epochs that many fixed patches of the validation cases
+            are scored; the best such average is kept as best.ckpt. 0: never.
+        augment_on: "device" of the training, "workers" that load, or "auto": on the device where that is a GPU.
+        workers: processes that load; 0 loads in the training's own.
+    """
+
+    net: str
+    epochs: int
+    task: Task = "segment"
+    stage: Stage | None = None
+    labels: Labels = "truth"
+    cases: Literal["all", "labelled", "tumour"] = "labelled"
+    sources: list[str] = field(default_factory=list)
+    start: str = ""
+    teacher: str = ""
+    distill_weight: float = 1.0
+    reconstruction: Literal["mse", "l1"] = "mse"
+    steps_per_epoch: int = 250
+    max_minutes: float = 1e9
+    batch_size: int = 2
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.01
+    momentum: float = 0.99
+    weight_decay: float = 3e-5
+    poly: float = 0.9
+    warmup_steps: int = 0
+    gradient_clip: float = 12.0
+    average_decay: float = 0.999
+    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    foreground: float = 0.67
+    largest_weight: float = 1.0
+    validate_every: int = 0
+    validation_patches: int = 16
+    augment_on: Literal["auto", "device", "workers"] = "auto"
+    workers: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    corrupt: CorruptConfig = field(default_factory=CorruptConfig)
+
+
+@dataclass(frozen=True)
+class PseudoConfig:
+    """Where pseudo-labels come from and which of them count.
+
+    Attributes:
+        tumour_fit: the fit that finds tumours in CTs without tumour labels; empty: no tumour pseudo-labels.
+        organ_model: a model folder ("default" is the embedded one) or a fit of this run that finds organs where the
+            source gives no organ pseudo-labels; empty: none.
+        least_confidence: voxels in which the tumour net is less sure (probability 0 to 1) become unknown.
+        smallest_tumour_ml: smaller components of tumour pseudo-labels are dropped.
+        device: as for `flareseg segment`.
+    """
+
+    tumour_fit: str = "tumor"
+    organ_model: str = ""
+    least_confidence: float = 0.0
+    smallest_tumour_ml: float = 0.0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """The rows of the paper's ablation, one switch each; with both off it is the baseline.
+
+    Attributes:
+        label_fusion: off: S learns the organ pseudo-labels as they came, and of tumours the ground truth alone.
+        pretraining: off: S_tum begins with random weights.
+    """
+
+    label_fusion: bool = True
+    pretraining: bool = True
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What `export` writes: a fit, and the fit of the net that finds the region, or none."""
+
+    fit: str = "final"
+    coarse: str = ""
+    weights: Weights = "average"
 
 
 @dataclass(frozen=True)
@@ -110,117 +282,122 @@ class Config:
     """Everything a training needs to know.
 
     Attributes:
-        name, version: of the exported model.
-        net: name of this net within the run ("main" or "coarse"): its folder and, for coarse, its key prefix.
-        runs: folder of caches, checkpoints and logs.
-        data: folder of labelled CTs (each case a folder with ct.nii.gz, seg.nii.gz, info.json), or empty.
+        name, version, description: of the exported model.
+        runs: folder of everything the stages write.
         output: the model folder that `export` writes.
-        base: the fit on phantoms; finetune: the fits that start from it, on real CTs and phantoms.
-        folds: names of real cases that are left out together; every case that is not named, by itself.
+        folds: names of cases that are left out together and judged by a fit that saw none of them, in the stage
+            `folds`; every labelled case of `fold_sources` that is not named, by itself.
         notes: sentences for the model card.
-        coarse: the same for the net that finds the region, or None. In the file it lists only what differs.
+        processes: that `prepare` and `fuse` use.
+        deterministic: the same bits on every run on the same machine; slower on a GPU.
     """
 
     name: str
     version: str
-    net: str
     runs: Path
-    data: str
     output: Path
-    seed: int
-    plan: PlanConfig
-    phantoms: PhantomConfig
-    base: FitConfig
-    finetune: FitConfig
-    augment: AugmentConfig
+    nets: dict[str, NetConfig]
+    fits: dict[str, FitConfig]
+    description: str = ""
+    seed: int = 2023
+    deterministic: bool = False
+    processes: int = 2
+    sources: list[SourceConfig] = field(default_factory=list)
+    phantoms: PhantomConfig | None = None
+    pseudo: PseudoConfig = field(default_factory=PseudoConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    fold_sources: list[str] = field(default_factory=list)
     folds: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    coarse: Config | None = None
 
-    @property
-    def folder(self) -> Path:
-        return self.runs / self.net
+    def net_of(self, fit: str) -> NetConfig:
+        """The net that a fit trains."""
+        return self.nets[self.fits[fit].net]
 
-    def fit_folder(self, name: str) -> Path:
-        """Folder of the fit "base", "all" or "without_..."; the base's for all of them where nothing is fine-tuned."""
-        return self.folder / (name if self.finetune.max_steps > 0 else "base")
+    def fits_of(self, stage: Stage) -> list[str]:
+        """Names of the fits that run in a stage, in order."""
+        return [name for name, fit in self.fits.items() if (fit.stage or name) == stage]
+
+    def source_names(self) -> list[str]:
+        """Every source, the phantoms included."""
+        return [source.name for source in self.sources] + ([PHANTOMS] if self.phantoms else [])
+
+    def grids(self) -> list[Triple]:
+        """The spacings (z, y, x) mm at which cases are cached: one for each net that is trained."""
+        return list(dict.fromkeys(self.net_of(name).spacing_zyx_mm for name in self.fits))
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Read a configuration file.
+    """Read a configuration file and check all of it.
 
     Args:
         path: a YAML file; its `extends` names another one beside it, whose values hold where it says nothing.
-        overrides: "key=value" or "section.key=value", values in YAML. They hold for the coarse net too, unless its own
-            section says otherwise; "coarse.key=value" is for that one only.
+        overrides: "key=value" or "section.key=value", values in YAML.
 
     Raises:
         UsageError: when the file, a key or a value does not fit.
     """
-    data = _read(path)
-    for item in overrides or []:
-        key, separator, text = item.partition("=")
-        if not separator:
-            raise UsageError(f"'{item}' is no key=value.")
-        node: Any = data
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict):
-            raise UsageError(f"{path}: there is no '{key}'.")
-        try:
-            node[leaf] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"'{item}' has a value that is no YAML.") from None
-    different = data.pop("coarse", None)
-    if different:
-        data["coarse"] = _merged(data, {"net": "coarse", **different})
-    return _build(Config, data, str(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
+    tables = read_tables(path, overrides or [])
+    if isinstance(tables.get("sources"), dict):  # in the file a table by name, so that one value can be overridden
+        tables["sources"] = [{"name": name, **(entry or {})} for name, entry in tables["sources"].items()]
+    config = build(Config, tables, str(path))
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UsageError(f"The configuration '{path}' cannot be read.") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"The configuration '{path}' is no valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"The configuration '{path}' is no table of keys and values.")
-    parent = data.pop("extends", None)
-    return _merged(_read(path.parent / parent), data) if parent else data
+        _check(config)
+    except (ModelError, UsageError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return config
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    result = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else value
-    return result
+def _check(config: Config) -> None:
+    """That the parts fit each other."""
+    sources = config.source_names()
+    _no_twins("source", sources)
+    for source in config.sources:
+        if not Path(source.path).expanduser().is_dir():
+            raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
+        by_names([*source.covers, *source.values.values()])
+    any_range = Intensity((-1000.0, 1000.0), 0.0, 1.0)
+    for name, net in config.nets.items():
+        try:
+            net.plan(any_range)
+        except (ModelError, TypeError) as error:
+            raise UsageError(f"nets: {name}: {error}") from None
+    for name, fit in config.fits.items():
+        _check_fit(config, name, fit)
+    for name in (config.export.fit, config.export.coarse, config.pseudo.tumour_fit):
+        if name and name not in config.fits:
+            raise UsageError(f"There is no fit '{name}' in fits.")
+    if config.pseudo.tumour_fit and "tumour" not in config.net_of(config.pseudo.tumour_fit).names:
+        raise UsageError(f"pseudo: the net of the fit '{config.pseudo.tumour_fit}' does not segment tumours.")
 
 
-def _build(kind: type[T], data: Any, where: str) -> T:
-    if not isinstance(data, dict):
-        raise UsageError(f"{where}: expected keys and values.")
-    hints = get_type_hints(kind)
-    unknown = set(data) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
+def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
+    where = f"fits: {name}"
+    if fit.net not in config.nets:
+        raise UsageError(f"{where}: there is no net '{fit.net}' in nets.")
+    if fit.stage is None and name not in ("pretrain", "tumor", "final", "distill"):
+        raise UsageError(f"{where}: give its stage, one of pretrain, tumor, final, distill.")
+    unknown = set(fit.sources) - set(config.source_names())
     if unknown:
-        raise UsageError(f"{where}: unknown key '{sorted(unknown)[0]}'.")
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        hint = hints[key]
-        try:
-            if is_dataclass(hint):
-                values[key] = _build(hint, value, f"{where}: {key}")  # type: ignore[arg-type]
-            elif key == "coarse":
-                values[key] = _build(Config, value, f"{where}: {key}")
-            elif hint in (int, float, str, Path):
-                values[key] = hint(value)
-            else:
-                values[key] = value
-        except (TypeError, ValueError):
-            raise UsageError(f"{where}: '{key}' cannot be {value!r}.") from None
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UsageError(f"{where}: {error}.") from None
+        raise UsageError(f"{where}: there is no source '{sorted(unknown)[0]}'.")
+    for key, value in (("start", fit.start), ("teacher", fit.teacher)):
+        if value and value not in config.fits and value != "default" and not Path(value).is_dir():
+            raise UsageError(f"{where}: {key} '{value}' is neither a fit nor a model folder.")
+        if value == name:
+            raise UsageError(f"{where}: {key} is the fit itself.")
+    if (fit.task == "distill") != bool(fit.teacher):
+        raise UsageError(f"{where}: a teacher belongs to the task 'distill', and to no other.")
+    if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
+        raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
+    net = config.nets[fit.net]
+    if net.deep_supervision > len(net.filters) - 2:
+        raise UsageError(
+            f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."
+        )
+
+
+def _no_twins(kind: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"Two entries of {kind} are called '{name}'.")

@@ -1,61 +1,157 @@
-"""Every real case judged by a model that never saw it, and phantoms of unseen seeds by the final one."""
+"""The stage `evaluate`: every model on cases it has not seen, by FLARE's rules.
+
+Time and memory are taken as FLARE takes them. Cases are scored one by one and kept; a second run scores what is
+missing, and all anew when the model has changed.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flareseg.labels import structures
+from flareseg.bench import ResourceCurve
+from flareseg.errors import FlareError, InputError
+from flareseg.io.atomic import atomic_path
+from flareseg.io.files import read_labels, read_volume
+from flareseg.labels import by_names
+from flareseg.model.bundle import load_bundle
+from flareseg.options import Options
 from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
-from flareseg.volume import Geometry, Volume
-from train.dataset import Case
-
-COLUMNS = ("model", "case", "structure", "dsc", "nsd")
-
-
-def predict(model: Path, cases: Sequence[Case]) -> Iterator[NDArray[np.uint8]]:
-    """Label maps of `cases` by the model folder `model`, on the cases' own grids, one after the other."""
-    segmenter = Segmenter(model)
-    for case in cases:
-        yield segmenter.segment(as_volume(case)).labels
+from flareseg.volume import Orientation
+from train.config import Config
+from train.export import export_model
+from train.fits import fold_groups
+from train.index import CaseIndex, IndexedCase
+from train.places import Places
+from train.plots import write_plots
+from train.tables import write_tables
 
 
-def as_volume(case: Case) -> Volume:
-    """A cached case as the pipeline takes it."""
-    shape = (case.hu.shape[0], case.hu.shape[1], case.hu.shape[2])
-    return Volume(np.asarray(case.hu), Geometry(shape, case.spacing_zyx_mm), name=case.name)
+@dataclass(frozen=True)
+class Judged:
+    """A model and the cases that it has not seen."""
+
+    name: str
+    fit: str
+    left_out: tuple[str, ...]
+    cases: tuple[IndexedCase, ...]
 
 
-def score(model: str, case: Case, prediction: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """DSC and NSD, by FLARE's rules, of every structure that the case annotates.
+def evaluate(config: Config, places: Places, index: CaseIndex) -> None:
+    """Score the exported fit, and a distilled one, on the validation cases, and the fits of the folds on theirs.
 
-    Structures that lie in neither the reference nor the prediction are left out: they would score 1 for nothing.
+    Writes tables and plots into `places.scores`.
+
+    Raises:
+        InputError: when there is nothing to judge.
     """
-    known = [structure for structure in structures() if case.known[structure.value]]
-    return [
+    rows, costs = [], []
+    judged = models_to_judge(config, index)
+    if not judged:
+        raise InputError("There is no validation case and no fold to judge a model on.")
+    for model in judged:
+        folder = export_model(config, places, model.fit, places.model(model.name), left_out=model.left_out)
+        for facts in _scored(model, folder, places, config.pseudo.device):
+            rows += facts.get("rows", [])
+            costs += [facts["cost"]] if "cost" in facts else []
+    ablation = asdict(config.ablation)
+    _write(places.scores / "scores.json", rows)
+    _write(places.scores / "costs.json", costs)
+    _write(places.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
+    write_tables(rows, costs, places.scores)
+    write_plots(rows, costs, places.scores)
+
+
+def models_to_judge(config: Config, index: CaseIndex) -> list[Judged]:
+    """The exported fit first."""
+    validation = tuple(case for case in index.split("validation") if case.labels)
+    fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
+    result = [Judged(fit, fit, (), validation) for fit in fits if validation]
+    for group in fold_groups(config, index):
+        name = f"{config.export.fit}_without_{'+'.join(group)}"
+        result.append(Judged(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
+    return result
+
+
+def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]:
+    """Rows and cost of one case, read to labels.
+
+    Structures that the case does not annotate are left out, and so are those that lie in neither the reference nor the
+    prediction: they would score 1 for nothing.
+    """
+    assert case.labels is not None
+    reference, geometry = read_labels(case.labels)
+    with ResourceCurve() as curve:
+        begin = time.perf_counter()
+        volume = read_volume(case.image)
+        prediction = segmenter.segment(volume).labels
+        seconds = time.perf_counter() - begin
+    orientation = Orientation.of(geometry)
+    spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
+    known = [s for s in by_names(case.covered) if s in segmenter.structures]
+    found = score_case(orientation.to_canonical(prediction), orientation.to_canonical(reference), spacing, known)
+    rows = [
         {
             "model": model,
             "case": case.name,
-            "structure": row.structure.name,
-            "dsc": round(row.dsc, 4),
-            "nsd": round(row.nsd, 4),
+            "structure": one.structure.name,
+            "dsc": round(one.dsc, 4),
+            "nsd": round(one.nsd, 4),
+            "reference_ml": round(one.reference_ml, 3),
         }
-        for row in score_case(prediction, np.asarray(case.labels), case.spacing_zyx_mm, known)
-        if row.reference_ml > 0 or row.prediction_ml > 0
+        for one in found
+        if one.reference_ml > 0 or one.prediction_ml > 0
     ]
+    cost = {
+        "model": model,
+        "case": case.name,
+        "shape_zyx": list(volume.hu.shape),
+        "seconds": round(seconds, 3),
+        "peak_gpu_mib": round(curve.peak_gpu_mib(), 1),
+        "area_gpu_mib_s": round(curve.area_gpu_mib_s(), 1),
+        "area_cpu_percent_s": round(curve.area_cpu_percent_s(), 1),
+        "device": segmenter.device_description,
+    }
+    return {"rows": rows, "cost": cost}
 
 
-def write_scores(rows: list[dict[str, Any]], folder: Path) -> None:
-    """evaluation.json for the model card, evaluation.csv for people."""
-    (folder / "evaluation.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[dict[str, Any]]:
+    fingerprint, segmenter = load_bundle(folder).sha256, None
+    result = []
+    for case in model.cases:
+        path = places.scores / model.name / f"{case.name}.json"
+        facts = _kept(path, fingerprint)
+        if facts is None:
+            segmenter = segmenter or Segmenter(folder, Options(device=device))
+            try:
+                facts = score(model.name, case, segmenter)
+            except FlareError as error:
+                facts = {"failed": str(error)}
+                print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
+            _write(path, {"sha256": fingerprint} | facts)
+            rows = facts.get("rows", [])
+            mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
+            print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
+        result.append(facts)
+    return result
+
+
+def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What an earlier run found for the same weights; a case that failed is tried again."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None
+
+
+def _write(path: Path, data: dict[str, Any] | Sequence[Any]) -> None:
+    with atomic_path(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")

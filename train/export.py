@@ -1,10 +1,11 @@
-"""From the averaged weights of a fit to a model folder that flareseg loads, with its card."""
+"""From a fit's weights to a model folder that flareseg loads, with its card."""
 
 from __future__ import annotations
 
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -13,90 +14,152 @@ from typing import Any
 
 from flareseg.errors import InputError
 from flareseg.model.bundle import COARSE, save_bundle
-from flareseg.model.plan import Plan
 from train.card import model_card
+from train.checkpoints import DONE, averaged_weights
 from train.config import Config
-from train.fit import DONE, averaged_weights
+from train.fits import plan_of
+from train.index import read_index
+from train.places import Places
 
 LICENCE = "Apache-2.0"
-DESCRIPTION = "Demonstration model: 13 abdominal organs and tumours, trained on phantoms and few real CTs."
 CITATION = (
     "Method: Li, Han, Wang: Abdominal Organs and Pan-Cancer Segmentation Based on Self-supervised Pre-training and "
     "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
 
 
-def full_plan(config: Config) -> Plan:
-    """The plan of the net with its coarse companion."""
-    return config.plan.plan(coarse=config.coarse.plan.plan() if config.coarse else None)
-
-
-def export_model(config: Config, fit_name: str, folder: Path, scores: list[dict[str, Any]] | None = None) -> Path:
-    """Write the nets of the fit `fit_name` ("all", "base", "without_...") as a model folder.
+def export_model(
+    config: Config,
+    places: Places,
+    fit: str,
+    folder: Path,
+    *,
+    left_out: Sequence[str] = (),
+    scores: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Write a fit as a model folder, or replace the one that is there.
 
     Args:
-        config: of the run; the coarse net is taken from the fit of the same name.
-        fit_name: sub-folder of the nets' folders.
-        folder: to write, or to replace.
-        scores: rows of the evaluation that the model card reports.
+        config: of the run. Where `fit` trains the same net as the configuration's export, the coarse net goes with it.
+        places: of the run.
+        fit: name of the fit.
+        folder: to write.
+        left_out: cases that the fit did not see.
+        scores: rows of `evaluate` for the model card.
+
+    Raises:
+        InputError: when the fit is not finished.
     """
-    provenance = _provenance(config, fit_name)
-    weights = averaged_weights(config.fit_folder(fit_name))
-    if config.coarse:
-        coarse = averaged_weights(config.coarse.fit_folder(fit_name))
-        weights |= {COARSE + name: value for name, value in coarse.items()}
+    coarse = config.export.coarse if config.fits[fit].net == config.fits[config.export.fit].net else ""
+    plan = plan_of(config, places, fit)
+    weights = averaged_weights(places.fit(fit, left_out), config.export.weights)
+    if coarse:
+        coarse_plan = plan_of(config, places, coarse)
+        plan = config.net_of(fit).plan(plan.intensity, coarse_plan)
+        found = averaged_weights(places.fit(coarse), config.export.weights)
+        weights |= {COARSE + name: value for name, value in found.items()}
+    provenance = _provenance(config, places, fit, coarse, left_out)
     save_bundle(
         folder,
-        plan=full_plan(config),
+        plan=plan,
         weights=weights,
         name=config.name,
         version=config.version,
-        description=DESCRIPTION,
+        description=config.description,
         licence=LICENCE,
         citation=CITATION,
         provenance=provenance,
         metrics={"rows": scores or []},
-        card=model_card(config, full_plan(config), provenance, scores or []),
+        card=model_card(config, plan, provenance, scores or []),
         overwrite=True,
     )
     return folder
 
 
-def _provenance(config: Config, fit_name: str) -> dict[str, Any]:
-    nets = [config, config.coarse] if config.coarse else [config]
-    fits = {}
-    for net in nets:
-        for folder in dict.fromkeys((net.fit_folder("base"), net.fit_folder(fit_name))):
-            fits[f"{net.net}/{folder.name}"] = _done(folder)
-    cases = fits[f"{config.net}/{config.fit_folder(fit_name).name}"]["cases"]
+def read_scores(places: Places) -> list[dict[str, Any]]:
+    """The rows that `evaluate` wrote; none where it has not run."""
+    path = places.scores / "scores.json"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows
+
+
+def _provenance(config: Config, places: Places, fit: str, coarse: str, left_out: Sequence[str]) -> dict[str, Any]:
+    index = read_index(places.index)
+    fits = {name: _done(places.fit(name, left_out if name == fit else ())) for name in _line(config, fit, coarse)}
+    seen = sorted({case for done in fits.values() for case in done["cases"]})
+    phantoms = config.phantoms
     return {
         "date": date.today().isoformat(),
         "code": _revision(),
         "software": {name: version(name) for name in ("torch", "monai", "lightning")},
         "machine": platform.machine(),
-        "phantoms": {"count": config.phantoms.count, "spacing_zyx_mm": config.phantoms.spacing_zyx_mm},
-        "data": [_source(Path(config.data) / name) for name in cases],
+        "phantoms": {"count": phantoms.count, "spacing_zyx_mm": list(phantoms.spacing_zyx_mm)} if phantoms else {},
+        "data": _sources(config, index.cases, seen),
         "fits": fits,
         "recipe": {
-            net.net: {name: asdict(getattr(net, name)) for name in ("plan", "base", "finetune", "augment")}
-            for net in nets
+            "nets": {config.fits[name].net: asdict(config.net_of(name)) for name in fits},
+            "fits": {name: asdict(config.fits[name]) for name in fits},
+            "pseudo": asdict(config.pseudo),
+            "ablation": asdict(config.ablation),
+            "seed": config.seed,
+            "weights": config.export.weights,
         },
     }
+
+
+def _line(config: Config, fit: str, coarse: str) -> list[str]:
+    """The fits that this one came from, first things first, as far as they are this run's."""
+    result: list[str] = []
+
+    def follow(name: str) -> None:
+        settings = config.fits[name]
+        if settings.task == "reconstruct" and not config.ablation.pretraining:
+            return
+        before = [settings.start, settings.teacher, config.pseudo.tumour_fit if settings.labels == "fused" else ""]
+        for other in before:
+            if other in config.fits and other not in result:
+                follow(other)
+        if name not in result:
+            result.append(name)
+
+    for name in (coarse, fit):
+        if name:
+            follow(name)
+    return result
 
 
 def _done(folder: Path) -> dict[str, Any]:
     try:
         done: dict[str, Any] = json.loads((folder / DONE).read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"The fit '{folder}' is not finished; run the stage 'fit' first.") from None
+    except (OSError, ValueError):
+        raise InputError(f"The fit '{folder}' is not finished; run its stage first.") from None
     return done
 
 
-def _source(case: Path) -> dict[str, str]:
-    """What the data folder says about a case's origin."""
-    info = json.loads((case / "info.json").read_text(encoding="utf-8"))
-    wanted = ("source", "licence", "citation", "label_quality")
-    return {"case": case.name} | {key: str(info[key]) for key in wanted if key in info}
+def _sources(config: Config, cases: Sequence[Any], seen: list[str]) -> list[dict[str, str]]:
+    """Where the data came from: case by case with what its info.json says, or, of a large source, once."""
+    result: list[dict[str, str]] = []
+    for source in config.sources:
+        mine = [case for case in cases if case.source == source.name and case.name in seen]
+        if len(mine) > 20:
+            licences = sorted({case.licence for case in mine if case.licence})
+            result.append({"case": source.name, "source": f"{len(mine)} CTs", "licence": ", ".join(licences)})
+            continue
+        for case in mine:
+            info = _info(case.image.parent / "info.json")
+            wanted = ("source", "licence", "citation", "label_quality")
+            result.append({"case": case.name} | {key: str(info[key]) for key in wanted if key in info})
+    return result
+
+
+def _info(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _revision() -> str:

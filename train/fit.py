@@ -1,236 +1,199 @@
 """One training loop for every net and every stage, on Lightning.
 
-A fit lives in one folder: last.ckpt (written after every epoch of `steps_per_epoch`), metrics.csv, and done.json with
-the figures of the finished fit. A fit that was interrupted goes on from last.ckpt with the patches it had not seen yet;
-a finished one is skipped.
+A fit lives in one folder: fit.json (what is trained), last.ckpt (written after every epoch), best.ckpt (where it is
+validated), metrics.csv, TensorBoard's files, and done.json with the figures of the finished fit. A fit that was
+interrupted goes on from last.ckpt with the patches it had not seen yet; a finished one is skipped.
 """
 
 from __future__ import annotations
 
-import csv
-import ctypes
 import json
 import logging
-import math
-import sys
-import time
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
-from flareseg.model.network import build_network
-from flareseg.model.plan import Plan
-from train.config import Config, FitConfig
-from train.dataset import Case, PatchDataset, StepSampler
-from train.losses import dice_and_cross_entropy
+from flareseg.errors import Cancelled, FlareError, InputError, UsageError
+from flareseg.io.atomic import atomic_path
+from train.checkpoints import DONE, LAST, Keep, averaged_weights, write_done
+from train.dataset import PatchDataset, StepSampler, collate, validation_batches
+from train.learner import Learner, Work
+from train.memory import keep_memory
+from train.ranks import Rank, this_rank
+from train.tasks import Batch, TaskOf
 
-LAST, DONE, LOG = "last.ckpt", "done.json", "metrics.csv"
+DESCRIPTION = "fit.json"
 
-
-class Learner(L.LightningModule):
-    """A network, its loss, its schedule, and the moving average of its weights that is finally used.
-
-    The learning rate rises linearly over `warmup_steps` and falls to nothing as (1 - progress) ** 0.9, where progress
-    is the share of `max_steps` or of `max_minutes` that is used, whichever is larger: a fit that runs out of time has
-    annealed too.
-    """
-
-    def __init__(self, plan: Plan, config: FitConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.network = build_network(plan).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.seconds = 0.0
-        self._clock = time.monotonic()
-
-    @property
-    def progress(self) -> float:
-        """Share of the fit that is done, 0 to 1."""
-        share = max(self.global_step / self.config.max_steps, self.seconds / (60 * self.config.max_minutes))
-        return min(share, 1.0)
-
-    def start_from(self, weights: dict[str, torch.Tensor]) -> None:
-        self.network.load_state_dict(weights)
-        self.average = {name: value.detach().clone() for name, value in weights.items()}
-
-    def training_step(self, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        image = batch["image"].contiguous(memory_format=torch.channels_last_3d)
-        loss = dice_and_cross_entropy(self.network(image), batch["labels"], batch["known"])
-        self.log("loss", loss, prog_bar=True)
-        return loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        config = self.config
-        return torch.optim.AdamW(self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-
-    def on_train_start(self) -> None:
-        self._clock = time.monotonic()
-
-    def on_train_batch_start(self, batch: Any, index: int) -> int | None:
-        if self.progress >= 1.0:
-            self.trainer.should_stop = True
-            return -1
-        warmth = min(1.0, (self.global_step + 1) / max(self.config.warmup_steps, 1))
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.config.learning_rate * warmth * (1 - self.progress) ** 0.9
-        return None
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
-        # young averages forget faster, or the random start would linger
-        decay = min(self.config.ema_decay, (1 + self.global_step) / (10 + self.global_step))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value.to(self.average[name].device), 1 - decay)
-        now = time.monotonic()
-        self.seconds += now - self._clock
-        self._clock = now
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["average"], checkpoint["seconds"] = self.average, self.seconds
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.average, self.seconds = checkpoint["average"], checkpoint["seconds"]
+__all__ = ["averaged_weights", "fit"]
 
 
-class Keep(Callback):
-    """Writes last.ckpt after every epoch, whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def on_train_epoch_end(self, trainer: L.Trainer, learner: Any) -> None:
-        partial = self._path.with_suffix(".part")
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            partial.replace(self._path)
-
-
-class Log(Callback):
-    """One line per epoch: to metrics.csv and to standard output."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._losses: list[float] = []
-
-    def on_train_batch_end(self, trainer: L.Trainer, learner: Any, outputs: Any, batch: Any, index: int) -> None:
-        self._losses.append(float(outputs["loss"]))
-
-    def on_train_epoch_end(self, trainer: L.Trainer, learner: Any) -> None:
-        if not self._losses:
-            return
-        row = {
-            "step": trainer.global_step,
-            "loss": round(sum(self._losses) / len(self._losses), 4),
-            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.2e}",
-            "seconds": round(learner.seconds, 1),
-        }
-        self._losses = []
-        new = not self._path.exists()
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(f"{self._path.parent.name}: " + "  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-
-
-def fit(
-    folder: Path,
-    config: Config,
-    settings: FitConfig,
-    phantoms: Sequence[Case],
-    real: Sequence[Case],
-    start: dict[str, torch.Tensor] | None = None,
-) -> dict[str, torch.Tensor]:
-    """Train one net in `folder`, or go on with it, or just read it where it is finished.
+def fit(work: Work, make_task: Callable[[], TaskOf]) -> None:
+    """Train one net in `work.folder`, or go on with it; nothing where it is finished.
 
     Args:
-        folder: of this fit.
-        config: of the run; its plan, augmentation and seed.
-        settings: of this fit.
-        phantoms, real: the cases to learn from.
-        start: weights to begin with; random ones unless given.
+        work: what to learn from.
+        make_task: builds the task; called only where there is something to do.
 
-    Returns:
-        The averaged weights (fp32, on the CPU).
+    Raises:
+        InputError: when there is no case, or the loss is not finite.
+        UsageError: when the folder holds a fit of another plan.
+        Cancelled: when the user interrupts; last.ckpt is that of the last epoch.
     """
-    if (folder / DONE).exists():
-        return averaged_weights(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(work)
+    if (work.folder / DONE).exists():
+        return
+    if not work.cases:
+        raise InputError(f"The fit '{work.folder.name}' has no case to learn from.")
     keep_memory()
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    L.seed_everything(config.seed, workers=True, verbose=False)
-    plan = config.plan.plan()
-    learner = Learner(plan, settings)
-    if start is not None:
-        learner.start_from(start)
-    last = folder / LAST
-    patch = config.plan.train_patch_zyx
-    samples = settings.steps_per_epoch * settings.batch_size
-    epochs = math.ceil(settings.max_steps / settings.steps_per_epoch)
+    _quiet()
+    rank = this_rank()
+    L.seed_everything(work.seed, workers=True, verbose=False)
+    learner = Learner(make_task(), work)
+    last = work.folder / LAST
+    if last.exists() and not is_zipfile(last):
+        raise _damaged(last)
+    trainer = _trainer(work, rank)
+    try:
+        trainer.fit(learner, _loader(learner, rank), ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    except FlareError:
+        raise
+    except torch.cuda.OutOfMemoryError:
+        raise InputError(
+            f"The GPU has too little memory for the fit '{work.folder.name}'; lower its batch_size or the net's patch."
+        ) from None
+    except RuntimeError as error:
+        raise _explained(error, work) from error
+    if trainer.interrupted:
+        raise Cancelled
+    if rank.leads:
+        _finish(work, learner, trainer.global_step, rank)
+    trainer.strategy.barrier()
+
+
+def _claim(work: Work) -> None:
+    """Make the folder this fit's, or see that it is."""
+    path, ours = work.folder / DESCRIPTION, json.loads(json.dumps(work.describe()))
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        with atomic_path(path, overwrite=True) as partial:
+            partial.write_text(json.dumps(ours, indent=1), encoding="utf-8")
+        return
+    except ValueError:
+        theirs = {}
+    different = [key for key in ours if ours[key] != theirs.get(key)]
+    if different:
+        raise UsageError(
+            f"'{work.folder}' holds a fit with another {different[0]}; give another folder with runs=..., or remove it."
+        )
+
+
+def _loader(learner: Learner, rank: Rank) -> DataLoader[Any]:
+    work, settings = learner.work, learner.settings
+    per_step = settings.batch_size * rank.count
     dataset = PatchDataset(
-        phantoms,
-        real,
-        plan,
-        (patch[0], patch[1], patch[2]),
-        config.augment,
-        real_share=settings.real_share,
-        seed=config.seed,
-        length=samples * epochs,
+        work.cases,
+        work.shares,
+        work.net,
+        work.plan,
+        settings.augment,
+        foreground=settings.foreground,
+        seed=work.seed,
+        length=work.steps * per_step,
+        finished=settings.augment_on == "workers" or (settings.augment_on == "auto" and not torch.cuda.is_available()),
     )
-    loader = DataLoader(
+    return DataLoader(
         dataset,
         batch_size=settings.batch_size,
-        sampler=StepSampler(samples, lambda: learner.global_step * settings.batch_size),
+        sampler=StepSampler(settings.steps_per_epoch * per_step, lambda: learner.global_step * per_step, rank),
+        collate_fn=collate,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
+        # forked from a process with threads, a worker may hang
+        multiprocessing_context="spawn" if settings.workers else None,
     )
-    trainer = L.Trainer(
-        default_root_dir=folder,
-        max_steps=settings.max_steps,
-        precision=settings.precision,
+
+
+def _validation(work: Work, device: torch.device) -> Sequence[Batch]:
+    """The fixed patches that are scored; they stay on the training's device."""
+    count = work.settings.validation_patches
+    return validation_batches(work.validation, work.net, work.plan, count, work.seed, device) if work.validation else []
+
+
+def _trainer(work: Work, rank: Rank) -> L.Trainer:
+    settings, cuda = work.settings, torch.cuda.is_available()
+    precision = settings.precision
+    if cuda and precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        precision = "16-mixed"
+    torch.backends.cudnn.benchmark = cuda and not work.deterministic
+    here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or rank.count
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    return L.Trainer(
+        default_root_dir=work.folder,
+        accelerator="gpu" if cuda else "cpu",
+        devices=int(here) if rank.count > 1 else 1,
+        num_nodes=max(rank.count // int(here), 1),
+        strategy=DDPStrategy(process_group_backend="nccl" if cuda else "gloo") if rank.count > 1 else "auto",
+        max_steps=work.steps,
+        precision=precision,
         gradient_clip_val=settings.gradient_clip,
-        callbacks=[
-            Keep(folder / LAST),
-            Log(folder / LOG),
-        ],
-        logger=False,
+        deterministic=work.deterministic,
+        callbacks=[Keep(work.folder, lambda: _validation(work, device))],
+        logger=TensorBoardLogger(work.folder, name="", version="tensorboard"),
+        log_every_n_steps=min(10, settings.steps_per_epoch),
         enable_checkpointing=False,  # `Keep` does it
         enable_progress_bar=False,
         enable_model_summary=False,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False,  # `StepSampler` does it
     )
-    trainer.fit(learner, loader, ckpt_path=str(last) if last.exists() else None)
-    done = {"steps": trainer.global_step, "seconds": round(learner.seconds), "cases": [case.name for case in real]}
-    if trainer.global_rank == 0 and learner.progress >= 1.0:
-        (folder / DONE).write_text(json.dumps(done), encoding="utf-8")
-    return learner.average
 
 
-def averaged_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The averaged weights of a fit's last checkpoint."""
-    weights = torch.load(folder / LAST, map_location="cpu", weights_only=True)["average"]
-    return {name: value.float() for name, value in weights.items()}
+def _quiet() -> None:
+    """Keep the libraries' advice, which no user of this program could follow, off the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
 
 
-def keep_memory() -> None:
-    """Let the C library keep freed memory for the next step instead of returning it to the system.
+def _finish(work: Work, learner: Learner, steps: int, rank: Rank) -> None:
+    patches = steps * work.settings.batch_size * rank.count
+    facts = {
+        "task": work.settings.task,
+        "steps": steps,
+        "processes": rank.count,
+        "seconds": round(learner.seconds),
+        "patches_per_second": round(patches / max(learner.seconds, 1e-9), 3),
+        "loss": learner.rows[-1]["loss"] if learner.rows else None,
+        "cases": [case.name for case in work.cases],
+        "device": str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "CPU",
+    }
+    write_done(work.folder, facts)
 
-    Every step frees and allocates the same gigabytes of feature maps; with glibc's defaults the system maps and clears
-    each of them anew, which makes a step on the CPU up to twice as long.
-    """
-    if sys.platform == "linux" and not torch.cuda.is_available():
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-        except OSError:  # another C library
-            return
-        trim_threshold, top_pad, mmap_max = -1, -2, -4
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 2**31 - 1)
-        libc.mallopt(top_pad, 2**28)
+
+def _explained(error: RuntimeError, work: Work) -> FlareError | RuntimeError:
+    """What a person can do about an error of the libraries; the error itself where we do not know."""
+    text = " ".join(str(error).split())
+    if "DataLoader worker" in text:
+        return InputError(
+            f"A process that loads patches for the fit '{work.folder.name}' was killed, mostly for want of memory; "
+            "start again, it goes on from the last epoch, and fewer workers need less."
+        )
+    if "loading state_dict" in text:
+        return UsageError(f"{work.folder / LAST} is a checkpoint of another plan; give another folder with runs=...")
+    if "PytorchStreamReader" in text or "corrupt" in text:
+        return _damaged(work.folder / LAST)
+    return error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"The checkpoint '{path}' is damaged; remove it to begin this fit anew.")

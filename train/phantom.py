@@ -1,6 +1,6 @@
 """Labelled synthetic abdomens: what the network sees before, and besides, the few real CTs that may be used.
 
-`make_phantom(seed)` draws one patient and scans it. The patient differs from the next in build, fatness, the size,
+`make_phantom(seed)` draws one patient and scans it. The patient differs from the next in sex, build, fatness, the size,
 place and filling of every organ, the contrast phase, tumours, and in how much of the body the scan shows and how noisy
 it is.
 
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from train.anatomy import draw_patient
-from train.contrast import acquire, draw_phase
-from train.shapes import Build, Scene
+from train.body.contrast import draw_phase
+from train.body.patient import Person, Sex, draw_person
+from train.body.scanner import acquire, add_table
+from train.body.scene import Scene
 
 # What a scan shows: range of its lowest and of its highest z, mm from the middle of L1. A slab may lie anywhere.
 _VIEWS = {
@@ -28,6 +30,8 @@ _VIEWS = {
 }
 _SLAB = "slab"
 _VIEW_SHARES = (0.40, 0.28, 0.12, 0.20)
+_THICK = 2.5
+"""Slices so many times thicker than a pixel are wide are drawn twice as thin and averaged, as a scanner does."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class Phantom:
     phase: str
     """plain, arterial, portal or delayed."""
     seed: int
+    view: str
+    sex: Sex
+    weight_kg: float
 
 
 def make_phantom(
@@ -50,77 +57,58 @@ def make_phantom(
     spacing_zyx_mm: tuple[float, float, float] = (3.0, 3.0, 3.0),
     phase: str | None = None,
     view: str | None = None,
+    tumours: bool | None = None,
 ) -> Phantom:
     """Draw and scan the patient of this seed; the same arguments give the same arrays.
 
     `phase` and `view` ("abdomen", "abdomen and pelvis", "chest, abdomen and pelvis", "slab") are drawn at random unless
-    given; the first three views show all of the abdominal organs.
+    given; the first three views show all of the abdominal organs. `tumours`: at least one, or none; drawn unless given.
     """
     rng = np.random.default_rng(seed)
     drawn_phase = draw_phase(rng)
     drawn_view = str(rng.choice([*_VIEWS, _SLAB], p=_VIEW_SHARES))
-    phase = phase or drawn_phase
-    fat_mm = float(np.exp(rng.normal(np.log(15), 0.55)).clip(4, 48))
-    build = _draw_build(rng, fat_mm)
-    arms = bool(rng.random() < 0.15)
-    low, high = _draw_field(rng, view or drawn_view, build, fat_mm, arms=arms)
-    scene = Scene(rng, build, low, high, spacing_zyx_mm, bend_mm=rng.uniform(2.5, 5.5))
-    draw_patient(scene, phase, fat_mm, arms=arms)
-    hu = scene.hu
-    _add_table(hu, rng, spacing_zyx_mm)
-    hu = acquire(hu, rng, spacing_zyx_mm, arms=arms)
-    return Phantom(hu, scene.labels, spacing_zyx_mm, phase, seed)
+    phase, view = phase or drawn_phase, view or drawn_view
+    person = draw_person(rng)
+    low, high = _draw_field(rng, view, person)
+    times = 2 if spacing_zyx_mm[0] > _THICK * max(spacing_zyx_mm[1:]) else 1
+    fine = (spacing_zyx_mm[0] / times, spacing_zyx_mm[1], spacing_zyx_mm[2])
+    scene = Scene(rng, person.build, low, high, fine, bend_mm=rng.uniform(2.5, 5.5))
+    draw_patient(scene, person, phase, tumours=tumours)
+    hu, labels = _thicker(scene.hu, scene.labels, times)
+    add_table(hu, rng, spacing_zyx_mm)
+    hu = acquire(hu, rng, spacing_zyx_mm, arms=person.arms)
+    return Phantom(hu, labels, spacing_zyx_mm, phase, seed, view, person.sex, round(person.weight_kg, 1))
 
 
-def _draw_build(rng: np.random.Generator, fat_mm: float) -> Build:
-    """Stretch of the standard adult: fat patients are wider, and most of all deeper in front."""
-    stature = rng.normal(1.0, 0.05)
-    plump = np.log(fat_mm / 15)
-    return Build(
-        width=float(np.clip(stature * (1 + 0.07 * plump) * rng.normal(1, 0.03), 0.86, 1.25)),
-        front=float(np.clip(stature * (1 + 0.16 * plump) * rng.normal(1, 0.05), 0.78, 1.4)),
-        back=float(np.clip(stature * rng.normal(1, 0.03), 0.9, 1.15)),
-        height=float(np.clip(stature * rng.normal(1, 0.03), 0.88, 1.14)),
-    )
+def _thicker(hu: np.ndarray, labels: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
+    """Slices `times` as thick: HU averaged, labels of the middle."""
+    if times == 1:
+        return hu, labels
+    count = len(hu) // times * times
+    mean = hu[:count].reshape(-1, times, *hu.shape[1:]).mean(axis=1)
+    return mean, np.ascontiguousarray(labels[times // 2 : count : times])
 
 
 def _draw_field(
-    rng: np.random.Generator, view: str, build: Build, fat_mm: float, *, arms: bool
+    rng: np.random.Generator, view: str, person: Person
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Lowest and highest (z, y, x) of the scan, mm in the patient's body."""
+    build, fat_mm = person.build, person.fat_mm
     if view == _SLAB:
         middle, half = rng.uniform(-60, 90), rng.uniform(35, 85)
         z = (middle - half, middle + half)
     else:
         lows, highs = _VIEWS[view]
         z = (rng.uniform(*lows), rng.uniform(*highs))
-    wide = build.width * 150 + fat_mm * 1.2 + (62 if arms else 0)
+    wide = build.width * 150 + fat_mm * 1.2 + (62 if person.arms else 0)
     front = build.front * 118 + fat_mm * 1.1
     back = build.back * 98 + fat_mm * 1.1
     zoom = rng.choice([-18.0, 8.0, 30.0, 60.0], p=[0.1, 0.4, 0.35, 0.15]) + rng.normal(0, 5)
-    aside = rng.normal(0, 6)
+    aside, below = rng.normal(0, 6), rng.uniform(10, 45)
     return (
         (z[0] * build.height, -front - zoom, -wide - zoom + aside),
-        (z[1] * build.height, back + zoom + 12, wide + zoom + aside),
+        (z[1] * build.height, back + max(zoom, 0) + below, wide + zoom + aside),
     )
-
-
-def _add_table(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> None:
-    """A curved table top a little behind the deepest point of the back; in place, only where there is air."""
-    if rng.random() < 0.15:
-        return
-    rows = np.flatnonzero((hu > -300).any(axis=(0, 2)))
-    if len(rows) == 0:
-        return
-    y = np.arange(hu.shape[1], dtype=np.float32)[:, None] * spacing_zyx_mm[1]
-    x = (np.arange(hu.shape[2], dtype=np.float32)[None] - hu.shape[2] / 2) * spacing_zyx_mm[2]
-    top = rows[-1] * spacing_zyx_mm[1] + rng.uniform(3, 14)
-    depth = y - top + x * x / rng.uniform(500, 4000)
-    depth = np.where(np.abs(x) < rng.uniform(190, 240), depth, 99)
-    shell = np.abs(depth) < 1.6
-    foam = (depth > 1.6) & (depth < rng.uniform(15, 50))
-    table = np.where(shell, rng.uniform(-500, 60), np.where(foam, -930.0, -1000.0)).astype(np.float32)
-    np.maximum(hu, table[None], out=hu, where=hu < -700)
 
 
 def main() -> None:

@@ -23,6 +23,9 @@ class Segmentation:
         model: name and version of the model, for the record.
         notes: sentences a reader of the result should see.
         seconds: wall time per stage of the pipeline.
+        confidence: (z, y, x) uint8, per cent: the network's softmax probability of the class that won, found on the
+            network's grid and interpolated linearly to the CT's; 0 where the network did not look. None unless asked
+            for. Networks are surer of themselves than they are right: an order, not a frequency.
     """
 
     labels: NDArray[np.uint8]
@@ -32,6 +35,7 @@ class Segmentation:
     model: str = ""
     notes: tuple[str, ...] = field(default=())
     seconds: dict[str, float] = field(default_factory=dict)
+    confidence: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape_zyx:

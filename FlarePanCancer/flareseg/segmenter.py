@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
 from flareseg.inference.body import body_box
+from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
 from flareseg.inference.postprocess import remove_small_components
 from flareseg.inference.region import region_of_labels
@@ -49,6 +50,9 @@ class Segmenter:
         self.structures: tuple[Structure, ...] = tuple(
             by_name(name) for name in bundle.plan.labels.values() if name != BACKGROUND
         )
+        # Label values of the output channels; None where they are the same numbers, as in a model of all structures.
+        values = [0, *(structure.value for structure in self.structures)]
+        self._values = None if values == list(range(len(values))) else np.array(values, np.uint8)
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
         self._engine = Engine(bundle.plan, bundle.weights, options)
         self._coarse: Engine | None = None
@@ -69,6 +73,7 @@ class Segmenter:
         structures: Collection[Structure] | None = None,
         roi: WorldBox | None = None,
         progress: Progress | None = None,
+        confidence: bool = False,
     ) -> Segmentation:
         """Segment one CT.
 
@@ -77,6 +82,7 @@ class Segmenter:
             structures: keep only these; all unless given.
             roi: look only inside this box; everywhere unless given.
             progress: hears every stage, and can cancel at each report.
+            confidence: also give `Segmentation.confidence`.
 
         Returns:
             labels on exactly the volume's grid.
@@ -91,6 +97,7 @@ class Segmenter:
             progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
         ct = volume.canonical()
         labels = np.zeros(ct.hu.shape, np.uint8)
+        certainty = np.zeros(ct.hu.shape, np.uint8) if confidence else None
         with progress.stage("body"):
             box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
         if box and self._coarse:
@@ -99,19 +106,21 @@ class Segmenter:
         if box and roi:
             box = _overlap(box, _checked(roi, ct))
         if box:
-            labels[box] = self._labels(ct, box, progress)
+            labels[box] = self._labels(ct, box, progress, certainty)
             with progress.stage("components"):
                 self._clean(labels, ct.geometry.voxel_ml, wanted)
         else:
             progress.message(NOTHING_FOUND)
+        orientation = Orientation.of(volume.geometry)
         return Segmentation(
-            labels=np.ascontiguousarray(Orientation.of(volume.geometry).from_canonical(labels)),
+            labels=np.ascontiguousarray(orientation.from_canonical(labels)),
             geometry=volume.geometry,
             structures=wanted,
             name=volume.name,
             model=self.model_name,
             notes=(*volume.notes, *(text for text in progress.messages if text not in volume.notes)),
             seconds=dict(progress.seconds),
+            confidence=None if certainty is None else np.ascontiguousarray(orientation.from_canonical(certainty)),
         )
 
     def _region(self, engine: Engine, ct: Volume, box: Box, progress: Progress) -> Box | None:
@@ -119,14 +128,19 @@ class Segmenter:
         z, y, x = ((part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True))
         return region_of_labels(labels, engine.plan.spacing_zyx_mm, (z, y, x), box)
 
-    def _labels(self, ct: Volume, box: Box, progress: Progress) -> NDArray[np.uint8]:
+    def _labels(
+        self, ct: Volume, box: Box, progress: Progress, certainty: NDArray[np.uint8] | None
+    ) -> NDArray[np.uint8]:
         part, spacing = ct.hu[box], ct.geometry.spacing_zyx_mm
         with progress.stage("resample"):
             image = self._engine.resampled(part, spacing, progress)
         with progress.stage("network"):
             logits = self._engine.logits(image, progress)
         with progress.stage("labels"):
-            return self._engine.labels(logits, part.shape, spacing, progress)
+            if certainty is not None:
+                certainty[box] = confidence_of(logits, part.shape)
+            labels = self._engine.labels(logits, part.shape, spacing, progress)
+            return labels if self._values is None else self._values[labels]
 
     def _clean(self, labels: NDArray[np.uint8], voxel_ml: float, wanted: tuple[Structure, ...]) -> None:
         rules = {by_name(name).value: rule for name, rule in self._plan.components.items()}

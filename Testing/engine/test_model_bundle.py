@@ -315,11 +315,11 @@ def test_a_newer_format_asks_for_an_update(model: Path) -> None:
         assert "unknown model format" in refusal(model)
 
 
-def test_foreign_and_misplaced_labels_are_refused_for_now(model: Path) -> None:
+def test_foreign_and_repeated_labels_are_refused_for_now(model: Path) -> None:
     edit_json(model, lambda data: data["plan"]["labels"].update({"1": "prostate"}))
     assert "'prostate', which flareseg does not know yet" in refusal(model)
     edit_json(model, lambda data: data["plan"]["labels"].update({"1": "spleen"}))
-    assert "'spleen' the label 1, expected 3" in refusal(model)
+    assert "segments 'spleen' twice" in refusal(model)
     edit_json(model, lambda data: data["plan"]["labels"].update({"0": "liver"}))
     assert "label 0 is 'liver'" in refusal(model)
 

@@ -1,12 +1,16 @@
 """The pipeline as a whole: labels follow the CT however it lies in its file, and every stage can be cancelled."""
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
 import pytest
+import torch
 
 from flareseg.errors import Cancelled, UsageError
+from flareseg.inference.confidence import confidence_of
 from flareseg.labels import by_names
+from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmenter import NOTHING_FOUND, Segmenter
@@ -184,3 +188,60 @@ def test_the_embedded_model_runs_within_its_bounds_on_a_real_ct(the_embedded_one
     result = the_embedded_one.segment(volume)
     found = {structure.name for structure in result.present()}
     assert {"liver", "spleen", "right_kidney", "left_kidney", "aorta", "stomach"} <= found
+
+
+# models of other structures than all, and confidence
+
+
+@pytest.fixture(scope="module")
+def a_model_of(a_model, tmp_path_factory):
+    """The same network with the first channels only, in the given order of structures."""
+
+    def make(*names):
+        bundle = load_bundle(a_model)
+        plan = replace(bundle.plan, labels=dict(enumerate(["background", *names])))
+        last = "output_block.conv.conv."
+        weights = {
+            name: value[: plan.classes] if name.startswith(last) else value for name, value in bundle.weights.items()
+        }
+        folder = tmp_path_factory.mktemp("models") / "some"
+        about = {key: bundle.info[key] for key in ("name", "version", "description", "licence", "citation")}
+        save_bundle(folder, plan=plan, weights=weights, provenance={}, metrics={}, card="Some.", **about)
+        return Segmenter(folder, ON_ONE_CORE)
+
+    return make
+
+
+def test_a_net_of_some_structures_gives_them_the_numbers_of_flare(a_model_of, a_ct):
+    in_order = a_model_of("liver", "right_kidney").segment(a_ct)
+    others = a_model_of("tumour", "spleen").segment(a_ct)
+    assert set(np.unique(in_order.labels)) == {0, 1, 2}
+    assert np.array_equal(others.labels, np.array([0, 14, 3], np.uint8)[in_order.labels])
+    assert [structure.name for structure in others.structures] == ["tumour", "spleen"]
+
+
+def test_confidence_is_the_probability_of_the_class_that_won(a_segmenter, a_ct):
+    result = a_segmenter.segment(a_ct, confidence=True)
+    assert result.confidence.shape == result.labels.shape
+    assert result.confidence.dtype == np.uint8
+    looked = result.confidence > 0
+    assert looked.any()
+    assert not looked.all()  # air around the body is not looked at
+    assert result.confidence[looked].min() >= 100 // 15  # of 15 classes one has at least its share
+    assert result.confidence.max() <= 100
+    assert np.array_equal(result.labels, a_segmenter.segment(a_ct).labels)
+    assert a_segmenter.segment(a_ct).confidence is None
+
+
+def test_confidence_follows_the_orientation_of_the_file(a_segmenter, a_ct):
+    axes, flips = (2, 0, 1), (True, False, True)
+    expected = a_segmenter.segment(a_ct, confidence=True).confidence
+    result = a_segmenter.segment(reordered(a_ct, axes, flips), confidence=True).confidence
+    assert np.array_equal(result, reordered_array(expected, axes, flips))
+
+
+def test_confidence_on_the_networks_grid_is_the_softmax():
+    logits = torch.randn(5, 11, 6, 7, generator=torch.Generator().manual_seed(1))
+    expected = (logits.softmax(0).amax(0) * 100).round().to(torch.uint8).numpy()
+    assert np.array_equal(confidence_of(logits, (11, 6, 7)), expected)
+    assert confidence_of(logits, (22, 12, 21)).shape == (22, 12, 21)

@@ -1,47 +1,137 @@
-"""A configuration either fits or says which word does not."""
+"""A configuration either fits or says in one line which word does not."""
 
+import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flareseg.errors import UsageError
+from flareseg.model.network import parameter_shapes
+from flareseg.model.plan import Intensity
 from train.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+MEASURED = Intensity((-160.0, 240.0), 80.0, 90.0)
+REAL = "sources.real.path=."
 
 
-@pytest.mark.parametrize("name", ["default", "smoke"])
-def test_the_configurations_are_valid_and_give_plans(name):
-    config = load_config(CONFIGS / f"{name}.yaml")
-    assert config.coarse is not None
-    plan = config.plan.plan(coarse=config.coarse.plan.plan())
-    assert plan.classes == 15
-    assert plan.coarse is not None
-    assert plan.coarse.spacing_zyx_mm[0] > plan.spacing_zyx_mm[0]
-    assert config.coarse.folder != config.folder
-    assert config.coarse.runs == config.runs
+@pytest.fixture
+def smoke():
+    return load_config(CONFIGS / "smoke.yaml")
 
 
-def test_command_line_values_replace_those_of_the_file_and_coarse_ones_only_its_own():
-    config = load_config(CONFIGS / "default.yaml", ["base.max_steps=7", "data=some folder", "coarse.base.max_steps=5"])
-    assert config.coarse is not None
-    assert (config.base.max_steps, config.coarse.base.max_steps) == (7, 5)
-    assert config.data == config.coarse.data == "some folder"
+@pytest.fixture
+def paper(tmp_path):
+    return load_config(CONFIGS / "paper.yaml", [f"sources.flare23.path={tmp_path}"])
+
+
+def millions_of_parameters(net):
+    return sum(math.prod(shape) for shape in parameter_shapes(net.plan(MEASURED)).values()) / 1e6
+
+
+def test_the_smoke_configuration_has_a_fit_for_every_stage(smoke):
+    for stage in ("pretrain", "tumor", "final", "distill"):
+        assert smoke.fits_of(stage) == [stage]
+    assert smoke.net_of("tumor").plan(MEASURED).labels == {0: "background", 1: "tumour"}
+    assert smoke.net_of("tumor").values == (0, 14)
+    assert smoke.net_of("final").plan(MEASURED).classes == 15
+
+
+def test_the_embedded_models_configuration_names_all_it_needs():
+    config = load_config(CONFIGS / "default.yaml", [REAL])
+    assert config.fits_of("final") == ["coarse", "base", "final"]
+    assert config.grids() == [(6.0, 6.0, 6.0), (3.0, 3.0, 3.0)]
+    assert config.net_of("final").plan().intensity.mean_hu == 70.0
+
+
+def test_the_papers_nets_have_the_papers_sizes(paper):
+    assert millions_of_parameters(paper.nets["final"]) == pytest.approx(71.02, rel=0.02)
+    assert millions_of_parameters(paper.nets["tumor"]) == pytest.approx(88.21, rel=0.02)
+
+
+def test_the_papers_figures_are_the_papers(paper):
+    final, tumor = paper.fits["final"], paper.fits["tumor"]
+    assert (final.epochs, final.steps_per_epoch, final.batch_size) == (1000, 250, 2)
+    assert (tumor.epochs, tumor.steps_per_epoch, tumor.batch_size, tumor.start) == (2000, 250, 2, "pretrain")
+    for fit in (final, tumor):
+        assert (fit.optimizer, fit.learning_rate, fit.momentum, fit.poly) == ("sgd", 0.01, 0.99, 0.9)
+        assert fit.augment.flip == 0
+    assert paper.net_of("final").spacing_zyx_mm == (2.5, 0.8, 0.8)
+    assert paper.net_of("final").patch_zyx == (56, 160, 192)
+    assert paper.net_of("final").kernels[0] == [1, 3, 3]
+    assert paper.net_of("tumor").spacing_zyx_mm == (1.8, 1.8, 1.8)
+    assert paper.net_of("tumor").patch_zyx == (112, 160, 160)
+    assert paper.fits["pretrain"].reconstruction == "mse"
+
+
+def test_intensities_are_taken_as_measured_where_none_are_given(smoke):
+    assert smoke.net_of("final").plan(MEASURED).intensity == MEASURED
+    assert smoke.net_of("tumor").plan(MEASURED).intensity.mean_hu == 70.0
+    with pytest.raises(UsageError, match="prepare"):
+        smoke.net_of("final").plan()
+
+
+def test_command_line_values_replace_those_of_the_file():
+    config = load_config(CONFIGS / "smoke.yaml", ["fits.final.epochs=7", "runs=some folder", "seed=3"])
+    assert (config.fits["final"].epochs, config.runs, config.seed) == (7, Path("some folder"), 3)
 
 
 @pytest.mark.parametrize(
-    ("override", "word"),
-    [("nonsense", "nonsense"), ("base.steps=3", "steps"), ("seed=red", "seed"), ("plan.filters.x=1", "plan.filters.x")],
+    ("override", "words"),
+    [
+        ("nonsense", "nonsense"),
+        ("fits.final.epoch=3", "unknown key 'epoch'"),
+        ("seed=red", "seed cannot be 'red', expected a whole number"),
+        ("seed=true", "seed cannot be True"),
+        ("nets.final.patch_zyx=[32, 40]", "expected 3 values"),
+        ("nets.final.patch_zyx=[32, 40, 50]", "nets: final: .*strides"),
+        ("nets.final.filters=[8]", "nets: final"),
+        ("nets.final.windows=open", "expected one of fixed, fitted"),
+        ("nets.final.segments=[heart]", "heart"),
+        ("nets.final.deep_supervision=3", "2 deep outputs at most"),
+        ("fits.final.net=none", "there is no net 'none'"),
+        ("fits.final.start=nowhere", "'nowhere' is neither a fit nor a model folder"),
+        ("fits.final.start=final", "the fit itself"),
+        ("fits.final.sources=[moon]", "no source 'moon'"),
+        ("fits.final.learning_rate=0", "more than 0"),
+        ("fits.final.teacher=tumor", "teacher belongs to the task 'distill'"),
+        ("fits.other={net: final, epochs: 1}", "give its stage"),
+        ("export.fit=first", "no fit 'first'"),
+        ("sources.own={layout: cases, path: /no/such/folder}", "'/no/such/folder' of the source 'own' does not exist"),
+        ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),
+        ("sources.phantoms={layout: cases, path: .}", "are called 'phantoms'"),
+        ("pseudo.tumour_fit=pretrained", "no fit 'pretrained'"),
+    ],
 )
-def test_what_does_not_fit_is_named(override, word):
-    with pytest.raises(UsageError, match=word):
-        load_config(CONFIGS / "default.yaml", [override])
+def test_what_does_not_fit_is_named_in_one_line(override, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        load_config(CONFIGS / "smoke.yaml", [override])
+    assert "\n" not in str(caught.value)
 
 
-def test_a_missing_or_broken_file_is_named(tmp_path):
+def test_a_missing_key_is_named(tmp_path):
+    data = yaml.safe_load((CONFIGS / "smoke.yaml").read_text())
+    del data["fits"]["final"]["epochs"]
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(UsageError, match="fits: final: 'epochs' is missing"):
+        load_config(path)
+
+
+def test_a_configuration_extends_another_one(tmp_path):
+    (tmp_path / "below.yaml").write_text((CONFIGS / "smoke.yaml").read_text())
+    (tmp_path / "above.yaml").write_text("extends: below.yaml\nfits: {final: {epochs: 2}}\n")
+    config = load_config(tmp_path / "above.yaml")
+    assert config.fits["final"].epochs == 2
+    assert config.fits["final"].net == "final"
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- a list", "extends: self.yaml", "extends: [1]"])
+def test_a_missing_or_broken_file_is_named(tmp_path, text):
     with pytest.raises(UsageError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
-    broken = tmp_path / "broken.yaml"
-    broken.write_text("a: [1")
-    with pytest.raises(UsageError, match=r"broken\.yaml"):
+    broken = tmp_path / "self.yaml"
+    broken.write_text(text)
+    with pytest.raises(UsageError, match=r"self\.yaml"):
         load_config(broken)

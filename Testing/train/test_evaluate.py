@@ -1,57 +1,149 @@
-"""Only what a case annotates is scored, and the card says what was scored and by which model."""
+"""Every model is judged on what it has not seen, on what was annotated, once."""
 
+import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from train.card import model_card
-from train.config import load_config
-from train.dataset import Case
-from train.evaluate import score
-from train.export import full_plan
+sys.path.insert(0, str(Path(__file__).parent))
 
-CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+from small_run import LIVER, SPLEEN, TUMOUR, finish, small_run, truth_of
+
+from flareseg.errors import InputError
+from flareseg.labels import structures
+from flareseg.segmentation import Segmentation
+from train.config import FitConfig
+from train.evaluate import evaluate, models_to_judge, score
+from train.export import read_scores
+
+STOMACH = 11
+
+
+class Oracle:
+    """Says what it is told to."""
+
+    structures = tuple(structures())
+    device_description = "none"
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def segment(self, volume):
+        return Segmentation(self.labels.astype(np.uint8), volume.geometry, self.structures)
 
 
 @pytest.fixture
-def case():
-    """Liver and spleen are annotated, the gallbladder is too but lies outside; one slice is unknown."""
-    labels = np.zeros((10, 12, 14), np.uint8)
-    labels[2:8, 2:8, 2:6], labels[2:8, 2:8, 8:12], labels[9] = 1, 3, 255
-    known = np.zeros(15, bool)
-    known[[0, 1, 3, 9]] = True
-    return Case("patient", labels.astype(np.int16), labels, known, (3.0, 3.0, 3.0), {})
+def run(tmp_path):
+    return small_run(tmp_path)
 
 
-def test_a_perfect_prediction_scores_one_wherever_there_is_something_to_find(case):
-    prediction = np.where(case.labels == 255, 2, case.labels)
-    prediction[0] = 4  # a pancreas, which nobody annotated
-    rows = score("model", case, prediction)
-    assert [(row["structure"], row["dsc"], row["nsd"]) for row in rows] == [("liver", 1.0, 1.0), ("spleen", 1.0, 1.0)]
-
-
-def test_an_annotated_structure_that_is_missed_or_invented_scores_zero(case):
-    prediction = np.where(case.labels == 1, 9, 0).astype(np.uint8)
-    rows = {row["structure"]: row["dsc"] for row in score("model", case, prediction)}
-    assert rows == {"liver": 0.0, "spleen": 0.0, "gallbladder": 0.0}
-
-
-def test_the_card_tells_data_licences_fits_and_means():
-    config = load_config(CONFIGS / "default.yaml")
-    provenance = {
-        "data": [{"case": "someone", "licence": "CC BY 4.0", "citation": "Someone 2020", "label_quality": "by hand"}],
-        "fits": {"main/all": {"steps": 750, "seconds": 660, "cases": ["someone"]}},
+def judged(run, labels):
+    return {
+        row["structure"]: (row["dsc"], row["nsd"]) for row in score("m", run[2].of("mine_p4"), Oracle(labels))["rows"]
     }
-    rows = [
-        {"model": "without_someone", "case": "someone", "structure": "liver", "dsc": 0.9, "nsd": 0.8},
-        {"model": "without_someone", "case": "someone", "structure": "spleen", "dsc": 0.7, "nsd": 0.6},
-        {"model": "all", "case": "phantom_1", "structure": "liver", "dsc": 0.5, "nsd": 0.4},
-    ]
-    card = model_card(config, full_plan(config), provenance, rows)
-    assert "- **someone**: CC BY 4.0; Someone 2020. Labels: by hand." in card
-    assert "| main/all | 750 | 11.0 | someone |" in card
-    assert "| Liver | 90.0 / 80.0 |" in card
-    assert "| **Mean** | 80.0 / 70.0 |" in card
-    assert "| Liver | 50.0 / 40.0 |" in card
-    assert "| Pancreas | - |" in card
+
+
+def test_a_perfect_answer_scores_one_and_what_nobody_annotated_does_not_count(run):
+    labels = truth_of(4)
+    labels[0] = STOMACH
+    assert judged(run, labels) == {"liver": (1, 1), "spleen": (1, 1), "tumour": (1, 1)}
+
+
+def test_what_is_missed_or_confused_scores_nothing(run):
+    truth = truth_of(4)
+    found = judged(run, np.where(truth == LIVER, SPLEEN, 0))
+    assert found["liver"] == (0, 0)
+    assert found["spleen"][0] == found["tumour"][0] == 0
+
+
+def test_half_an_organ_scores_by_its_overlap(run):
+    truth = truth_of(4)
+    half = np.where(np.arange(truth.shape[2]) < 26, truth, np.where(truth == SPLEEN, 0, truth))
+    assert judged(run, half)["spleen"][0] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_a_structure_that_is_nowhere_is_left_out(run):
+    _config, _places, index = run
+    case = index.of("mine_p0")
+    case = replace(case, covered=(*case.covered, "stomach"))
+    rows = score("m", case, Oracle(truth_of(0)))["rows"]
+    assert "stomach" not in {row["structure"] for row in rows}
+    invented = truth_of(0)
+    invented[0] = STOMACH
+    rows = {row["structure"]: row["dsc"] for row in score("m", case, Oracle(invented))["rows"]}
+    assert rows["stomach"] == 0
+
+
+def test_time_and_size_are_told(run):
+    cost = score("m", run[2].of("mine_p4"), Oracle(truth_of(4)))["cost"]
+    assert cost["shape_zyx"] == [24, 30, 36]
+    assert cost["seconds"] > 0
+
+
+def test_models_are_judged_on_validation_cases_and_folds_on_theirs(run):
+    config, _places, index = run
+    config = replace(config, fold_sources=["mine"])
+    [final, fold, other] = models_to_judge(config, index)
+    assert (final.name, [case.name for case in final.cases]) == ("final", ["mine_p4"])
+    assert (fold.name, fold.left_out) == ("final_without_mine_p0", ("mine_p0",))
+    assert [case.name for case in fold.cases] == ["mine_p0"]
+    assert other.left_out == ("mine_p1",)
+
+
+def test_a_student_is_judged_too(run):
+    config, _places, index = run
+    student = FitConfig(net="final", epochs=1, task="distill", teacher="final", stage="distill")
+    config = replace(config, fits=config.fits | {"small": student})
+    assert [model.name for model in models_to_judge(config, index)] == ["final", "small"]
+
+
+def test_the_stage_writes_tables_plots_and_figures(run):
+    config, places, index = run
+    evaluate(config, places, index)
+    rows = read_scores(places)
+    assert {row["structure"] for row in rows} == {"liver", "spleen", "tumour"}
+    assert all(0 <= row["dsc"] <= 1 for row in rows)
+    assert json.loads((places.scores / "run.json").read_text())["model"] == "final"
+    assert (places.scores / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert (places.scores / "scores.csv").read_text().count("\n") == 4
+    assert "| Liver |" in (places.scores / "scores.md").read_text()
+
+
+def test_cases_are_scored_once_and_anew_for_new_weights(run):
+    config, places, index = run
+    evaluate(config, places, index)
+    path = places.scores / "final" / "mine_p4.json"
+    before = path.stat().st_mtime_ns
+    evaluate(config, places, index)
+    assert path.stat().st_mtime_ns == before
+    finish(config, places, "final", seed=66)
+    evaluate(config, places, index)
+    assert path.stat().st_mtime_ns != before
+
+
+def test_a_damaged_case_is_told_and_the_rest_is_scored(run, capsys):
+    config, places, index = run
+    image = index.of("mine_p4").image
+    whole = image.read_bytes()
+    image.write_bytes(whole[:300])
+    evaluate(config, places, index)
+    assert read_scores(places) == []
+    assert "evaluate: final: mine_p4:" in capsys.readouterr().out
+    image.write_bytes(whole)
+    evaluate(config, places, index)
+    assert len(read_scores(places)) == 3
+
+
+def test_nothing_to_judge_on_is_an_error(run):
+    config, places, index = run
+    index = replace(index, cases=index.split("train"))
+    with pytest.raises(InputError, match="no validation case and no fold"):
+        evaluate(config, places, index)
+
+
+def test_tumours_missed_score_zero(run):
+    truth = truth_of(4)
+    assert judged(run, np.where(truth == TUMOUR, LIVER, truth))["tumour"] == (0, 0)

@@ -1,107 +1,193 @@
-"""The loop and the stages, on two phantoms so coarse that everything takes seconds."""
+"""The loop learns, keeps what it needs, and goes on after anything as if nothing had happened."""
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from flareseg.model.network import build_network, load_weights
-from train.__main__ import main
-from train.config import load_config
-from train.fit import DONE, LAST, LOG, averaged_weights, fit
-from train.pipeline import cached_phantoms
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
-SMOKE = Path(__file__).parents[2] / "train" / "configs" / "smoke.yaml"
+from small_fit import NET, SETTINGS, run, small_case, small_work, task_of  # noqa: E402
+
+from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
+from flareseg.model.network import build_network, load_weights  # noqa: E402
+from train.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
+from train.learner import begin_with  # noqa: E402
+
+
+def rows(folder):
+    with (folder / LOG).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def story(folder):
+    return [(row["epoch"], row["step"], row["loss"], row["score"]) for row in rows(folder)]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
+def finished(tmp_path_factory):
+    """A fit that nobody disturbed, with validation."""
+    folder = tmp_path_factory.mktemp("fits") / "whole"
+    settings = replace(SETTINGS, validate_every=2, validation_patches=3)
+    run(small_work(folder, settings=settings, validation=[small_case(77)]))
+    return folder
 
 
-@pytest.fixture(scope="module")
-def config(folder):
-    return load_config(SMOKE, [f"runs={folder}", "base.precision=32-true"])
+def test_the_loss_falls_and_the_score_rises(finished):
+    losses = [float(row["loss"]) for row in rows(finished)]
+    assert losses[-1] < 0.7 * losses[0]
+    scores = [float(row["score"]) for row in rows(finished) if row["score"]]
+    assert len(scores) == 4
+    assert scores[-1] > 0.3
 
 
-def steps(folder):
-    with (folder / LOG).open() as file:
-        return [int(row["step"]) for row in csv.DictReader(file)]
+def test_a_finished_fit_says_what_it_did(finished):
+    done = json.loads((finished / DONE).read_text())
+    assert done["steps"] == 64
+    assert done["cases"] == ["patient_0", "patient_1", "patient_2"]
+    assert done["patches_per_second"] > 0
+    assert (finished / "tensorboard").is_dir()
 
 
-def test_an_interrupted_fit_goes_on_at_the_same_step_and_ends_like_an_uninterrupted_one(config, tmp_path, monkeypatch):
-    phantoms = cached_phantoms(config)
-    straight = fit(tmp_path / "straight", config, config.base, phantoms, [])
-
-    def pull_the_plug(learner, batch, index):
-        if learner.global_step == 4:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("train.fit.Learner.on_after_backward", lambda self: pull_the_plug(self, None, 0))
-        with pytest.raises(RuntimeError, match="power cut"):
-            fit(tmp_path / "cut", config, config.base, phantoms, [])
-    assert steps(tmp_path / "cut") == [3]
-    assert not (tmp_path / "cut" / DONE).exists()
-    resumed = fit(tmp_path / "cut", config, config.base, phantoms, [])
-    assert steps(tmp_path / "cut")[-1] == 6
-    assert json.loads((tmp_path / "cut" / DONE).read_text())["steps"] == 6
-    for name, value in straight.items():
-        torch.testing.assert_close(resumed[name], value)
+@pytest.mark.parametrize("which", ["average", "last", "best"])
+def test_every_kind_of_weights_fits_the_network_of_the_inference(finished, which):
+    weights = averaged_weights(finished, which)
+    load_weights(build_network(NET.plan()), weights)
+    assert all(value.dtype == torch.float32 for value in weights.values())
 
 
-def test_a_finished_fit_is_read_and_not_trained_again(config, tmp_path):
-    phantoms = cached_phantoms(config)
-    short = replace(config.base, max_steps=3)
-    first = fit(tmp_path, config, short, phantoms, [])
-    written = (tmp_path / LAST).stat().st_mtime_ns
-    second = fit(tmp_path, config, short, phantoms, [])
-    assert (tmp_path / LAST).stat().st_mtime_ns == written
+def test_the_average_differs_from_the_last_step_but_not_by_much(finished):
+    average, last = averaged_weights(finished), averaged_weights(finished, "last")
+    name = "input_block.conv1.conv.weight"
+    difference = (average[name] - last[name]).norm() / last[name].norm()
+    assert 0 < float(difference) < 0.5
+
+
+def test_a_finished_fit_is_not_run_again(finished):
+    before = (finished / LAST).stat().st_mtime_ns
+    settings = replace(SETTINGS, validate_every=2, validation_patches=3)
+    run(small_work(finished, settings=settings))
+    assert (finished / LAST).stat().st_mtime_ns == before
+
+
+def test_after_kill_9_the_same_steps_give_the_same_losses(finished, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    command = [sys.executable, str(HERE / "small_fit.py")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(whole)], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed / LAST).exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / DONE).exists(), "the fit was faster than the kill"
+    subprocess.run([*command, str(killed)], check=True, env=environment, capture_output=True)
+    assert story(killed) == story(whole)
+    first, second = averaged_weights(killed), averaged_weights(whole)
     assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not list(killed.glob(".*"))
 
 
-def test_a_fit_stops_when_its_time_is_up(config, tmp_path):
-    fit(tmp_path, config, replace(config.base, max_minutes=1e-6), cached_phantoms(config), [])
-    assert json.loads((tmp_path / DONE).read_text())["steps"] < config.base.max_steps
+def test_reconstruction_learns_too_and_hands_its_layers_on(tmp_path):
+    settings = replace(SETTINGS, task="reconstruct", epochs=4, foreground=0.0)
+    cases = [replace(small_case(seed), values=None, known=np.eye(15, dtype=bool)[0]) for seed in range(3)]
+    run(small_work(tmp_path / "pretrain", settings=settings, cases=cases))
+    losses = [float(row["loss"]) for row in rows(tmp_path / "pretrain")]
+    assert losses[-1] < 0.7 * losses[0]
+    network = build_network(NET.plan(), 1)
+    anew = begin_with(network, averaged_weights(tmp_path / "pretrain"))
+    assert anew == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
 
 
-def test_a_fine_tuning_starts_from_the_weights_it_is_given(config, tmp_path):
-    phantoms = cached_phantoms(config)
-    network = build_network(config.plan.plan())
-    start = {name: torch.full_like(value, 0.25) for name, value in network.state_dict().items()}
-    nearly_still = replace(config.base, max_steps=1, learning_rate=1e-9)
-    for name, value in fit(tmp_path, config, nearly_still, phantoms, [], start).items():
-        torch.testing.assert_close(value, start[name], msg=name, rtol=0, atol=1e-6)
+def test_weights_of_another_net_are_refused(tmp_path):
+    other = build_network(replace(NET, filters=[5, 7, 9]).plan())
+    with pytest.raises(UsageError, match="no layer"):
+        begin_with(build_network(NET.plan()), {name: value[..., :0] for name, value in other.state_dict().items()})
 
 
-def test_every_stage_from_phantoms_to_a_model_that_gives_the_same_logits(folder):
-    from flareseg.model.bundle import load_bundle
-
-    output = folder / "model"
-    arguments = ["--config", str(SMOKE), f"runs={folder}", f"output={output}"]
-    assert main(["all", *arguments]) == 0
-    bundle = load_bundle(output)
-    assert bundle.plan.coarse is not None
-    assert bundle.coarse_weights is not None
-    coarse = ("coarse", bundle.plan.coarse, bundle.coarse_weights)
-    for net, plan, weights in (("main", bundle.plan, bundle.weights), coarse):
-        exported, trained = build_network(plan).eval(), build_network(plan).eval()
-        load_weights(exported, weights)
-        trained.load_state_dict(averaged_weights(folder / net / "base"))
-        image = torch.randn(1, 1, 16, 16, 16)
-        with torch.inference_mode():
-            torch.testing.assert_close(exported(image), trained(image), rtol=0.02, atol=0.02)  # weights are fp16
-    card = (output / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "not a\nmedical device" in card
-    assert "base" in card
-    scores = json.loads((folder / "evaluation.json").read_text())
-    assert {row["case"] for row in scores} == {"phantom_1000000"}
-    assert all(0 <= row["dsc"] <= 1 and 0 <= row["nsd"] <= 1 for row in scores)
+def test_a_folder_with_a_fit_of_another_plan_is_refused(finished):
+    with pytest.raises(UsageError, match=r"another plan; give another folder"):
+        run(small_work(finished, net=replace(NET, filters=[6, 8, 12])))
 
 
-def test_a_data_folder_without_cases_is_one_line_and_exit_status_1(folder, capsys):
-    assert main(["phantoms", "--config", str(SMOKE), f"runs={folder}", f"data={folder / 'nothing'}"]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+def test_a_checkpoint_of_another_plan_is_refused(finished, tmp_path):
+    other = small_work(tmp_path / "other", net=replace(NET, filters=[6, 8, 12]))
+    other.folder.mkdir()
+    (other.folder / LAST).write_bytes((finished / LAST).read_bytes())
+    with pytest.raises(UsageError, match="checkpoint of another plan"):
+        run(other)
+
+
+def test_a_damaged_checkpoint_is_named(finished, tmp_path):
+    work = small_work(tmp_path / "damaged")
+    work.folder.mkdir()
+    (work.folder / LAST).write_bytes((finished / LAST).read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"last\.ckpt' is damaged"):
+        run(work)
+    with pytest.raises(InputError, match=r"last\.ckpt' is damaged"):
+        averaged_weights(work.folder)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_cases(tmp_path, monkeypatch):
+    work = small_work(tmp_path / "nan", cases=[small_case(1)], shares=[1.0])
+    task = task_of(work)
+    taught = task.loss
+    steps = iter(range(100))
+
+    def loss(batch, generator):
+        return taught(batch, generator) * (float("nan") if next(steps) == 11 else 1)
+
+    monkeypatch.setattr(task, "loss", loss)
+    from train.fit import fit
+
+    with pytest.raises(InputError, match=r"step 11 .*patient_1.*last good checkpoint"):
+        fit(work, lambda: task)
+    assert all(bool(torch.isfinite(value).all()) for value in averaged_weights(work.folder, "last").values())
+    assert len(rows(work.folder)) == 1
+
+
+def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path, monkeypatch):
+    work = small_work(tmp_path / "full")
+    import lightning as L
+
+    save, calls = L.Trainer.save_checkpoint, []
+
+    def full(self, path, *arguments, **options):
+        calls.append(path)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(self, path, *arguments, **options)
+
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*goes on from there"):
+        run(work)
+    assert not list(work.folder.glob(".*"))
+    monkeypatch.undo()
+    assert torch.load(work.folder / LAST, weights_only=True)["global_step"] == 16
+    run(work)
+    assert [row["step"] for row in rows(work.folder)] == [str(8 * epoch) for epoch in range(1, 9)]
+
+
+def test_a_fit_that_runs_out_of_time_is_finished_and_has_annealed(tmp_path):
+    settings = replace(SETTINGS, epochs=400, max_minutes=0.02)
+    run(small_work(tmp_path / "short", settings=settings))
+    found = rows(tmp_path / "short")
+    assert 1 <= len(found) < 100
+    assert (tmp_path / "short" / DONE).exists()
+
+
+def test_without_cases_nothing_is_trained(tmp_path):
+    with pytest.raises(InputError, match="no case to learn from"):
+        run(small_work(tmp_path / "none", cases=[], shares=[]))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train.losses import dice_and_cross_entropy
+from train.losses import dice_and_cross_entropy, dice_counts, imitation, over_depths
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 
@@ -79,3 +79,38 @@ def test_half_precision_logits_are_scored_in_single_precision():
         loss = dice_and_cross_entropy(logits, labels, known)
     assert loss.dtype == torch.float32
     assert float(loss) == pytest.approx(float(dice_and_cross_entropy(logits.float(), labels, known)), rel=1e-6)
+
+
+def test_deep_supervision_halves_the_weight_of_every_coarser_answer():
+    labels = torch.zeros(1, 8, 8, 8, dtype=torch.uint8)
+    labels[:, :, :, 4:] = 3
+    outputs = [torch.zeros(1, 2, size, size, size) for size in (8, 4, 2)]
+    seen = []
+
+    def loss(logits, coarse):
+        seen.append(coarse)
+        return torch.tensor(float(logits.shape[2]))
+
+    assert float(over_depths(loss, outputs, labels)) == pytest.approx((8 + 4 / 2 + 2 / 4) / 1.75)
+    assert [tuple(coarse.shape[1:]) for coarse in seen] == [(8, 8, 8), (4, 4, 4), (2, 2, 2)]
+    for coarse in seen:
+        half = coarse.shape[-1] // 2
+        assert bool((coarse[..., :half] == 0).all() and (coarse[..., half:] == 3).all())
+
+
+def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn():
+    teacher = torch.randn(2, 5, 3, 4, 5)
+    assert float(imitation(teacher + 3, teacher)) == pytest.approx(0, abs=1e-6)  # logits may all shift
+    assert float(imitation(-teacher, teacher)) > 0.1
+
+
+def test_the_score_counts_known_voxels_and_annotated_structures_only():
+    labels = torch.tensor([[[[0, 1, 1, 2, 255]]]], dtype=torch.uint8)[0]
+    logits = torch.nn.functional.one_hot(torch.tensor([[0, 1, 2, 2, 1]]), 3).permute(0, 2, 1)[..., None, None] * 9.0
+    logits = logits.reshape(1, 3, 1, 1, 5)
+    right, predicted, true = dice_counts(logits, labels, torch.tensor([[True, True, True]]))
+    assert right.tolist() == [1, 1, 1]
+    assert predicted.tolist() == [1, 1, 2]
+    assert true.tolist() == [1, 2, 1]
+    _, predicted, true = dice_counts(logits, labels, torch.tensor([[True, True, False]]))
+    assert (predicted[2].item(), true[2].item()) == (0, 0)

@@ -236,15 +236,14 @@ def _check_plan(plan: Plan) -> None:
     """That flareseg knows what the network segments, and that a machine could run it."""
     if plan.labels[0] != BACKGROUND:
         raise ModelError(f"The model's label 0 is '{_short(plan.labels[0])}', expected '{BACKGROUND}'.")
-    for value, name in plan.labels.items():
-        if value == 0:
-            continue
+    names = [plan.labels[channel] for channel in range(1, len(plan.labels))]
+    for name in names:
         try:
-            expected = by_name(name).value
+            by_name(name)
         except FlareError:
             raise ModelError(f"The model segments '{_short(name)}', which flareseg does not know yet.") from None
-        if value != expected:
-            raise ModelError(f"The model gives '{_short(name)}' the label {value}, expected {expected}.")
+        if names.count(name) > 1:
+            raise ModelError(f"The model segments '{_short(name)}' twice.")
     for name in plan.components:
         if name not in plan.labels.values():
             raise ModelError(f"The model has a rule for components of '{_short(name)}', which it does not segment.")

@@ -38,12 +38,13 @@ def dynunet_spec(
     )
 
 
-def build_network(plan: Plan, deep_supervision_heads: int = 0) -> nn.Module:
-    """A DynUNet with one input channel (HU, normalised) and `plan.classes` output channels, randomly initialised.
+def build_network(plan: Plan, deep_supervision_heads: int = 0, outputs: int | None = None) -> nn.Module:
+    """A DynUNet with one input channel (HU, normalised), randomly initialised.
 
     Args:
         plan: its `network` gives filters, kernel sizes and strides.
         deep_supervision_heads: extra outputs at lower resolutions, used in training only.
+        outputs: output channels; `plan.classes` unless given.
 
     Raises:
         ModelError: for another network, or arguments that DynUNet does not take.
@@ -55,7 +56,7 @@ def build_network(plan: Plan, deep_supervision_heads: int = 0) -> nn.Module:
         return DynUNet(
             spatial_dims=3,
             in_channels=1,
-            out_channels=plan.classes,
+            out_channels=outputs or plan.classes,
             kernel_size=kernels,
             strides=strides,
             upsample_kernel_size=strides[1:],

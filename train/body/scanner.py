@@ -1,78 +1,9 @@
-"""Grey values of the phantom: Hounsfield units per contrast phase, and what a scanner adds to them.
-
-Nothing here knows a shape; `train.anatomy` asks for "the HU of the spleen in this patient" and `train.phantom` sends
-the finished volume through `acquire`.
-"""
+"""What a scanner adds to the perfect image: thick slices, blur, noise, streaks, a table."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
-
-PHASES = ("plain", "arterial", "portal", "delayed")
-PHASE_WEIGHTS = (0.30, 0.18, 0.38, 0.14)
-
-# Typical HU: plain, arterial, portal venous, delayed; then the standard deviation between patients.
-_TABLE: dict[str, tuple[float, float, float, float, float]] = {
-    "liver": (56, 68, 106, 92, 8),
-    "spleen": (46, 118, 118, 98, 8),
-    "pancreas": (38, 98, 92, 76, 9),
-    "kidney_cortex": (32, 165, 178, 148, 12),
-    "kidney_medulla": (29, 70, 160, 148, 12),
-    "aorta": (41, 290, 150, 115, 6),
-    "ivc": (39, 75, 125, 112, 8),
-    "portal_vein": (40, 105, 158, 118, 8),
-    "arteries": (41, 275, 145, 112, 8),
-    "adrenal": (22, 62, 70, 55, 9),
-    "bile": (9, 9, 10, 10, 7),
-    "esophagus_wall": (36, 52, 60, 56, 7),
-    "stomach_wall": (36, 68, 76, 66, 9),
-    "duodenum_wall": (34, 66, 76, 64, 9),
-    "bowel_wall": (33, 70, 82, 66, 10),
-    "muscle": (54, 58, 64, 62, 5),
-    "heart_wall": (45, 100, 105, 95, 7),
-    "heart_blood": (41, 270, 150, 118, 15),
-    "urine": (4, 4, 8, 180, 6),
-    "renal_pelvis": (5, 6, 25, 330, 10),
-    "lesion_poor": (34, 45, 58, 56, 9),
-    "lesion_rich": (42, 125, 115, 84, 14),
-    "necrosis": (20, 22, 24, 24, 8),
-    "disc": (75, 78, 80, 80, 10),
-}
-
-
-def draw_phase(rng: np.random.Generator) -> str:
-    """The name of a contrast phase, about 30 % of them plain."""
-    return str(rng.choice(PHASES, p=PHASE_WEIGHTS))
-
-
-def draw_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
-    """HU of every tissue in one patient: the phase's typical values, a patient-wide enhancement, a change per organ.
-
-    Bolus timing differs, so an enhanced scan is drawn some way towards the phase that follows it.
-    """
-    column = PHASES.index(phase)
-    later = min(column + 1, len(PHASES) - 1)
-    drift = rng.uniform(0, 0.45) if column else 0.0
-    strength = rng.uniform(0.65, 1.3)
-    hu = {}
-    for name, (*values, sd) in _TABLE.items():
-        enhanced = values[column] + drift * (values[later] - values[column])
-        if name in ("urine", "renal_pelvis") and phase != "delayed":
-            enhanced = values[column]
-        hu[name] = values[0] + strength * rng.uniform(0.85, 1.15) * (enhanced - values[0]) + sd * rng.normal()
-    hu["fat"] = rng.normal(-104, 6)
-    hu["visceral_fat"] = hu["fat"] + rng.uniform(0, 14)
-    hu["skin"] = rng.uniform(-20, 40)
-    hu["lung"] = rng.uniform(-880, -780)
-    hu["cortical_bone"] = rng.uniform(300, 720)
-    hu["spongy_bone"] = rng.uniform(70, 190) + (20 if column else 0)
-    hu["cartilage"] = rng.uniform(80, 150)
-    if rng.random() < 0.22:
-        hu["liver"] -= rng.uniform(12, 55)  # steatosis
-    if rng.random() < 0.12:
-        hu["pancreas"] -= rng.uniform(10, 35)  # fatty pancreas
-    return hu
 
 
 def correlated_noise(
@@ -88,6 +19,8 @@ def acquire(
     hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float], *, arms: bool
 ) -> np.ndarray:
     """What a scanner makes of the perfect image: blur, noise, streaks, a small calibration error; int16 (z, y, x)."""
+    if rng.random() < 0.35:
+        hu = thick_slices(hu, rng.uniform(1.3, 3.0))
     hu = _blurred(hu, rng, spacing_zyx_mm)
     hu *= rng.normal(1.0, 0.01)
     hu += _noise(hu, rng, spacing_zyx_mm)
@@ -100,6 +33,26 @@ def acquire(
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
 
 
+def thick_slices(hu: np.ndarray, voxels: float) -> np.ndarray:
+    """What slices of `voxels` (more than 1) times the grid's thickness show, brought back to the grid's slices.
+
+    Each thick slice is the mean of what it spans; between their middles the values are interpolated, as happens when a
+    CT is resampled to thinner slices.
+    """
+    count = hu.shape[0]
+    number = max(round(count / voxels), 1)
+    edges = np.linspace(0, count, number + 1)
+    sums = np.concatenate([np.zeros((1, *hu.shape[1:]), np.float32), np.cumsum(hu, axis=0, dtype=np.float32)])
+    whole = np.minimum(edges.astype(int), count - 1)
+    at_edges = sums[whole] + (edges - whole).astype(np.float32)[:, None, None] * hu[whole]
+    thick = np.diff(at_edges, axis=0) / np.float32(count / number)
+    place = np.clip((np.arange(count) + 0.5) * number / count - 0.5, 0, number - 1)
+    below = np.minimum(place.astype(int), max(number - 2, 0))
+    part = (place - below).astype(np.float32)[:, None, None]
+    above = np.minimum(below + 1, number - 1)
+    return thick[below] * (1 - part) + thick[above] * part
+
+
 def _blurred(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> np.ndarray:
     """Slice thickness 1-6 mm along z and a kernel of 0.5-1.6 mm in the plane (standard deviations of Gaussians)."""
     along = rng.choice([0.5, 1.2, 2.2], p=[0.45, 0.4, 0.15])
@@ -110,7 +63,7 @@ def _blurred(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[flo
 
 def _noise(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> np.ndarray:
     """Quantum noise: the patient's middle gets fewest photons, so it is noisiest there."""
-    strength = float(np.exp(rng.uniform(np.log(4), np.log(26))))
+    strength = float(np.exp(rng.uniform(np.log(4), np.log(28))))
     grain_mm = rng.uniform(0.6, 2.2)
     sigma = (rng.uniform(0, 0.5), grain_mm / spacing_zyx_mm[1], grain_mm / spacing_zyx_mm[2])
     noise = correlated_noise(rng, hu.shape, sigma)
@@ -146,3 +99,23 @@ def _metal_streaks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarr
     star = 90 * rays * np.exp(-distance / 18)
     z = np.arange(shape[0], dtype=np.float32)
     return np.exp(-0.5 * ((z - centre[0]) / 1.5) ** 2)[:, None, None] * star[None]
+
+
+def add_table(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> None:
+    """A table top, curved or angular, behind the deepest point of the back; in place, only where there is air."""
+    if rng.random() < 0.12:
+        return
+    rows = np.flatnonzero((hu[:: max(len(hu) // 8, 1)] > -300).any(axis=(0, 2)))
+    if len(rows) == 0:
+        return
+    y = np.arange(hu.shape[1], dtype=np.float32)[:, None] * spacing_zyx_mm[1]
+    x = np.abs(np.arange(hu.shape[2], dtype=np.float32)[None] - hu.shape[2] / 2) * spacing_zyx_mm[2]
+    gap = rng.uniform(2, 10)
+    rise = x * x / rng.uniform(1500, 6000) if rng.random() < 0.7 else 0.5 * np.maximum(x - rng.uniform(60, 110), 0)
+    depth = y - rows[-1] * spacing_zyx_mm[1] - gap + rise  # how far below the surface of the table
+    depth = np.where(x < rng.uniform(190, 260), depth, 999)
+    thick = rng.uniform(12, 45)
+    shell = np.minimum(np.abs(depth), np.abs(depth - thick)) < max(rng.uniform(0.8, 2.0), 0.6 * spacing_zyx_mm[1])
+    foam = (depth > 0) & (depth < thick)
+    table = np.where(shell, rng.uniform(-500, 250), np.where(foam, rng.uniform(-980, -900), -1000.0))
+    np.maximum(hu, table.astype(np.float32)[None], out=hu, where=hu < -700)

@@ -14,11 +14,10 @@ from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
-from scipy.interpolate import CubicSpline
 
-Point = Sequence[float] | np.ndarray
+from train.body.shapes import FAR, Point, smooth_path
+
 Box = tuple[slice, slice, slice]
-FAR = 60.0
 _CUBE = 80  # voxels per side of the periodic noise cubes
 
 
@@ -64,7 +63,8 @@ class Scene:
         self.shape = (len(z), len(y), len(x))
         self.z, self.y, self.x = self._bent_axes(bend_mm)
         self.reach = 3.0 * bend_mm + 2.0
-        self.edge = 0.85 * float(np.mean(spacing_zyx_mm))
+        # The soft edge of what is painted: half a voxel either way, in the plane where slices are thick.
+        self.edge = 0.85 * float(min(np.mean(spacing_zyx_mm), 1.4 * np.mean(spacing_zyx_mm[1:])))
         self.hu = np.full(self.shape, -1000.0, np.float32)
         self.labels = np.zeros(self.shape, np.uint8)
         self.barrier = np.full(self.shape, FAR, np.float32)  # distance to bone and muscle that organs must respect
@@ -197,15 +197,20 @@ class Region:
         """The shape kept inside the abdomen and off the bones and muscles behind it."""
         return np.maximum(np.maximum(distance, self.abdomen() + gap), gap - self.scene.barrier[self.box])
 
-    def paint(self, distance: np.ndarray, hu: np.ndarray | float, label: int | None = None) -> None:
-        """Blend `hu` in with a voxel-wide soft edge; give the inside a label (0 erases, None keeps what is there)."""
+    def paint(
+        self, distance: np.ndarray, hu: np.ndarray | float, label: int | None = None, *, loose: float = 0.0
+    ) -> None:
+        """Blend `hu` in with a voxel-wide soft edge; give the inside a label (0 erases, None keeps what is there).
+
+        `loose`: mm that the label reaches beyond the edge, as people outline thin and lobed things.
+        """
         if self.empty:
             return
         alpha = np.clip(0.5 - distance / np.float32(self.scene.edge), 0, 1)
         view = self.hu()
         view += alpha * (hu - view)
         if label is not None:
-            self.labels()[distance < 0] = label
+            self.labels()[distance < loose] = label
 
     def bar(self, distance: np.ndarray) -> None:
         """Make a shape something organs stay off."""
@@ -220,33 +225,3 @@ def _box(axes: tuple[np.ndarray, ...], low_xyz: np.ndarray, high_xyz: np.ndarray
         first, last = np.searchsorted(axis, [lo, hi])
         parts.append(slice(int(first), int(max(first, last))))
     return parts[0], parts[1], parts[2]
-
-
-def smooth_path(points: Sequence[Point] | np.ndarray, step_mm: float = 9.0) -> np.ndarray:
-    """Points (x, y, z, radius) resampled about every `step_mm` along a cubic spline; radii stay between neighbours'."""
-    nodes = np.asarray(points, dtype=float)
-    if len(nodes) < 3:
-        return nodes
-    at = np.r_[0, np.cumsum(np.maximum(np.linalg.norm(np.diff(nodes[:, :3], axis=0), axis=1), 1e-3))]
-    fine = np.linspace(0, at[-1], max(int(at[-1] / step_mm) + 1, len(nodes)))
-    return np.c_[CubicSpline(at, nodes[:, :3])(fine), np.interp(fine, at, nodes[:, 3])]
-
-
-def blend(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
-    """Union of two shapes with a fillet of about `roundness` mm where they meet."""
-    h = np.clip(0.5 + 0.5 * (b - a) / roundness, 0, 1)
-    return b + (a - b) * h - roundness * h * (1 - h)
-
-
-def carve(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
-    """Shape `a` without shape `b`, with a rounded rim."""
-    return -blend(-a, b, roundness)
-
-
-def turned(rx: float = 0.0, ry: float = 0.0, rz: float = 0.0) -> np.ndarray:
-    """Rotation matrix (3, 3) from angles in degrees about x, then y, then z, for `Region.ellipsoid`."""
-    a, b, c = np.deg2rad([rx, ry, rz])
-    x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return z @ y @ x

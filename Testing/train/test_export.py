@@ -1,0 +1,147 @@
+"""What is exported loads, gives the weights that were asked for, and tells the whole story of how it came to be."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_run import finish, small_run
+
+from flareseg.errors import InputError
+from flareseg.model.bundle import load_bundle
+from train.checkpoints import averaged_weights
+from train.config import AblationConfig, ExportConfig, FitConfig
+from train.export import export_model, read_scores
+
+
+@pytest.fixture
+def run(tmp_path):
+    return small_run(tmp_path)[:2]
+
+
+def exported(run, fit="final", **more):
+    config, places = run
+    return load_bundle(export_model(config, places, fit, config.output, **more))
+
+
+def provenance(bundle):
+    return bundle.info["provenance"]
+
+
+def test_the_weights_are_those_of_the_fit_in_half_precision(run):
+    bundle = exported(run)
+    for name, value in averaged_weights(run[1].fit("final")).items():
+        assert torch.equal(bundle.weights[name].float(), value.half().float()), name
+
+
+def test_plan_and_name_are_those_of_the_configuration(run):
+    config, _ = run
+    bundle = exported(run)
+    assert (bundle.info["name"], bundle.info["version"]) == ("small", "1.2")
+    assert bundle.plan == config.net_of("final").plan()
+    assert exported(run, "tumor").plan.labels == {0: "background", 1: "tumour"}
+
+
+def test_the_net_that_finds_the_region_goes_with_it(run):
+    config, places = run
+    config = replace(
+        config,
+        nets=config.nets | {"coarse": replace(config.nets["final"], spacing_zyx_mm=(9.0, 9.0, 9.0))},
+        fits=config.fits | {"coarse": FitConfig(net="coarse", epochs=1, stage="final")},
+        export=ExportConfig(coarse="coarse"),
+    )
+    finish(config, places, "coarse", seed=8)
+    bundle = exported((config, places))
+    assert bundle.plan.coarse is not None
+    assert bundle.plan.coarse.spacing_zyx_mm == (9.0, 9.0, 9.0)
+    expected = averaged_weights(places.fit("coarse"))
+    assert set(bundle.coarse_weights) == set(expected)
+    assert exported((config, places), "tumor").plan.coarse is None
+
+
+def test_the_provenance_tells_data_fits_and_recipe(run):
+    found = provenance(exported(run))
+    assert list(found["fits"]) == ["tumor", "final"]  # first things first
+    assert found["data"] == [{"case": "mine_p0"}]
+    assert found["recipe"]["nets"]["final"]["filters"] == [4, 8, 8]
+    assert found["recipe"]["seed"] == 2023
+    assert set(found["software"]) == {"torch", "monai", "lightning"}
+
+
+def test_sources_are_named_with_licence_and_citation(run):
+    config, _places = run
+    info = {"source": "Somewhere", "licence": "CC BY 4.0", "citation": "Someone 2020", "other": "unsaid"}
+    (Path(config.sources[0].path) / "p0" / "info.json").write_text(json.dumps(info))
+    [entry] = provenance(exported(run))["data"]
+    assert entry == {"case": "mine_p0", "source": "Somewhere", "licence": "CC BY 4.0", "citation": "Someone 2020"}
+    assert "**mine_p0**: Somewhere; CC BY 4.0; Someone 2020." in (config.output / "MODEL_CARD.md").read_text()
+
+
+def test_a_fit_that_was_not_trained_is_not_in_the_story(run):
+    config, places = run
+    fits = {"pretrain": FitConfig(net="tumor", epochs=1, task="reconstruct", cases="all")} | config.fits
+    fits["tumor"] = replace(fits["tumor"], start="pretrain")
+    without = replace(config, fits=fits, ablation=AblationConfig(pretraining=False))
+    assert list(provenance(exported((without, places)))["fits"]) == ["tumor", "final"]
+    with pytest.raises(InputError, match="fits/pretrain' is not finished"):
+        exported((replace(config, fits=fits), places))
+
+
+def test_a_fit_that_left_cases_out_is_exported_from_its_own_folder(run):
+    config, places = run
+    finish(config, places, "final", seed=77, left_out=("mine_p0",))
+    bundle = exported(run, left_out=("mine_p0",))
+    expected = averaged_weights(places.fit("final", ("mine_p0",)))
+    assert all(torch.equal(bundle.weights[name].float(), value.half().float()) for name, value in expected.items())
+
+
+def test_other_weights_than_the_average_can_be_asked_for(run):
+    config, places = run
+    with pytest.raises(InputError, match="it was not validated"):
+        exported((replace(config, export=ExportConfig(weights="best")), places))
+
+
+def test_exporting_again_replaces_the_model(run):
+    config, places = run
+    exported(run)
+    finish(config, places, "final", seed=55)
+    bundle = exported(run)
+    expected = averaged_weights(places.fit("final"))
+    assert all(torch.equal(bundle.weights[name].float(), value.half().float()) for name, value in expected.items())
+
+
+def test_an_unfinished_fit_is_not_exported(run):
+    config, places = run
+    (places.fit("final") / "done.json").unlink()
+    with pytest.raises(InputError, match="fits/final' is not finished; run its stage first"):
+        exported(run)
+    assert not config.output.exists()
+
+
+def test_the_card_shows_scores_by_case_and_means(run):
+    config, _places = run
+    rows = [
+        {"model": "final", "case": "mine_p0", "structure": "liver", "dsc": 0.9, "nsd": 0.8},
+        {"model": "final", "case": "mine_p0", "structure": "spleen", "dsc": 0.7, "nsd": 0.6},
+        {"model": "final", "case": "phantoms_phantom_1", "structure": "liver", "dsc": 0.5, "nsd": 0.4},
+        {"model": "final", "case": "phantoms_phantom_2", "structure": "liver", "dsc": 0.3, "nsd": 0.2},
+    ]
+    exported(run, scores=rows)
+    card = (config.output / "MODEL_CARD.md").read_text()
+    assert "| structure | mine_p0 (final) | unseen phantoms (final) |" in card
+    assert "| Liver | 90.0 / 80.0 | 40.0 / 30.0 |" in card
+    assert "| Pancreas | - | - |" in card
+    assert "| **Mean** | 80.0 / 70.0 | 40.0 / 30.0 |" in card
+    assert "| final | segment | 10 | 1.5 | 1 |" in card
+    assert "not a medical device" in card
+
+
+def test_a_card_without_scores_says_so(run):
+    exported(run)
+    assert "Not measured." in (run[0].output / "MODEL_CARD.md").read_text()
+    assert read_scores(run[1]) == []

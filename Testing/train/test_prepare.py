@@ -1,0 +1,384 @@
+"""From folders of CTs to the index: every case checked, nothing bad let in, nothing made twice."""
+
+import functools
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from flareseg.errors import InputError, OutputError, UsageError
+from flareseg.io.files import read_labels, write_segmentation, write_volume
+from flareseg.labels import structures
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Geometry, Orientation, Volume
+from train import prepare as stage
+from train import preparing
+from train.cache import load_cached
+from train.config import Config, FitConfig, NetConfig, PhantomConfig, PseudoConfig, SourceConfig
+from train.index import read_index
+from train.places import Places
+from train.prepare import prepare
+from train.splits import split_of
+from train.statistics import read_statistics
+
+SHAPE, SPACING = (20, 36, 40), (6.0, 6.0, 6.0)
+GRID = Geometry(SHAPE, SPACING)
+NET = NetConfig(spacing_zyx_mm=SPACING, patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver"])
+
+
+def ct(seed):
+    """Soft tissue with a liver of 100 HU in air."""
+    rng = np.random.default_rng(seed)
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[:, 4:-4, 4:-4] = rng.integers(-80, 80, (SHAPE[0], SHAPE[1] - 8, SHAPE[2] - 8))
+    hu[5:15, 10:25, 8:20] = rng.integers(90, 111, (10, 15, 12))
+    return hu
+
+
+def liver(value=1):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[5:15, 10:25, 8:20] = value
+    return labels
+
+
+def write_case(folder, seed, labels=None, organs=None, info=None, geometry=GRID):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_volume(Volume(ct(seed), geometry), folder / "ct.nii.gz", overwrite=True)
+    for name, found in (("seg", labels), ("organs", organs)):
+        if found is not None:
+            segmentation = Segmentation(found, geometry, structures())
+            write_segmentation(segmentation, folder / f"{name}.nii.gz", overwrite=True)
+    if info is not None:
+        (folder / "info.json").write_text(json.dumps(info))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    for number in range(4):
+        write_case(folder / f"p{number}", number, liver(), info={"labels_present": [1, 3], "licence": "CC0"})
+    write_case(folder / "p4", 4)
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path):
+    return Places(tmp_path / "run")
+
+
+def config_for(*sources, net=NET, **changes):
+    values = {
+        "name": "test", "version": "0", "runs": "", "output": "", "nets": {"net": net},
+        "fits": {"final": FitConfig(net="net", epochs=1)}, "sources": list(sources), "processes": 1,
+    }  # fmt: skip
+    return Config(**(values | changes))
+
+
+def source(folder, layout="cases", name="mine", **more):
+    return SourceConfig(name, layout, str(folder), **more)
+
+
+def of(index, name):
+    return index.of(f"mine_{name}")
+
+
+# what comes out
+
+
+def test_the_index_says_what_each_case_is(data, places):
+    index = prepare(config_for(source(data)), places)
+    assert index == read_index(places.index)
+    first, unlabelled = of(index, "p0"), of(index, "p4")
+    assert (first.covered, first.occurring) == (("liver", "spleen"), ("liver",))
+    assert (first.image, first.labels) == (data / "p0" / "ct.nii.gz", data / "p0" / "seg.nii.gz")
+    assert (first.shape_zyx, first.spacing_zyx_mm, first.licence) == (SHAPE, SPACING, "CC0")
+    assert (unlabelled.labels, unlabelled.covered, unlabelled.has_tumour) == (None, (), False)
+    assert index.refused == {}
+
+
+def test_every_case_is_cached_for_every_grid(data, places):
+    other = NetConfig(spacing_zyx_mm=(9.0, 9.0, 9.0), patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver"])
+    fits = {"final": FitConfig(net="net", epochs=1), "coarse": FitConfig(net="other", epochs=1, stage="final")}
+    index = prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), places)
+    for case in index.cases:
+        for spacing in (SPACING, (9.0, 9.0, 9.0)):
+            cached = load_cached(places.grid(spacing) / case.name, "truth" if case.labels else None)
+            assert cached.hu(tuple(slice(0, n) for n in cached.shape_zyx)).max() > 80
+            assert np.array_equal(cached.known, case.known)
+            assert set(cached.centres) == ({1} if case.labels else set())
+
+
+def test_statistics_are_those_of_the_structures_of_teaching_cases(data, places):
+    write_case(data / "loud", 9, liver(), info={"split": "validation"})
+    hu = ct(9)
+    hu[liver() > 0] = 900
+    write_volume(Volume(hu, GRID), data / "loud" / "ct.nii.gz", overwrite=True)
+    prepare(config_for(source(data)), places)
+    found = read_statistics(places.statistics)
+    assert 89 <= found.intensity.clip_hu[0] < found.intensity.clip_hu[1] <= 111
+    assert abs(found.intensity.mean_hu - 100) < 1
+    assert (found.cases, found.median_spacing_zyx_mm, found.foreground) == (4, SPACING, "structures")
+
+
+def test_without_any_labels_the_body_is_measured(tmp_path, places):
+    write_case(tmp_path / "data" / "a", 0)
+    fits = {"pretrain": FitConfig(net="net", epochs=1, task="reconstruct", cases="all")}
+    prepare(config_for(source(tmp_path / "data"), fits=fits, pseudo=PseudoConfig(tumour_fit="")), places)
+    found = read_statistics(places.statistics)
+    assert found.foreground == "body"
+    assert found.intensity.clip_hu[0] > -300
+
+
+def test_an_upside_down_ct_keeps_its_labels_in_place(tmp_path, places):
+    turned = Geometry(SHAPE, SPACING, direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
+    write_case(tmp_path / "data" / "a", 0, liver(), geometry=turned)
+    index = prepare(config_for(source(tmp_path / "data")), places)
+    case = load_cached(places.grid(SPACING) / index.cases[0].name, "truth")
+    box = tuple(slice(0, size) for size in case.shape_zyx)
+    assert case.hu(box)[case.labels(box) == 1].min() >= 80
+    assert not np.array_equal(Orientation.of(turned).to_canonical(liver()), liver())
+
+
+# what labels cover
+
+
+def test_converted_labels_are_written_in_flares_numbers(tmp_path, places):
+    folder = tmp_path / "pairs"
+    for number in range(2):
+        case = write_case(tmp_path / "made" / str(number), number, liver(7))
+        for part, name in (("imagesTr", f"c{number}_0000.nii.gz"), ("labelsTr", f"c{number}.nii.gz")):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            shutil.copy(case / ("ct.nii.gz" if part == "imagesTr" else "seg.nii.gz"), folder / part / name)
+    index = prepare(config_for(source(folder, "pairs", values={7: "liver"})), places)
+    case = of(index, "c0")
+    assert case.labels == places.labels("mine_c0")
+    assert np.array_equal(read_labels(case.labels)[0], liver())
+    again = prepare(config_for(source(folder, "pairs", values={7: "liver", 8: "spleen"})), places)
+    assert of(again, "c0").covered == ("liver", "spleen")
+
+
+def test_the_configuration_may_say_what_is_covered(data, places):
+    labels = liver()
+    labels[16:18, 10:20, 10:20] = 14
+    write_case(data / "p0", 0, labels, info={})
+    index = prepare(config_for(source(data, covers=["liver", "pancreas"])), places)
+    case = of(index, "p0")
+    assert (case.covered, case.occurring) == (("liver", "pancreas"), ("liver",))
+    assert case.labels == places.labels("mine_p0")
+    assert set(np.unique(read_labels(case.labels)[0])) == {0, 1, 255}
+
+
+def test_without_a_word_about_it_what_occurs_is_covered(data, places):
+    labels = liver()
+    labels[16:18, 10:20, 10:20] = 14
+    write_case(data / "p0", 0, labels, info={})
+    write_case(data / "p1", 1, np.zeros(SHAPE, np.uint8), info={})
+    index = prepare(config_for(source(data)), places)
+    assert of(index, "p0").covered == ("liver", "tumour")
+    assert of(index, "p0").has_tumour
+    assert (of(index, "p1").labels, of(index, "p1").covered) == (None, ())
+
+
+def test_a_covered_structure_that_is_not_in_view_is_known_to_be_absent(data, places):
+    write_case(data / "p1", 1, np.zeros(SHAPE, np.uint8), info={"labels_present": [1]})
+    index = prepare(config_for(source(data)), places)
+    assert (of(index, "p1").covered, of(index, "p1").occurring) == (("liver",), ())
+    assert load_cached(places.grid(SPACING) / "mine_p1", "truth").known[1]
+
+
+# what is refused
+
+
+def damage(data, kind):
+    folder = data / "p2"
+    if kind == "cut image":
+        path = folder / "ct.nii.gz"
+        path.write_bytes(path.read_bytes()[:2000])
+    elif kind == "no image at all":
+        (folder / "ct.nii.gz").write_bytes(b"")
+    elif kind == "cut labels":
+        path = folder / "seg.nii.gz"
+        path.write_bytes(path.read_bytes()[:60])
+    elif kind == "other grid":
+        write_segmentation(
+            Segmentation(liver(), Geometry(SHAPE, (6.0, 6.0, 5.0)), structures()), folder / "seg.nii.gz", overwrite=True
+        )
+    elif kind == "value 20":
+        write_segmentation(Segmentation(liver(20), GRID, structures()), folder / "seg.nii.gz", overwrite=True)
+    elif kind == "not a CT":
+        write_volume(Volume(liver(3).astype(np.int16), GRID), folder / "ct.nii.gz", overwrite=True)
+    elif kind == "info":
+        (folder / "info.json").write_text("{")
+    elif kind == "organs":
+        write_segmentation(
+            Segmentation(liver()[1:], Geometry((19, 36, 40), SPACING), structures()), folder / "organs.nii.gz"
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("cut image", "ct.nii.gz"), ("no image at all", "ct.nii.gz"), ("cut labels", "seg.nii.gz"),
+        ("other grid", "another grid"), ("value 20", "value 20"), ("not a CT", "does not look like a CT"),
+        ("info", "info.json"), ("organs", "another grid"),
+    ],
+)  # fmt: skip
+def test_a_bad_case_is_refused_in_one_line_and_the_others_go_on(data, places, capsys, kind, reason):
+    damage(data, kind)
+    index = prepare(config_for(source(data)), places)
+    assert list(index.refused) == ["mine_p2"]
+    assert reason in index.refused["mine_p2"]
+    assert "\n" not in index.refused["mine_p2"]
+    assert f"refused mine_p2: {index.refused['mine_p2']}" in capsys.readouterr().out
+    assert {case.name for case in index.cases} == {"mine_p0", "mine_p1", "mine_p3", "mine_p4"}
+
+
+def test_a_case_that_was_mended_is_taken_the_next_time(data, places):
+    damage(data, "cut image")
+    assert "mine_p2" in prepare(config_for(source(data)), places).refused
+    write_case(data / "p2", 2, liver())
+    assert prepare(config_for(source(data)), places).refused == {}
+
+
+def test_no_case_left_is_an_error(data, places):
+    for path in data.glob("*/ct.nii.gz"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="None of 5 cases can be used"):
+        prepare(config_for(source(data)), places)
+    assert not places.index.exists()
+
+
+def test_a_structure_that_no_case_shows_is_an_error(data, places):
+    net = NetConfig(spacing_zyx_mm=SPACING, patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver", "spleen"])
+    with pytest.raises(InputError, match="No training case shows spleen, which the fit 'final' is to learn"):
+        prepare(config_for(source(data), net=net), places)
+    organs = np.zeros(SHAPE, np.uint8)
+    organs[2:5, 10:20, 22:30] = 3
+    write_case(data / "p4", 4, organs=organs)
+    assert of(prepare(config_for(source(data), net=net), places), "p4").organs == data / "p4" / "organs.nii.gz"
+
+
+def test_nets_of_one_spacing_with_different_resampling_are_an_error(data, places):
+    other = NetConfig(SPACING, (16, 16, 16), [4, 8], segments=["liver"], resampling="isotropic")
+    fits = {"final": FitConfig(net="net", epochs=1), "base": FitConfig(net="other", epochs=1, stage="final")}
+    with pytest.raises(UsageError, match="one resampling"):
+        prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), places)
+
+
+# splits
+
+
+def test_a_configured_number_of_labelled_cases_validates(data, places):
+    index = prepare(config_for(source(data, validation=2)), places)
+    held_out = index.split("validation")
+    assert len(held_out) == 2
+    assert all(case.labels for case in held_out)
+
+
+def test_named_cases_validate(data, places):
+    index = prepare(config_for(source(data, validation=["p1", "mine_p3"])), places)
+    assert {case.name for case in index.split("validation")} == {"mine_p1", "mine_p3"}
+    with pytest.raises(UsageError, match="no labelled case 'p9'"):
+        prepare(config_for(source(data, validation=["p9"])), places)
+
+
+def test_one_image_is_never_on_both_sides(data, places, capsys, tmp_path):
+    """Even if it comes from another source, in another orientation, under another name."""
+    turned = Geometry(SHAPE, SPACING, direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
+    twin = write_case(tmp_path / "other" / "twin", 0, liver(), geometry=turned)
+    hu = np.ascontiguousarray(Orientation.of(turned).from_canonical(ct(1)))
+    write_volume(Volume(hu, turned), twin / "ct.nii.gz", overwrite=True)
+    write_case(tmp_path / "other" / "single", 20, liver())
+    sources = source(data, validation=["p1"]), source(tmp_path / "other", name="other")
+    index = prepare(config_for(*sources), places)
+    assert {case.name for case in index.split("validation")} == {"mine_p1", "other_twin"}
+    assert "other_twin is the image of mine_p1" in capsys.readouterr().out
+
+
+def test_a_split_is_the_same_whatever_else_there_is():
+    names = [f"case_{number}" for number in range(200)]
+    share = split_of(names, 0.25, seed=1, source="a")
+    assert 30 < len(share) < 70
+    assert split_of([*names[::-1], "another", "one more"], 0.25, seed=1, source="a") - {"another", "one more"} == share
+    assert split_of(names[:100], 0.25, seed=1, source="a") == share & set(names[:100])
+    ten = split_of(names, 10, seed=1, source="a")
+    assert len(ten) == 10
+    assert len(ten & split_of([*names, "another"], 10, seed=1, source="a")) >= 9
+    assert len(ten & split_of(names, 10, seed=2, source="a")) < 10
+
+
+def test_validation_must_leave_something_to_learn_from():
+    with pytest.raises(UsageError, match="3 labelled cases; 3 of them cannot validate"):
+        split_of(["a", "b", "c"], 3, source="mine")
+    assert split_of(["a", "b", "c"], 0) == set()
+
+
+# resuming
+
+
+def test_a_second_run_makes_nothing_again(data, places, monkeypatch):
+    first = prepare(config_for(source(data)), places)
+
+    def not_again(*_):
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(preparing, "write_image", not_again)
+    monkeypatch.setattr(preparing, "read_volume", not_again)
+    assert prepare(config_for(source(data)), places) == first
+
+
+def test_only_the_case_that_changed_is_made_again(data, places, monkeypatch):
+    prepare(config_for(source(data)), places)
+    shutil.rmtree(places.grid(SPACING) / "mine_p1")
+    labels = liver()
+    labels[:9] = 0
+    write_case(data / "p3", 3, labels)
+    made, write = [], preparing.write_image
+    monkeypatch.setattr(
+        preparing, "write_image", lambda folder, *rest: (made.append(folder.name), write(folder, *rest))
+    )
+    prepare(config_for(source(data)), places)
+    assert made == ["mine_p1", "mine_p3"]
+    case = load_cached(places.grid(SPACING) / "mine_p3", "truth")
+    assert case.centres[1][:, 0].min() >= 9
+
+
+def test_what_a_killed_run_left_is_made_whole(data, places):
+    prepare(config_for(source(data)), places)
+    (places.grid(SPACING) / "mine_p1" / "labels_truth.json").unlink()
+    places.labels("mine_p2").with_name("mine_p2.json").write_text('{"stamp": ')
+    places.index.unlink()
+    prepare(config_for(source(data)), places)
+    assert load_cached(places.grid(SPACING) / "mine_p1", "truth").known[1]
+    assert len(read_index(places.index).cases) == 5
+
+
+def test_a_full_disk_ends_the_run_and_refuses_no_case(data, places, monkeypatch):
+    def full(*_):
+        raise OutputError("The cache cannot be written: No space left on device; make room and start again.")
+
+    monkeypatch.setattr(preparing, "write_image", full)
+    with pytest.raises(OutputError, match="No space left"):
+        prepare(config_for(source(data)), places)
+    assert not places.index.exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_processes_share_the_work_and_phantoms_are_a_source(data, places):
+    config = config_for(source(data), phantoms=PhantomConfig(2, 1, (8.0, 8.0, 8.0)), processes=2)
+    index = prepare(config, places)
+    assert [case.name for case in index.cases] == [
+        *(f"mine_p{number}" for number in range(5)), "phantoms_phantom_0", "phantoms_phantom_1",
+        "phantoms_phantom_1000000",
+    ]  # fmt: skip
+    assert [case.name for case in index.split("validation")] == ["phantoms_phantom_1000000"]
+    assert "tumour" in index.of("phantoms_phantom_0").covered
+
+
+def test_a_process_that_is_killed_is_told_in_one_line(data, places, monkeypatch):
+    monkeypatch.setattr(stage, "_one_thread", functools.partial(os._exit, 9))
+    with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
+        prepare(config_for(source(data), processes=2), places)

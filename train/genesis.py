@@ -1,0 +1,132 @@
+"""The corruptions of Model Genesis, which a net learns to undo without any label.
+
+Zhou et al., "Models Genesis", Medical Image Analysis 2021, section 3.2; figure 2 of the FLARE 2023 paper. Each image of
+a batch gets, each with its own probability: a non-linear intensity curve; local shuffling of voxels; and either
+in-painting (blocks inside are hidden) or out-painting (all but blocks inside is hidden).
+
+Everything runs where the images lie. The published code shuffles 10,000 small windows of an image one after the other;
+here the windows of a grid at a random offset are shuffled at once, each with a chance of one half.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from train.config import CorruptConfig
+
+LARGEST_WINDOW = 0.1
+"""Edge of a shuffled window, as a share of the image's edge: far below a net's receptive field, as in the paper."""
+SHUFFLED = 0.5
+"""Chance of each window of the grid."""
+MOST_BLOCKS = 5
+CURVE = 1001
+
+
+def corrupted(image01: torch.Tensor, config: CorruptConfig, generator: torch.Generator) -> torch.Tensor:
+    """Corrupt a batch; the input stays as it is.
+
+    Args:
+        image01: (batch, 1, z, y, x), intensities from 0 to 1.
+        config: probabilities.
+        generator: on the images' device; all chance comes from it.
+
+    Returns:
+        the same shape, intensities from 0 to 1.
+    """
+    result = image01.clone()
+    for image in result.unbind(0):
+        chance = torch.rand(4, generator=generator, device=image.device).tolist()
+        volume = image[0]
+        if chance[0] < config.local_shuffle:
+            volume.copy_(shuffled(volume, generator))
+        if chance[1] < config.nonlinear:
+            volume.copy_(recoloured(volume, generator))
+        if chance[2] < config.paint:
+            if chance[3] < config.inpaint:
+                in_paint(volume, generator)
+            else:
+                out_paint(volume, generator)
+    return result
+
+
+def recoloured(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Intensities through a cubic Bézier curve from (0, 0) to (1, 1), or, for every other one, from (0, 1) to (1, 0).
+
+    The two inner control points are random, both coordinates of them sorted, so that the curve is a monotone function.
+    """
+    points = torch.rand(2, 2, generator=generator, device=volume.device).sort(dim=0).values
+    inverted = bool(torch.rand((), generator=generator, device=volume.device) < 0.5)
+    table = bezier_table(points, inverted)
+    position = volume.clamp(0, 1) * (CURVE - 1)
+    low = position.floor().long().clamp(max=CURVE - 2)
+    return torch.lerp(table[low], table[low + 1], position - low)
+
+
+def bezier_table(inner: torch.Tensor, inverted: bool) -> torch.Tensor:
+    """The curve's value at 1001 evenly spaced intensities from 0 to 1.
+
+    Args:
+        inner: (2, 2) inner control points (x, y), sorted.
+        inverted: whether it falls from 1 to 0.
+    """
+    t = torch.linspace(0, 1, CURVE, device=inner.device)
+    a, b, c = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
+    x, y = (a * inner[0, axis] + b * inner[1, axis] + c for axis in range(2))
+    wanted = torch.linspace(0, 1, CURVE, device=inner.device)
+    right = torch.searchsorted(x.contiguous(), wanted).clamp(1, CURVE - 1)
+    left = right - 1
+    share = ((wanted - x[left]) / (x[right] - x[left]).clamp(min=1e-9)).clamp(0, 1)
+    table = torch.lerp(y[left], y[right], share)
+    return 1 - table if inverted else table
+
+
+def shuffled(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Voxels shuffled inside small windows; the window's size and the grid's offset are drawn for each image."""
+    device = volume.device
+    draw = torch.rand(6, generator=generator, device=device).tolist()
+    window = [2 + int(draw[axis] * max(volume.shape[axis] * LARGEST_WINDOW - 1, 1)) for axis in range(3)]
+    start = [int(draw[3 + axis] * window[axis]) for axis in range(3)]
+    count = [(size - first) // w for size, first, w in zip(volume.shape, start, window, strict=True)]
+    if min(count) < 1:
+        return volume.clone()
+    box = tuple(slice(first, first + n * w) for first, n, w in zip(start, count, window, strict=True))
+    (nz, ny, nx), (wz, wy, wx) = count, window
+    blocks = volume[box].reshape(nz, wz, ny, wy, nx, wx).permute(0, 2, 4, 1, 3, 5).reshape(nz * ny * nx, wz * wy * wx)
+    chosen = torch.rand(len(blocks), generator=generator, device=device) < SHUFFLED
+    order = torch.rand(int(chosen.sum()), blocks.shape[1], generator=generator, device=device).argsort(dim=1)
+    blocks[chosen] = blocks[chosen].gather(1, order)
+    result = volume.clone()
+    result[box] = blocks.reshape(nz, ny, nx, wz, wy, wx).permute(0, 3, 1, 4, 2, 5).reshape(volume[box].shape)
+    return result
+
+
+def in_paint(volume: torch.Tensor, generator: torch.Generator) -> None:
+    """Hide one to five blocks, of a sixth to a third of the image's edges, behind noise; in place."""
+    for box in _blocks(volume, generator, 1 / 6, 1 / 3):
+        volume[box] = torch.rand(volume[box].shape, generator=generator, device=volume.device)
+
+
+def out_paint(volume: torch.Tensor, generator: torch.Generator) -> None:
+    """Hide all but one to five blocks, of three to four sevenths of the image's edges, behind noise; in place."""
+    kept = torch.zeros(volume.shape, dtype=torch.bool, device=volume.device)
+    for box in _blocks(volume, generator, 3 / 7, 4 / 7):
+        kept[box] = True
+    noise = torch.rand(volume.shape, generator=generator, device=volume.device)
+    volume.copy_(torch.where(kept, volume, noise))
+
+
+def _blocks(
+    volume: torch.Tensor, generator: torch.Generator, smallest: float, largest: float
+) -> list[tuple[slice, slice, slice]]:
+    """One block, and up to four more, each with a chance of 95 in 100 after the one before."""
+    boxes: list[tuple[slice, slice, slice]] = []
+    for chance, *draw in torch.rand(MOST_BLOCKS, 7, generator=generator, device=volume.device).tolist():
+        if boxes and chance > 0.95:
+            break
+        parts = []
+        for axis, size in enumerate(volume.shape):
+            length = max(1, round(size * (smallest + draw[axis] * (largest - smallest))))
+            first = int(draw[3 + axis] * (size - length + 1))
+            parts.append(slice(first, first + length))
+        boxes.append((parts[0], parts[1], parts[2]))
+    return boxes

@@ -1,0 +1,55 @@
+"""Label maps on the grid of a net: the image's interpolation, but linear, of every label's mask."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from flareseg.inference.resample import centres, nearest_indices
+from flareseg.volume import Index
+
+
+def resampled_labels(labels: NDArray[np.uint8], shape_zyx: Index, nearest: int | None) -> NDArray[np.uint8]:
+    """Labels on another grid over the same box: the value whose mask, interpolated linearly, is largest.
+
+    Args:
+        labels: (z, y, x); 255 is a value like any other.
+        shape_zyx: of the result.
+        nearest: the axis along which the nearest slice is taken instead, or None.
+    """
+    if nearest is not None:
+        labels = labels.take(nearest_indices(labels.shape[nearest], shape_zyx[nearest]), axis=nearest)
+    if labels.shape == shape_zyx:
+        return labels
+    matrices = [linear_matrix(old, new) for old, new in zip(labels.shape, shape_zyx, strict=True)]
+    result = np.zeros(shape_zyx, np.uint8)
+    best, total = np.zeros(shape_zyx, np.float32), np.zeros(shape_zyx, np.float32)
+    # A mask is 0 outside its own box, which is small for most structures.
+    for value, part in enumerate(ndimage.find_objects(labels), 1):
+        if part is None:
+            continue
+        reached = [np.flatnonzero(matrix[:, side].any(axis=1)) for matrix, side in zip(matrices, part, strict=True)]
+        if not all(map(len, reached)):
+            continue
+        where = tuple(slice(int(rows[0]), int(rows[-1]) + 1) for rows in reached)
+        z, y, x = (matrix[rows, side] for matrix, rows, side in zip(matrices, where, part, strict=True))
+        share = y @ ((labels[part] == value).astype(np.float32) @ x.T)
+        share = (z @ share.reshape(len(share), -1)).reshape(best[where].shape)
+        total[where] += share
+        result[where][share > best[where]] = value
+        np.maximum(best[where], share, out=best[where])
+    result[best <= 1 - total] = 0
+    return result
+
+
+def linear_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
+    """(size_out, size_in) matrix of the linear interpolation along one axis, aligned at the outer edges of the first
+    and last voxel as in `flareseg.inference.resample`; beyond them the border repeats."""
+    places = np.clip(centres(size_in, size_out), 0, size_in - 1)
+    low = np.minimum(places.astype(np.intp), max(size_in - 2, 0))
+    matrix = np.zeros((size_out, size_in), np.float32)
+    rows = np.arange(size_out)
+    matrix[rows, low] = 1 - (places - low)
+    matrix[rows, np.minimum(low + 1, size_in - 1)] += places - low
+    return matrix

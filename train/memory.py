@@ -1,0 +1,25 @@
+"""Memory of long CPU trainings."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import torch
+
+
+def keep_memory() -> None:
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
+
+    Every step frees and allocates the same gigabytes of feature maps; with glibc's defaults the system maps and clears
+    each of them anew, which makes a step on the CPU up to twice as long.
+    """
+    if sys.platform == "linux" and not torch.cuda.is_available():
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+        except OSError:  # another C library
+            return
+        trim_threshold, top_pad, mmap_max = -1, -2, -4
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(top_pad, 2**28)

@@ -1,0 +1,198 @@
+"""The stage `prepare`: every source's cases checked, converted, measured and cached; then the index.
+
+Cases are worked on in parallel, each by itself (`preparing.py`). What is there already is not made again, and a case
+that is refused does not stop the others. The index is written last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+
+from flareseg.errors import InputError, OutputError, UsageError
+from flareseg.labels import by_names, structures
+from flareseg.model.plan import ResamplingRule
+from flareseg.volume import Triple
+from train.config import PHANTOMS, Config, SourceConfig
+from train.convert import find_cases
+from train.index import CaseIndex, IndexedCase, Split, write_index
+from train.places import Places
+from train.preparing import prepare_case
+from train.records import Order, Prepared
+from train.splits import split_of
+from train.statistics import measure, write_statistics
+
+TUMOUR = "tumour"
+REPORT_EVERY_S = 20.0
+
+
+def prepare(config: Config, places: Places) -> CaseIndex:
+    """Make the index, the statistics and the caches of a configuration.
+
+    Raises:
+        InputError: when a source holds no case, no case is left, or a structure that a net learns occurs nowhere.
+        OutputError: when something cannot be written, or a process was ended from outside.
+        UsageError: when the validation cases of a source cannot be as configured.
+    """
+    grids = _grids(config)
+    sources = _sources(config, places)
+    orders = [order for source in sources for order in _orders(source, places, grids)]
+    twins = [name for name, count in Counter(order.name for order in orders).items() if count > 1]
+    if twins:
+        raise InputError(f"Two cases would be called '{twins[0]}'; give one of their sources another name.")
+    prepared = list(_told(_all_prepared(orders, config.processes), len(orders)))
+    refused = {result.name: result.refused for result in prepared if result.case is None}
+    kept = [result for result in prepared if result.case is not None]
+    if not kept:
+        raise InputError(
+            f"None of {len(orders)} cases can be used; the first was refused because: {next(iter(refused.values()))}"
+        )
+    cases = _with_splits(kept, orders, sources, config.seed)
+    _check_structures(config, cases, kept)
+    _measure(kept, cases, places)
+    index = CaseIndex(tuple(cases), refused)
+    write_index(index, places.index)
+    teaching = index.split("train")
+    print(
+        f"prepare: {len(teaching)} cases teach, {sum(case.has_tumour for case in teaching)} of them with a tumour and "
+        f"{sum(case.labels is None for case in teaching)} without labels; {len(cases) - len(teaching)} validate; "
+        f"{len(refused)} refused",
+        flush=True,
+    )
+    return index
+
+
+def _grids(config: Config) -> tuple[tuple[Triple, ResamplingRule], ...]:
+    """What to cache: every spacing, with the one rule of resampling that its nets have."""
+    rules: dict[Triple, ResamplingRule] = {}
+    for name in config.fits:
+        net = config.net_of(name)
+        if rules.setdefault(net.spacing_zyx_mm, net.resampling) != net.resampling:
+            raise UsageError(
+                f"Nets of one spacing share a cache; give those at {net.spacing_zyx_mm} mm one resampling."
+            )
+    return tuple(rules.items())
+
+
+def _sources(config: Config, places: Places) -> list[SourceConfig]:
+    """The configured sources and the phantoms, which are drawn first."""
+    sources = list(config.sources)
+    if config.phantoms:
+        from train.phantom_data import draw_phantoms
+
+        draw_phantoms(places.phantoms, config.phantoms, config.processes)
+        sources.append(SourceConfig(PHANTOMS, "cases", str(places.phantoms), weight=config.phantoms.weight))
+    if not sources:
+        raise InputError("The configuration names neither sources nor phantoms to learn from.")
+    return sources
+
+
+def _orders(source: SourceConfig, places: Places, grids: tuple[tuple[Triple, ResamplingRule], ...]) -> list[Order]:
+    covers = tuple(structure.value for structure in by_names(source.covers)) if source.covers else None
+    return [Order(source.name, case, covers, places, grids) for case in find_cases(source)]
+
+
+def _all_prepared(orders: Sequence[Order], processes: int) -> Iterator[Prepared]:
+    if processes < 2 or len(orders) < 2:
+        yield from map(prepare_case, orders)
+        return
+    workers = min(processes, len(orders))
+    try:
+        # spawned: forking a process in which torch has started its threads may hang
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+            try:
+                yield from pool.map(prepare_case, orders)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise OutputError(
+            "A process that prepared cases was ended from outside, perhaps for memory; start again with fewer "
+            "processes: what is finished is kept."
+        ) from None
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _told(results: Iterator[Prepared], count: int) -> Iterator[Prepared]:
+    """The results as they come, with a line for each case that is refused, and how far it is now and then."""
+    begin = last = time.monotonic()
+    for number, result in enumerate(results, 1):
+        if result.case is None:
+            print(f"prepare: refused {result.name}: {result.refused}", flush=True)
+        now = time.monotonic()
+        if now - last > REPORT_EVERY_S or number == count:
+            left = (now - begin) / number * (count - number) / 60
+            print(f"prepare: {number} of {count} cases, {left:.0f} min left", flush=True)
+            last = now
+        yield result
+
+
+def _with_splits(
+    kept: Sequence[Prepared], orders: Sequence[Order], sources: Sequence[SourceConfig], seed: int
+) -> list[IndexedCase]:
+    """The cases with what they are for: as the configuration names them, as the data set says, else drawn.
+
+    Data sets share images. All cases of one image validate if any of them does.
+    """
+    found = {order.name: order.found for order in orders}
+    splits: dict[str, Split] = {}
+    for source in sources:
+        mine = [case for result in kept if (case := result.case) and case.source == source.name]
+        named = isinstance(source.validation, list)
+        candidates = [case for case in mine if case.labels and (named or found[case.name].split is None)]
+        names = [found[case.name].name for case in candidates]
+        chosen = split_of(names, source.validation, seed=seed, source=source.name)
+        for case in mine:
+            own = found[case.name]
+            splits[case.name] = "validation" if own.name in chosen else own.split or "train"
+    held_out = {result.fingerprint: result.name for result in kept if splits[result.name] == "validation"}
+    cases = []
+    for result in kept:
+        if result.case:
+            split: Split = "validation" if result.fingerprint in held_out else "train"
+            if split != splits[result.name]:
+                other = held_out[result.fingerprint]
+                print(f"prepare: {result.name} is the image of {other}, which validates; so it does too", flush=True)
+            cases.append(replace(result.case, split=split))
+    return cases
+
+
+def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequence[Prepared]) -> None:
+    """That every structure of a net that is trained occurs in a case that teaches, or in its pseudo-labels."""
+    pseudo = {result.name: result.pseudo for result in kept}
+    found: set[str] = set()
+    for case in cases:
+        if case.split == "train":
+            found |= {*case.occurring, *pseudo[case.name]}
+    if config.pseudo.organ_model:
+        found |= {structure.name for structure in structures() if structure.name != TUMOUR}
+    for name, fit in config.fits.items():
+        missing = [] if fit.task == "reconstruct" else [n for n in config.net_of(name).names[1:] if n not in found]
+        if missing:
+            raise InputError(
+                f"No training case shows {', '.join(missing)}, which the fit '{name}' is to learn; add cases, or leave "
+                f"it out of nets.{fit.net}.segments."
+            )
+
+
+def _measure(kept: Sequence[Prepared], cases: Sequence[IndexedCase], places: Places) -> None:
+    """Write the statistics of the cases that teach: of structures, or of whole bodies where there are no labels."""
+    teaching = {case.name: case for case in cases if case.split == "train"}
+    if not teaching:
+        raise InputError("Every case validates; leave some to learn from.")
+    labelled = [result for result in kept if result.labelled and result.name in teaching]
+    chosen = labelled or [result for result in kept if result.name in teaching]
+    spacings = [case.spacing_zyx_mm for case in teaching.values()]
+    shapes = [case.shape_zyx for case in teaching.values()]
+    found = measure([result.sample for result in chosen], spacings, shapes, "structures" if labelled else "body")
+    write_statistics(found, places.statistics)
