@@ -1,5 +1,7 @@
 """The pipeline as a whole: labels follow the CT however it lies in its file, and every stage can be cancelled."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import permutations, product
 
@@ -245,3 +247,23 @@ def test_confidence_on_the_networks_grid_is_the_softmax():
     expected = (logits.softmax(0).amax(0) * 100).round().to(torch.uint8).numpy()
     assert np.array_equal(confidence_of(logits, (11, 6, 7)), expected)
     assert confidence_of(logits, (22, 12, 21)).shape == (22, 12, 21)
+
+
+def test_a_segmenter_dropped_by_another_thread_leaves_ctrl_c_alone(a_model):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    program = f"""
+import gc, os, signal, threading
+from flareseg.options import Options
+from flareseg.segmenter import Segmenter
+
+held = [Segmenter({str(a_model)!r}, Options(backend="openvino", threads=1))]
+dropper = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+dropper.start()
+dropper.join()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert (result.returncode, result.stdout) == (0, "interrupted\n"), result.stderr

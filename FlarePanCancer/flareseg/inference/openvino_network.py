@@ -6,6 +6,7 @@ at the first start, and a cache of translations for every later one; this takes 
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -38,11 +39,9 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, plan: Plan, weights: dict[str, torch.Tensor], threads: int | None) -> None:
-        import openvino as ov
-
         self.device = torch.device("cpu")
         self.classes = plan.classes
-        core = ov.Core()
+        core = _core()
         half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
@@ -60,6 +59,18 @@ class OpenVinoNetwork:
         outputs = self._request.infer({0: windows.numpy()}, share_inputs=True, share_outputs=True)
         # copied, because the next call writes into the same memory
         return torch.from_numpy(np.array(outputs[0]))
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's one core of this process, which lives as long as the process does.
+
+    The first one gives the thread that makes it a stack for signals, and the end of the last one, in whatever thread
+    that is, takes the memory of this stack away: a later signal, such as that of Ctrl-C, would crash the process.
+    """
+    import openvino as ov
+
+    return ov.Core()
 
 
 def network_graph(plan: Plan, weights: dict[str, torch.Tensor]) -> Any:
