@@ -30,7 +30,7 @@ def new_case(folder: Path) -> Iterator[Path]:
         OutputError: when something cannot be written, such as on a full disk.
     """
     partial = folder.parent / UNFINISHED / folder.name
-    with told(folder):
+    with disk_told(folder):
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -67,7 +67,7 @@ def read_info(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def disk_told(path: Path) -> Iterator[None]:
     """What goes wrong with the disk, as one line."""
     try:
         yield

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.errors import OutputError
 from flareseg.labels import structures
 from flareseg.volume import Geometry, Triple
-from train.cases import ORGANS, TRUTH, UNFINISHED, new_case, read_info, told, write_ct, write_info, write_labels
+from train.cases import ORGANS, TRUTH, UNFINISHED, disk_told, new_case, read_info, write_ct, write_info, write_labels
 from train.config import PhantomConfig
+from train.parallel import in_parallel, told
 from train.phantom import make_phantom
 from train.spoil import spoiled
 
@@ -85,20 +81,16 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
     """
     wanted = drawings(config)
     unfinished = folder / UNFINISHED
-    with told(folder):
+    with disk_told(folder):
         shutil.rmtree(unfinished, ignore_errors=True)
         _remove_others(folder, {drawing.name for drawing in wanted})
         missing = [drawing for drawing in wanted if not _is_there(folder / drawing.name, drawing)]
         if not missing:
             return
         unfinished.mkdir(parents=True, exist_ok=True)
-    begin = last = time.monotonic()
-    for number, _ in enumerate(_drawn(folder, missing, processes), 1):
-        now = time.monotonic()
-        if now - last > 20 or number == len(missing):
-            left = (now - begin) / number * (len(missing) - number) / 60
-            print(f"phantoms: {number} of {len(missing)} drawn, {left:.0f} min left", flush=True)
-            last = now
+    drawn = in_parallel(partial(_draw, folder), missing, processes, "phantoms")
+    for _ in told(drawn, len(missing), "phantoms"):
+        pass
     shutil.rmtree(unfinished, ignore_errors=True)
 
 
@@ -127,29 +119,8 @@ def _takes(number: int, share: float, offset: float) -> bool:
     return math.floor((number + 1) * share + offset) > math.floor(number * share + offset)
 
 
-def _drawn(folder: Path, missing: list[Drawing], processes: int) -> Iterator[None]:
-    items = [(folder, drawing) for drawing in missing]
-    if processes < 2 or len(items) < 2:
-        yield from map(_draw, items)
-        return
-    try:
-        # spawned: forking a process in which torch has started its threads may hang
-        with ProcessPoolExecutor(min(processes, len(items)), mp_context=get_context("spawn")) as pool:
-            try:
-                yield from pool.map(_draw, items)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    except BrokenProcessPool:
-        raise OutputError(
-            f"A process that drew phantoms into '{folder}' was ended from outside, perhaps for memory; start again "
-            "with fewer processes: what is finished is kept."
-        ) from None
-
-
-def _draw(item: tuple[Path, Drawing]) -> None:
+def _draw(folder: Path, drawing: Drawing) -> None:
     """Draw one phantom and put its folder in place."""
-    folder, drawing = item
     phantom = make_phantom(
         drawing.seed, spacing_zyx_mm=drawing.spacing_zyx_mm, tumours=True if drawing.annotation == "tumour" else None
     )

@@ -6,21 +6,18 @@ that is refused does not stop the others. The index is written last.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
 
-from flareseg.errors import InputError, OutputError, UsageError
+from flareseg.errors import InputError, UsageError
 from flareseg.labels import by_names, structures
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Triple
 from train.config import PHANTOMS, Config, SourceConfig
 from train.convert import find_cases
 from train.index import CaseIndex, IndexedCase, Split, write_index
+from train.parallel import in_parallel, told
 from train.places import Places
 from train.preparing import prepare_case
 from train.records import Order, Prepared
@@ -28,7 +25,6 @@ from train.splits import split_of
 from train.statistics import measure, write_statistics
 
 TUMOUR = "tumour"
-REPORT_EVERY_S = 20.0
 
 
 def prepare(config: Config, places: Places) -> CaseIndex:
@@ -45,7 +41,8 @@ def prepare(config: Config, places: Places) -> CaseIndex:
     twins = [name for name, count in Counter(order.name for order in orders).items() if count > 1]
     if twins:
         raise InputError(f"Two cases would be called '{twins[0]}'; give one of their sources another name.")
-    prepared = list(_told(_all_prepared(orders, config.processes), len(orders)))
+    results = in_parallel(prepare_case, orders, config.processes, "prepare")
+    prepared = list(told(_refusals_told(results), len(orders), "prepare"))
     refused = {result.name: result.refused for result in prepared if result.case is None}
     kept = [result for result in prepared if result.case is not None]
     if not kept:
@@ -97,43 +94,11 @@ def _orders(source: SourceConfig, places: Places, grids: tuple[tuple[Triple, Res
     return [Order(source.name, case, covers, places, grids) for case in find_cases(source)]
 
 
-def _all_prepared(orders: Sequence[Order], processes: int) -> Iterator[Prepared]:
-    if processes < 2 or len(orders) < 2:
-        yield from map(prepare_case, orders)
-        return
-    workers = min(processes, len(orders))
-    try:
-        # spawned: forking a process in which torch has started its threads may hang
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-            try:
-                yield from pool.map(prepare_case, orders)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    except BrokenProcessPool:
-        raise OutputError(
-            "A process that prepared cases was ended from outside, perhaps for memory; start again with fewer "
-            "processes: what is finished is kept."
-        ) from None
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _told(results: Iterator[Prepared], count: int) -> Iterator[Prepared]:
-    """The results as they come, with a line for each case that is refused, and how far it is now and then."""
-    begin = last = time.monotonic()
-    for number, result in enumerate(results, 1):
+def _refusals_told(results: Iterator[Prepared]) -> Iterator[Prepared]:
+    """The results as they come, with a line for each case that is refused."""
+    for result in results:
         if result.case is None:
             print(f"prepare: refused {result.name}: {result.refused}", flush=True)
-        now = time.monotonic()
-        if now - last > REPORT_EVERY_S or number == count:
-            left = (now - begin) / number * (count - number) / 60
-            print(f"prepare: {number} of {count} cases, {left:.0f} min left", flush=True)
-            last = now
         yield result
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from small_fit import NET, SETTINGS, run, small_case, small_work, task_of  # noqa: E402
+from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, task_of  # noqa: E402
 
 from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
 from flareseg.model.network import build_network, load_weights  # noqa: E402
@@ -178,6 +178,26 @@ def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path, monkeyp
     assert torch.load(work.folder / LAST, weights_only=True)["global_step"] == 16
     run(work)
     assert [row["step"] for row in rows(work.folder)] == [str(8 * epoch) for epoch in range(1, 9)]
+
+
+@dataclass(frozen=True)
+class Deadly(MemoryCase):
+    """Kills the process that reads it, if that is one of those that load."""
+
+    def hu(self, box):
+        if torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().hu(box)
+
+
+def test_a_killed_loading_process_is_told_and_the_fit_goes_on_without_it(tmp_path):
+    case = small_case(1)
+    deadly = Deadly(case.name, case.array, case.values)
+    work = small_work(tmp_path / "killed", settings=replace(SETTINGS, workers=1), cases=[deadly], shares=[1.0])
+    with pytest.raises(InputError, match=r"loads patches for the fit 'killed' was killed.*goes on from the last epoch"):
+        run(work)
+    run(replace(work, settings=SETTINGS))
+    assert (work.folder / DONE).exists()
 
 
 def test_a_fit_that_runs_out_of_time_is_finished_and_has_annealed(tmp_path):

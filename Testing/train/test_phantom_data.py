@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,16 +179,3 @@ def test_spoiling_depends_on_the_seed_alone_and_leaves_the_truth_as_it_is(patien
 def test_spoiling_a_scan_without_organs_gives_nothing() -> None:
     nothing = np.zeros((6, 6, 6), np.uint8)
     assert not spoiled(nothing, nothing.astype(np.int16), (4.0, 4.0, 4.0), np.random.default_rng(0)).any()
-
-
-def test_a_process_that_is_killed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(ThreadPoolExecutor):
-        def __init__(self, workers: int, **_: object) -> None:
-            super().__init__(workers)
-
-        def map(self, *_: object, **__: object) -> Iterator[None]:  # type: ignore[override]
-            raise BrokenProcessPool
-
-    monkeypatch.setattr(phantom_data, "ProcessPoolExecutor", Killed)
-    with pytest.raises(OutputError, match="start again with fewer processes"):
-        draw_phantoms(tmp_path, FLARE, processes=2)

@@ -13,8 +13,7 @@ from flareseg.io.files import read_labels, write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
-from train import prepare as stage
-from train import preparing
+from train import parallel, preparing
 from train.cache import load_cached
 from train.config import Config, FitConfig, NetConfig, PhantomConfig, PseudoConfig, SourceConfig
 from train.index import read_index
@@ -379,6 +378,6 @@ def test_processes_share_the_work_and_phantoms_are_a_source(data, places):
 
 
 def test_a_process_that_is_killed_is_told_in_one_line(data, places, monkeypatch):
-    monkeypatch.setattr(stage, "_one_thread", functools.partial(os._exit, 9))
+    monkeypatch.setattr(parallel, "_one_thread", functools.partial(os._exit, 9))
     with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
         prepare(config_for(source(data), processes=2), places)
