@@ -8,10 +8,10 @@ READY = $(VENV)/.ready
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model smoke bench benchmark clean
+.PHONY: help demo test lint format model smoke bench benchmark benchmark-training clean
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; assert (3, 10) <= sys.version_info < (3, 14), "Python 3.10 to 3.13 is needed"'
@@ -52,6 +52,9 @@ bench: $(READY) ## time and memory of the embedded model on a full-size CT
 
 benchmark: $(READY) ## side by side with nnU-Net's predictor (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+benchmark-training: $(READY) ## side by side with nnU-Net's trainer (an hour on two cores; makes .venv-nnunet)
+	$(MAKE) -C Testing/benchmarks training PYTHON=$(PYTHON) TORCH=$(TORCH)
 
 clean: ## remove what was made, the environments included
 	rm -rf $(VENV) .venv-nnunet demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -117,6 +117,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UsageError(f"The configuration '{path}' is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UsageError(f"The configuration '{path}' is no table of keys and values.")
+    data = _unshared(data)
     parent = data.pop("extends", None)
     if parent is None:
         return data
@@ -124,6 +125,13 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(parent, str) or (path.parent / parent).resolve() in line:
         raise UsageError(f"The configuration '{path}' extends {parent!r}, expected another file beside it.")
     return _merged(_read(path.parent / parent, line), data)
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which YAML's aliases are tables of their own: an override of one of them leaves the others alone."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

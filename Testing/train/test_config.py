@@ -127,6 +127,14 @@ def test_a_configuration_extends_another_one(tmp_path):
     assert config.fits["final"].net == "final"
 
 
+def test_an_override_of_a_shared_table_leaves_the_others_alone(tmp_path):
+    (tmp_path / "shared.yaml").write_text(
+        f"extends: {CONFIGS / 'smoke.yaml'}\nfits:\n  tumor: {{augment: &a {{noise: 0.25}}}}\n  final: {{augment: *a}}\n"
+    )
+    config = load_config(tmp_path / "shared.yaml", ["fits.tumor.augment.noise=0.75"])
+    assert (config.fits["tumor"].augment.noise, config.fits["final"].augment.noise) == (0.75, 0.25)
+
+
 @pytest.mark.parametrize("text", ["a: [1", "- a list", "extends: self.yaml", "extends: [1]"])
 def test_a_missing_or_broken_file_is_named(tmp_path, text):
     with pytest.raises(UsageError, match=r"none\.yaml"):
