@@ -29,7 +29,7 @@ LIVER, ABOVE_LIVER = 1, 8
 """Label of the liver; slices of the abdominal scan above its highest one."""
 CONTINUED = 32
 """Slices at either end of the phantom with which the whole body goes on."""
-VERSION = 1
+VERSION = 2
 """Raise it when the recipe changes, so that cached volumes are made anew."""
 
 

@@ -129,7 +129,8 @@ def test_a_configuration_extends_another_one(tmp_path):
 
 def test_an_override_of_a_shared_table_leaves_the_others_alone(tmp_path):
     (tmp_path / "shared.yaml").write_text(
-        f"extends: {CONFIGS / 'smoke.yaml'}\nfits:\n  tumor: {{augment: &a {{noise: 0.25}}}}\n  final: {{augment: *a}}\n"
+        f"extends: {CONFIGS / 'smoke.yaml'}\n"
+        "fits:\n  tumor: {augment: &a {noise: 0.25}}\n  final: {augment: *a}\n"
     )
     config = load_config(tmp_path / "shared.yaml", ["fits.tumor.augment.noise=0.75"])
     assert (config.fits["tumor"].augment.noise, config.fits["final"].augment.noise) == (0.75, 0.25)
