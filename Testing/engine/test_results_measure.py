@@ -49,7 +49,7 @@ def test_any_order_of_memory_gives_the_same_numbers():
     turned = labels[::-1].copy(order="F")[::-1]
     one = measure(Segmentation(labels, geometry, structures()), Volume(hu, geometry))
     assert one == measure(Segmentation(turned, geometry, structures()), Volume(hu, geometry))
-    for row in one:
+    for row in one[:14]:
         inside = hu[labels == row.value].astype(float)
         assert row.mean_hu == pytest.approx(inside.mean(), abs=0.006)
         assert row.sd_hu == pytest.approx(inside.std(), abs=0.006)
@@ -78,3 +78,48 @@ def test_the_terminal_table_names_every_structure(rows):
     text = as_table(rows)
     assert all(structure.title in text for structure in structures())
     assert "not found" in text
+
+
+@pytest.fixture
+def with_lesion():
+    """A liver of 10 slices with a lesion of 4 slices of 8 by 10 mm in it."""
+    geometry = Geometry((14, 40, 40), (5.0, 1.0, 1.0), (100.0, 0.0, -20.0))
+    labels = np.zeros(geometry.shape_zyx, np.uint8)
+    hu = np.full(geometry.shape_zyx, -1000, np.int16)
+    labels[2:12, 5:35, 5:35], hu[2:12, 5:35, 5:35] = 1, 110
+    labels[4:8, 10:18, 10:20], hu[4:8, 10:18, 10:20] = 14, 40
+    return measure(Segmentation(labels, geometry, structures(), name="a"), Volume(hu, geometry, "a"))
+
+
+def test_every_lesion_is_a_row_after_the_structures(with_lesion):
+    assert [row.structure for row in with_lesion] == [structure.name for structure in structures()] + ["tumour"]
+    assert all(row.lesion is None and row.longest_mm is None for row in with_lesion[:14])
+    lesion = with_lesion[-1]
+    assert (lesion.lesion, lesion.host, lesion.voxels, lesion.volume_ml) == (1, "liver", 320, 1.6)
+    assert (lesion.mean_hu, lesion.sd_hu, lesion.touches_border) == (40, 0, False)
+    assert lesion.longest_mm == pytest.approx(np.hypot(10, 7), abs=0.05)
+    assert all(100 + 9.5 <= x <= 100 + 19.5 for x, _, _ in (lesion.longest_start_xyz_mm, lesion.longest_end_xyz_mm))
+
+
+def test_lesions_are_in_the_same_table_of_every_file(with_lesion, tmp_path):
+    write_measurements(tmp_path / "m.csv", with_lesion)
+    write_measurements(tmp_path / "m.json", with_lesion)
+    with (tmp_path / "m.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    stored = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert list(table[0]) == list(stored[0])
+    assert (table[-1]["lesion"], table[-1]["host"], stored[-1]["host"]) == ("1", "liver", "liver")
+    assert [float(mm) for mm in table[-1]["longest_start_xyz_mm"].split()] == stored[-1]["longest_start_xyz_mm"]
+    assert (table[0]["lesion"], stored[0]["lesion"]) == ("", None)
+
+
+def test_without_tumour_among_what_was_looked_for_there_are_no_lesion_rows():
+    labels = np.full((4, 4, 4), 14, np.uint8)
+    geometry, organs = Geometry(labels.shape, (5.0, 5.0, 5.0)), structures()[:13]
+    rows = measure(Segmentation(labels, geometry, organs), Volume(np.zeros(labels.shape, np.int16), geometry))
+    assert len(rows) == 13
+
+
+def test_the_terminal_shows_diameters_of_lesions(with_lesion):
+    assert "Lesion 1, liver" in as_table(with_lesion)
+    assert "12 ×" in as_table(with_lesion)

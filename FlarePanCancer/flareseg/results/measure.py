@@ -1,4 +1,4 @@
-"""Volume and density of every structure: one table, for files, the terminal and the report."""
+"""Volume and density of every structure and every lesion: one table, for files, the terminal, the report and Slicer."""
 
 from __future__ import annotations
 
@@ -15,45 +15,61 @@ from numpy.typing import NDArray
 from flareseg import labels
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path
+from flareseg.results.lesions import TUMOUR, Lesion, find_lesions
 from flareseg.segmentation import Segmentation
-from flareseg.volume import Volume
+from flareseg.volume import Triple, Volume
 
-DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2}
+DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1}
+END_DECIMALS = 2
+"""Of the coordinates of a diameter's ends."""
 VOXELS_AT_ONCE = 2**20
 ENDINGS = (".csv", ".json")
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One structure of one case; the fields are the columns of the files.
+    """One structure, or one lesion, of one case; the fields are the columns of the files.
 
     Attributes:
         case: name of the case.
         model: name and version of the model.
         value, structure: number and name of the structure.
+        lesion: number of the lesion, the largest is 1; None: the row is about the structure as a whole.
         voxels: how many it has; 0 where it was not found.
         volume_ml: their volume.
         mean_hu, sd_hu: mean and standard deviation (of all voxels, not an estimate from a sample) of the CT in it;
             None where it was not found.
         touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
+        host: of a lesion, the organ in which it lies; None: in none of those segmented.
+        longest_mm, perpendicular_mm: of a lesion, its axial diameters, see `lesions.py`.
+        longest_start_xyz_mm, longest_end_xyz_mm, perpendicular_start_xyz_mm, perpendicular_end_xyz_mm: where they end
+            in the patient, LPS.
     """
 
     case: str
     model: str
     value: int
     structure: str
+    lesion: int | None
     voxels: int
     volume_ml: float
     mean_hu: float | None
     sd_hu: float | None
     touches_border: bool
+    host: str | None = None
+    longest_mm: float | None = None
+    perpendicular_mm: float | None = None
+    longest_start_xyz_mm: Triple | None = None
+    longest_end_xyz_mm: Triple | None = None
+    perpendicular_start_xyz_mm: Triple | None = None
+    perpendicular_end_xyz_mm: Triple | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Measurement))
 
 
 def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
-    """Measure every structure that was looked for, by value.
+    """Measure every structure that was looked for, by value, and then every lesion, by volume.
 
     Args:
         segmentation: labels on the grid of `volume`.
@@ -78,6 +94,7 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
                 model=segmentation.model,
                 value=structure.value,
                 structure=structure.name,
+                lesion=None,
                 voxels=count,
                 volume_ml=round(count * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
                 mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count else None,
@@ -85,7 +102,35 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
                 touches_border=bool(border[structure.value]),
             )
         )
+    if any(structure.name == TUMOUR for structure in segmentation.structures):
+        rows += [_lesion_row(lesion, segmentation) for lesion in find_lesions(segmentation, volume)]
     return rows
+
+
+def _lesion_row(lesion: Lesion, segmentation: Segmentation) -> Measurement:
+    def end(point_xyz_mm: Triple) -> Triple:
+        x, y, z = (round(mm, END_DECIMALS) for mm in point_xyz_mm)
+        return x, y, z
+
+    return Measurement(
+        case=segmentation.name,
+        model=segmentation.model,
+        value=labels.by_name(TUMOUR).value,
+        structure=TUMOUR,
+        lesion=lesion.number,
+        voxels=lesion.voxels,
+        volume_ml=round(lesion.voxels * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
+        mean_hu=round(lesion.mean_hu, DECIMALS["mean_hu"]),
+        sd_hu=round(lesion.sd_hu, DECIMALS["sd_hu"]),
+        touches_border=lesion.touches_border,
+        host=lesion.host.name if lesion.host else None,
+        longest_mm=round(lesion.longest.mm, DECIMALS["longest_mm"]),
+        perpendicular_mm=round(lesion.perpendicular.mm, DECIMALS["perpendicular_mm"]),
+        longest_start_xyz_mm=end(lesion.longest.start_xyz_mm),
+        longest_end_xyz_mm=end(lesion.longest.end_xyz_mm),
+        perpendicular_start_xyz_mm=end(lesion.perpendicular.start_xyz_mm),
+        perpendicular_end_xyz_mm=end(lesion.perpendicular.end_xyz_mm),
+    )
 
 
 def write_measurements(path: Path, rows: Sequence[Measurement], *, overwrite: bool = False) -> None:
@@ -110,7 +155,7 @@ def write_measurements(path: Path, rows: Sequence[Measurement], *, overwrite: bo
 
 def as_table(rows: Sequence[Measurement]) -> str:
     """Measurements of one case as lines for a terminal."""
-    titles = [labels.by_name(row.structure).title for row in rows]
+    titles = [title_of(row) for row in rows]
     width = max((len(title) for title in titles), default=0)
     lines = [f"{'':{width}}   volume ml   mean HU     SD"]
     for title, row in zip(titles, rows, strict=True):
@@ -118,10 +163,19 @@ def as_table(rows: Sequence[Measurement]) -> str:
             lines.append(f"{title:{width}}  {'not found':>10}")
             continue
         cut = "  cut by the field of view?" if row.touches_border else ""
+        if row.lesion is not None:
+            cut = f"  {row.longest_mm:.0f} × {row.perpendicular_mm:.0f} mm{cut}"
         lines.append(
             f"{title:{width}}  {row.volume_ml:10.1f}  {round(row.mean_hu or 0):8}  {round(row.sd_hu or 0):5}{cut}"
         )
     return "\n".join(lines)
+
+
+def title_of(row: Measurement) -> str:
+    """What people read, e.g. "Lesion 2, liver"."""
+    if row.lesion is None:
+        return labels.by_name(row.structure).title
+    return f"Lesion {row.lesion}, {labels.by_name(row.host).title.lower() if row.host else 'outside the organs'}"
 
 
 def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -159,4 +213,6 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(f"{mm:.{END_DECIMALS}f}" for mm in value)
     return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else str(value)

@@ -211,6 +211,8 @@ def _draw_legend(page: _Page, rows: Sequence[Measurement], left: int) -> None:
     page.text(right, top - 12, "Mean HU", 18, DIM, ha="right")
     y = top + 20
     for row in rows:
+        if row.lesion is not None:
+            continue
         structure = labels.by_name(row.structure)
         colour = tuple(channel / 255 for channel in structure.colour)
         found = row.voxels > 0

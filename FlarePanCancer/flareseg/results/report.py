@@ -11,7 +11,7 @@ from pathlib import Path
 from flareseg import __version__, labels
 from flareseg.errors import OutputError, UsageError
 from flareseg.io.atomic import atomic_path, check_destination
-from flareseg.results.measure import Measurement, measure
+from flareseg.results.measure import Measurement, measure, title_of
 from flareseg.results.picture import DISCLAIMER, write_picture
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
@@ -86,7 +86,8 @@ def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement
         name=escape(segmentation.name),
         disclaimer=escape(DISCLAIMER),
         picture=base64.b64encode(picture).decode("ascii"),
-        rows="\n".join(_row(row) for row in rows),
+        rows="\n".join(_row(row) for row in rows if row.lesion is None),
+        lesions=_lesions([row for row in rows if row.lesion is not None]),
         cut=_CUT if any(row.touches_border for row in rows) else "",
         notes="\n".join(f"<p>{escape(note)}</p>" for note in segmentation.notes),
         details="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in details),
@@ -102,6 +103,24 @@ def _row(row: Measurement) -> str:
     cut = "≥ " if row.touches_border else ""
     numbers = (f"{cut}{row.volume_ml:,.1f}", f"{round(row.mean_hu or 0)}", f"{round(row.sd_hu or 0)}")
     return f"<tr><th>{swatch}{escape(structure.title)}</th>{''.join(f'<td>{number}</td>' for number in numbers)}</tr>"
+
+
+def _lesions(rows: Sequence[Measurement]) -> str:
+    """The table of lesions; nothing where there is none."""
+    if not rows:
+        return ""
+    titles = ("Lesion", "Volume, ml", "Longest, mm", "Perpendicular, mm", "Mean HU", "SD")
+    lines = []
+    for row in rows:
+        cut = "≥ " if row.touches_border else ""
+        numbers = (
+            f"{cut}{row.volume_ml:,.1f}", f"{row.longest_mm:.0f}", f"{row.perpendicular_mm:.0f}",
+            f"{round(row.mean_hu or 0)}", f"{round(row.sd_hu or 0)}",
+        )  # fmt: skip
+        cells = "".join(f"<td>{number}</td>" for number in numbers)
+        lines.append(f"<tr><th>{escape(title_of(row).removeprefix('Lesion '))}</th>{cells}</tr>")
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(lines)}\n</tbody>\n</table>"
 
 
 _CUT = "<p>≥ The structure reaches the edge of the scan, which may have cut it off.</p>"
@@ -144,6 +163,7 @@ dd {{ margin: 0; }}
 {rows}
 </tbody>
 </table>
+{lesions}
 {cut}
 {notes}
 <dl>
