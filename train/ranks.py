@@ -14,11 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from flareseg.errors import UsageError
+
 Item = TypeVar("Item")
 
 _TOGETHER = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
 _ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
-_LONGEST = timedelta(days=30)
+_CONNECTING, _LONGEST = timedelta(minutes=5), timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class Meeting:
     torchrun's ranks tell each other through the key-value store it keeps for them; srun's through small files in
     `folder`, named after the job step. One that fails ends all the others by way of torchrun or SLURM, so nobody waits
     for it. Nothing is collective: a rank may read for hours while the others wait.
+
+    Raises:
+        UsageError: when torchrun was started so that ranks cannot meet.
     """
 
     def __init__(self, rank: Rank, folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -82,6 +87,8 @@ class Meeting:
         self._folder = folder / ".ranks" / self._prefix
         self._address = (found.get("MASTER_ADDR", ""), int(found.get("MASTER_PORT", "0") or 0))
         self._has_store = "TORCHELASTIC_RUN_ID" in found
+        if self._has_store and rank.count > 1 and not self._address[1]:
+            raise UsageError("torchrun gave no port to meet at; start it with --standalone, or with a --master-port.")
 
     def lead(self, name: str, work: Callable[[], None]) -> None:
         """The leading rank does the work, all others wait until it is done."""
@@ -101,7 +108,7 @@ class Meeting:
     def _wait_at_store(self, name: str) -> None:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-        store = TCPStore(*self._address, is_master=False, timeout=_LONGEST)
+        store = TCPStore(*self._address, is_master=False, timeout=_CONNECTING)
         keys = [f"flareseg/{self._prefix}/{name}/{number}" for number in range(self._rank.count)]
         store.set(keys[self._rank.number], "here")
         store.wait(keys, _LONGEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flareseg.cases import Case, find_cases, with_outputs
@@ -36,6 +37,7 @@ class Order:
         overwrite, skip_existing: what to do about results that exist.
         measurements: file for volume and HU of every case, or None.
         report: folder for pictures, or None.
+        preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Order:
     skip_existing: bool = False
     measurements: Path | None = None
     report: Path | None = None
+    preview: Path | None = None
 
 
 def segment_command(arguments: argparse.Namespace) -> int:
@@ -66,6 +69,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         skip_existing=arguments.skip_existing,
         measurements=arguments.measurements,
         report=arguments.report,
+        preview=arguments.preview,
     )
     listener = _listener(arguments.progress)
     return run_until_signal(lambda cancelled: Batch(order, listener, cancelled).run(cases))
@@ -139,19 +143,32 @@ class Batch:
             volume = read_volume(case.source, force=order.force, series=order.series)
         for note in volume.notes:
             progress.message(note)
-        result = self._model().segment(volume, structures=order.structures, roi=order.roi, progress=progress)
+        result = self._model().segment(
+            volume,
+            structures=order.structures,
+            roi=order.roi,
+            progress=progress,
+            preview=partial(self._show, case.name) if order.preview else None,
+        )
         with progress.stage("write"):
             for path in case.outputs:
                 write_segmentation(result, path, overwrite=order.overwrite)
         rows: list[Measurement] = []
-        if order.measurements or report or alone:
+        if order.measurements or report or alone or isinstance(self.listener, JsonListener):
             rows = measure(result, volume)
             self.measurements += rows
         if report:
             write_report(result, volume, report, rows, overwrite=order.overwrite)
-        self.listener.done(", ".join(str(path) for path in case.outputs))
+        self.listener.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print(f"{as_table(rows)}\n\n{times(result)}")
+
+    def _show(self, name: str, coarse: Segmentation) -> None:
+        assert self.order.preview
+        path = self.order.preview / f"{name}.nrrd"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_segmentation(coarse, path, overwrite=True)
+        self.listener.preview(str(path))
 
     def _model(self) -> Segmenter:
         if self._segmenter is None:

@@ -86,6 +86,9 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
+    parser.add_argument(
+        "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave out cases whose results exist")

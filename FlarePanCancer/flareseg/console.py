@@ -7,11 +7,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol, TextIO
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from flareseg.errors import Cancelled
 from flareseg.io.atomic import discard_unfinished
+
+if TYPE_CHECKING:
+    from flareseg.results.measure import Measurement
 
 STOP_WITHIN_S = 0.7
 STAGE_TITLES = {
@@ -32,7 +36,8 @@ class CaseListener(Protocol):
     def begin(self, case: str) -> None: ...
     def stage(self, name: str, fraction: float) -> None: ...
     def message(self, text: str) -> None: ...
-    def done(self, output: str) -> None: ...
+    def preview(self, output: str) -> None: ...
+    def done(self, output: str, rows: Sequence[Measurement]) -> None: ...
     def error(self, text: str) -> None: ...
 
 
@@ -61,13 +66,16 @@ class BarListener:
         if self._bar is None or name not in self._stages:
             return
         self._stages[name] = fraction
-        self._bar.n = 100 * sum(_WEIGHTS[stage] * done for stage, done in self._stages.items())
+        self._bar.n = 100 * sum(STAGE_SHARES[stage] * done for stage, done in self._stages.items())
         self._bar.set_postfix_str(STAGE_TITLES[name])
 
     def message(self, text: str) -> None:
         print_line(text, self._stream)
 
-    def done(self, output: str) -> None:
+    def preview(self, output: str) -> None:
+        pass
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
         self._close()
 
     def error(self, text: str) -> None:
@@ -80,8 +88,7 @@ class BarListener:
             self._bar = None
 
 
-# Rough share of each stage in a case's time, so that the bar moves evenly.
-_WEIGHTS = {
+STAGE_SHARES = {
     "read": 0.2,
     "body": 0.03,
     "region": 0.05,
@@ -91,6 +98,7 @@ _WEIGHTS = {
     "components": 0.03,
     "write": 0.1,
 }
+"""Rough share of each stage in a case's time, so that a bar moves evenly."""
 
 
 class JsonListener:
@@ -112,8 +120,11 @@ class JsonListener:
     def message(self, text: str) -> None:
         self._print("progress", stage=self._stage, message=text)
 
-    def done(self, output: str) -> None:
-        self._print("done", fraction=1.0, output=output)
+    def preview(self, output: str) -> None:
+        self._print("preview", stage=self._stage, output=output)
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
+        self._print("done", fraction=1.0, output=output, measurements=[asdict(row) for row in rows])
 
     def error(self, text: str) -> None:
         self._print("error", stage=self._stage, message=text)
@@ -135,7 +146,10 @@ class SilentListener:
     def message(self, text: str) -> None:
         pass
 
-    def done(self, output: str) -> None:
+    def preview(self, output: str) -> None:
+        pass
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
         pass
 
     def error(self, text: str) -> None:

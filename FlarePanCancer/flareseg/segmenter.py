@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from flareseg.inference.region import region_of_labels
 from flareseg.labels import BACKGROUND, Structure, by_name
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
+from flareseg.model.plan import Plan
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
@@ -74,6 +76,7 @@ class Segmenter:
         roi: WorldBox | None = None,
         progress: Progress | None = None,
         confidence: bool = False,
+        preview: Callable[[Segmentation], None] | None = None,
     ) -> Segmentation:
         """Segment one CT.
 
@@ -83,6 +86,8 @@ class Segmenter:
             roi: look only inside this box; everywhere unless given.
             progress: hears every stage, and can cancel at each report.
             confidence: also give `Segmentation.confidence`.
+            preview: is given what the coarse net found, on its own coarse grid, before the work goes on; not called
+                for a model without one.
 
         Returns:
             labels on exactly the volume's grid.
@@ -102,7 +107,7 @@ class Segmenter:
             box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
         if box and self._coarse:
             with progress.stage("region"):
-                box = self._region(self._coarse, ct, box, progress)
+                box = self._region(self._coarse, ct, box, wanted, progress, preview)
         if box and roi:
             box = _overlap(box, _checked(roi, ct))
         if box:
@@ -123,9 +128,19 @@ class Segmenter:
             confidence=None if certainty is None else np.ascontiguousarray(orientation.from_canonical(certainty)),
         )
 
-    def _region(self, engine: Engine, ct: Volume, box: Box, progress: Progress) -> Box | None:
+    def _region(
+        self,
+        engine: Engine,
+        ct: Volume,
+        box: Box,
+        wanted: tuple[Structure, ...],
+        progress: Progress,
+        preview: Callable[[Segmentation], None] | None,
+    ) -> Box | None:
         labels = engine.coarse_labels(ct.hu[box], ct.geometry.spacing_zyx_mm, progress)
         z, y, x = ((part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True))
+        if preview:
+            preview(_coarse_segmentation(labels, engine.plan, ct, box, wanted, self.model_name))
         return region_of_labels(labels, engine.plan.spacing_zyx_mm, (z, y, x), box)
 
     def _labels(
@@ -158,6 +173,26 @@ class Segmenter:
         if missing:
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
         return tuple(structure for structure in self.structures if structure in structures)
+
+
+def _coarse_segmentation(
+    labels: NDArray[np.uint8], plan: Plan, ct: Volume, box: Box, wanted: tuple[Structure, ...], model: str
+) -> Segmentation:
+    """Labels of the coarse net on the coarse grid that fills `box` of the CT."""
+    scale = [(part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True)]
+    first = [part.start + (step - 1) / 2 for part, step in zip(box, scale, strict=True)]
+    spacing = [mm * step for mm, step in zip(ct.geometry.spacing_zyx_mm, scale, strict=True)]
+    geometry = replace(
+        ct.geometry,
+        shape_zyx=(labels.shape[0], labels.shape[1], labels.shape[2]),
+        spacing_zyx_mm=(spacing[0], spacing[1], spacing[2]),
+        origin_xyz_mm=ct.geometry.world_of((first[0], first[1], first[2])),
+    )
+    kept = np.zeros(256, np.uint8)
+    for channel, name in plan.labels.items():
+        if name != BACKGROUND and by_name(name) in wanted:
+            kept[channel] = by_name(name).value
+    return Segmentation(kept[labels], geometry, wanted, ct.name, model)
 
 
 def _checked(roi: WorldBox, ct: Volume) -> Box:

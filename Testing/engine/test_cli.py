@@ -16,6 +16,7 @@ from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume
+from train.phantom import make_phantom
 
 HARD_NAMES = ["a case", "Größe Ünïcode", "腹部CT扫描", "x" * 200]
 
@@ -129,12 +130,34 @@ def test_progress_can_be_followed_as_json_lines(segment, ct_file, tmp_path, caps
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     stages = list(dict.fromkeys(event["stage"] for event in events if event["event"] == "stage"))
     assert stages == ["read", "body", "resample", "network", "labels", "components", "write"]
-    assert events[-1] == {
+    done = events[-1]
+    assert len(done.pop("measurements")) >= 14
+    assert done == {
         "event": "done",
         "case": "patient",
         "fraction": 1.0,
         "output": str(tmp_path / "out.nii.gz"),
     }
+
+
+def test_a_program_hears_of_measurements_with_the_result(segment, ct_file, tmp_path, capsys):
+    assert segment(ct_file, "-o", tmp_path / "out.nii.gz", "--progress", "json") == 0
+    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert done["event"] == "done"
+    assert {"structure", "volume_ml", "lesion", "longest_mm"} <= set(done["measurements"][0])
+
+
+def test_a_first_coarse_result_is_written_before_the_network_begins(tmp_path, capsys):
+    phantom = make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
+    write_volume(Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)), tmp_path / "patient.nrrd")
+    order = ["-o", tmp_path / "out.nrrd", "--preview", tmp_path / "first", "--progress", "json", "--device", "cpu"]
+    assert main([str(part) for part in ("segment", tmp_path / "patient.nrrd", *order)]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds.count("preview") == 1
+    assert "network" not in [event.get("stage") for event in events[: kinds.index("preview")]]
+    coarse, _ = read_labels(Path(events[kinds.index("preview")]["output"]))
+    assert (coarse == 1).any()
 
 
 def test_an_error_is_a_json_line_and_a_line_for_people(segment, tmp_path, capsys):

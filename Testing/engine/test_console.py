@@ -37,9 +37,10 @@ def test_json_listener_prints_one_object_per_event():
     listener.stage("read", 1.0)
     listener.stage("network", 0.0)
     listener.message("The GPU ran out of memory.")
-    listener.done("out.nii.gz")
+    listener.preview("coarse.nrrd")
+    listener.done("out.nii.gz", [])
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [event["event"] for event in events] == ["stage", "progress", "stage", "progress", "done"]
+    assert [event["event"] for event in events] == ["stage", "progress", "stage", "progress", "preview", "done"]
     assert all(event["case"] == "Fall 3 (Müller)" for event in events)
     assert events[1] == {
         "event": "progress",
@@ -48,7 +49,7 @@ def test_json_listener_prints_one_object_per_event():
         "fraction": 1.0,
         "message": "Reading",
     }
-    assert events[-1]["output"] == "out.nii.gz"
+    assert [event["output"] for event in events[-2:]] == ["coarse.nrrd", "out.nii.gz"]
 
 
 def test_text_that_the_stream_cannot_encode_is_escaped():

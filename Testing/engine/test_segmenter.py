@@ -267,3 +267,49 @@ except KeyboardInterrupt:
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert (result.returncode, result.stdout) == (0, "interrupted\n"), result.stderr
+
+
+def test_a_preview_comes_before_the_result_and_lies_where_the_result_lies(the_embedded_one):
+    phantom = make_phantom(3, spacing_zyx_mm=(3.0, 2.0, 2.0), view="abdomen")
+    tilt = as_rows(np.array([[0, -1, 0], [1, 0, 0], [0, 0, -1]]))
+    hu = np.ascontiguousarray(phantom.hu)
+    volume = Volume(hu, Geometry(hu.shape, phantom.spacing_zyx_mm, (9.0, 8.0, 7.0), tilt))
+    straight = Volume(hu, Geometry(hu.shape, phantom.spacing_zyx_mm))
+    stages, shown = [], []
+
+    class Listener:
+        def stage(self, name, fraction):
+            stages.append(name)
+
+        def message(self, text):
+            pass
+
+    def preview(coarse):
+        shown.append(coarse)
+        assert "network" not in stages
+
+    result = the_embedded_one.segment(straight, preview=preview, progress=Progress(Listener()))
+    [coarse] = shown
+    assert coarse.labels.size < result.labels.size / 8
+    for value in (1, 3):
+        middles = [
+            np.array(part.geometry.world_of(tuple(np.argwhere(part.labels == value).mean(0))))
+            for part in (coarse, result)
+        ]
+        assert np.linalg.norm(middles[0] - middles[1]) < 12
+    corner = coarse.geometry.world_of((-0.5, -0.5, -0.5))
+    step = coarse.geometry.spacing_zyx_mm
+    whole = straight.geometry
+    assert all(low >= -mm / 2 - 1e-6 for low, mm in zip(corner[::-1], whole.spacing_zyx_mm, strict=True))
+    assert all(5 < mm < 7 for mm in step)
+    the_embedded_one.segment(volume, preview=shown.append)
+    assert shown[1].labels.any()
+
+
+def test_a_preview_shows_only_what_is_wanted(the_embedded_one):
+    phantom = make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
+    volume = Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm))
+    shown = []
+    the_embedded_one.segment(volume, structures=by_names(["liver", "spleen"]), preview=shown.append)
+    assert set(np.unique(shown[0].labels)) <= {0, 1, 3}
+    assert (shown[0].labels == 1).any()

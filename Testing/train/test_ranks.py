@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from flareseg.errors import UsageError
 from train.ranks import Meeting, Rank, sharing_rank, this_rank
 
 
@@ -68,3 +69,9 @@ def test_a_rank_alone_waits_for_nobody(tmp_path):
     Meeting(Rank(), tmp_path).lead("stage", lambda: done.append(1))
     assert done == [1]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_torchrun_without_a_port_is_told(tmp_path):
+    environment = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    with pytest.raises(UsageError, match="--standalone"):
+        Meeting(Rank(0, 2), tmp_path, environment)

@@ -132,7 +132,7 @@ def test_a_second_run_finds_everything_done(places, command, capsys):
 
 
 def test_two_ranks_share_the_work_of_every_stage(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     short = ["phantoms.count=4", "phantoms.validation=1", f"runs={tmp_path}", f"output={tmp_path / 'model'}"]
     short += [f"fits.{fit}.epochs=1" for fit in ("pretrain", "tumor", "final", "distill")]
     short += [f"fits.{fit}.steps_per_epoch=2" for fit in ("pretrain", "tumor", "final", "distill")]

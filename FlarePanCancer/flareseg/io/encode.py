@@ -39,7 +39,9 @@ def write_nifti(path: Path, array: NDArray[Any], geometry: Geometry, *, compress
         _write_gzip(file, header, array)
 
 
-def write_nrrd(path: Path, array: NDArray[Any], geometry: Geometry, fields: dict[str, str]) -> None:
+def write_nrrd(
+    path: Path, array: NDArray[Any], geometry: Geometry, fields: dict[str, str], *, compressed: bool = True
+) -> None:
     """Write a (z, y, x) array of uint8, int16 or float32 as an attached NRRD, with more `fields` in its header."""
     z, y, x = array.shape
     steps = np.asarray(geometry.direction) * np.asarray(geometry.spacing_zyx_mm[::-1])
@@ -53,13 +55,17 @@ def write_nrrd(path: Path, array: NDArray[Any], geometry: Geometry, fields: dict
         f"space directions: {directions}",
         "kinds: domain domain domain",
         "endian: little",
-        "encoding: gzip",
+        f"encoding: {'gzip' if compressed else 'raw'}",
         f"space origin: {_vector(np.asarray(geometry.origin_xyz_mm))}",
         *(f"{key}:={value}" for key, value in fields.items()),
     ]
     with path.open("wb") as file:
         file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
-        _write_gzip(file, b"", array)
+        if compressed:
+            _write_gzip(file, b"", array)
+            return
+        for block in _blocks(array):
+            file.write(block)
 
 
 def _vector(values: NDArray[np.float64]) -> str:
