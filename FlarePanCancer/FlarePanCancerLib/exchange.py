@@ -1,0 +1,131 @@
+"""Between MRML's volumes and the engine's: which CT a node holds, and the file through which the engine gets it.
+
+Nodes are looked at on the main thread, which takes no time; whole arrays are written and read on another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.errors import InputError
+from flareseg.volume import Geometry, Triple, Volume, as_rows
+
+RAS = np.diag([-1.0, -1.0, 1.0])
+"""MRML's world is RAS, the engine's LPS: x and y change sign, both ways."""
+SHEAR = 1e-3
+"""Largest cosine between two axes that still counts as a right angle."""
+Extent = tuple[int, int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A label map as it comes from the engine, cut to what is not background.
+
+    Attributes:
+        array: (z, y, x) uint8, C order.
+        extent: VTK's: first and last index of `array` along x, y, z of `geometry`'s grid.
+        geometry: of the whole grid.
+    """
+
+    array: NDArray[np.uint8]
+    extent: Extent
+    geometry: Geometry
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The label values that occur, ascending, without 0."""
+        counts = np.bincount(self.array.ravel(), minlength=256)
+        return tuple(int(value) for value in np.flatnonzero(counts) if value)
+
+
+def volume_of(node: Any) -> Volume:
+    """The CT of a scalar volume node, in its own coordinates: what transforms it transforms the result too.
+
+    The array is the node's own memory.
+
+    Raises:
+        InputError: when the node holds no single 3-D image.
+    """
+    import slicer
+
+    image = node.GetImageData()
+    name = node.GetName() or "CT"
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise InputError(f"'{name}' holds no image yet.")
+    if image.GetNumberOfScalarComponents() != 1:
+        raise InputError(f"'{name}' has several values a voxel; choose a CT.")
+    array = slicer.util.arrayFromVolume(node)
+    if min(array.shape) < 2:
+        raise InputError(f"'{name}' is a single slice; choose a volume.")
+    return Volume(array, geometry_of(node, array.shape, name), name)
+
+
+def geometry_of(node: Any, shape_zyx: tuple[int, ...], name: str) -> Geometry:
+    """The grid of a volume node.
+
+    Raises:
+        InputError: when its axes are not at right angles.
+    """
+    import slicer
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
+    steps = RAS @ ijk_to_ras[:3, :3]
+    spacing = np.linalg.norm(steps, axis=0)
+    direction = steps / spacing
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=SHEAR):
+        raise InputError(f"The axes of '{name}' are not at right angles; resample it first (module Resample Scalar).")
+    z, y, x = shape_zyx
+    origin = RAS @ ijk_to_ras[:3, 3]
+    return Geometry(
+        shape_zyx=(z, y, x),
+        spacing_zyx_mm=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
+        origin_xyz_mm=(float(origin[0]), float(origin[1]), float(origin[2])),
+        direction=as_rows(direction),
+    )
+
+
+def write_ct(volume: Volume, path: Path) -> None:
+    """Write the CT for the engine: NRRD without compression, as fast as the disk takes it."""
+    from flareseg.io.atomic import atomic_path
+    from flareseg.io.encode import write_nrrd
+
+    with atomic_path(path, overwrite=True) as partial:
+        write_nrrd(partial, _storable(volume.hu), volume.geometry, {}, compressed=False)
+
+
+def read_result(path: Path) -> Labels:
+    """Read a label map of the engine, cut to what is not background; one voxel where there is nothing else."""
+    from flareseg.io.files import read_labels
+
+    array, geometry = read_labels(path)
+    planes = np.flatnonzero(array.any(axis=(1, 2)))
+    if len(planes) == 0:
+        return Labels(array[:1, :1, :1].copy(), (0, 0, 0, 0, 0, 0), geometry)
+    z = slice(int(planes[0]), int(planes[-1]) + 1)
+    flat = array[z].any(axis=0)
+    y, x = (slice(int(found[0]), int(found[-1]) + 1) for found in map(np.flatnonzero, (flat.any(1), flat.any(0))))
+    extent = (x.start, x.stop - 1, y.start, y.stop - 1, z.start, z.stop - 1)
+    return Labels(np.ascontiguousarray(array[z, y, x]), extent, geometry)
+
+
+def to_ras(point_lps: Triple | tuple[float, ...] | list[float]) -> tuple[float, float, float]:
+    """An LPS point as MRML has it."""
+    x, y, z = point_lps
+    return -x, -y, z
+
+
+def _storable(hu: NDArray[Any]) -> NDArray[Any]:
+    """int16 or float32, whichever loses nothing that matters; the engine tells what is wrong with the values."""
+    if hu.dtype in (np.int16, np.float32):
+        return hu
+    if hu.dtype.kind in "iu" and hu.min() >= -32768 and hu.max() <= 32767:
+        return hu.astype(np.int16)
+    return hu.astype(np.float32)

@@ -1,0 +1,143 @@
+"""Measurements as nodes: a table of everything, and a line for the diameter of each lesion.
+
+Nothing is measured here: the rows are those of the engine's results/measure.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from FlarePanCancerLib.exchange import to_ras
+from FlarePanCancerLib.scene import put_beside
+
+Row = Mapping[str, Any]
+ROLE = "FlarePanCancer.Of"
+"""Node reference from a table or a line to the segmentation that it belongs to."""
+LINE_COLOUR = (1.0, 0.85, 0.1)
+UNITS = {"volume_ml": "ml", "mean_hu": "HU", "sd_hu": "HU", "longest_mm": "mm", "perpendicular_mm": "mm"}
+
+
+def lesions(rows: Sequence[Row]) -> list[Row]:
+    """The rows that are about single lesions, the largest first."""
+    return [row for row in rows if row["lesion"] is not None]
+
+
+def whole_structures(rows: Sequence[Row]) -> list[Row]:
+    """The rows that are about structures as a whole."""
+    return [row for row in rows if row["lesion"] is None]
+
+
+def write_table(rows: Sequence[Row], segmentation: Any) -> Any:
+    """The table node of a segmentation with one row a measurement; made new, or filled anew where there is one.
+
+    Columns are those of the engine's CSV and JSON; what a row does not have is empty.
+    """
+    import vtk
+
+    table = _own_node("vtkMRMLTableNode", segmentation, f"{segmentation.GetName()} measurements")
+    was = table.StartModify()
+    table.RemoveAllColumns()
+    for name in rows[0] if rows else ():
+        values = [row[name] for row in rows]
+        column = vtk.vtkDoubleArray() if _is_number(name, values) else vtk.vtkStringArray()
+        column.SetName(name)
+        for value in values:
+            column.InsertNextValue(_cell(value, column))
+        table.AddColumn(column)
+        if name in UNITS:
+            table.SetColumnProperty(name, "unit", UNITS[name])
+    table.SetUseColumnTitleAsColumnHeader(True)
+    table.EndModify(was)
+    return table
+
+
+def draw_diameters(rows: Sequence[Row], segmentation: Any) -> list[Any]:
+    """A markups line along the longest diameter of every lesion, in place of those drawn before."""
+    import slicer
+
+    for node in _own_nodes("vtkMRMLMarkupsLineNode", segmentation):
+        slicer.mrmlScene.RemoveNode(node)
+    result = []
+    for row in lesions(rows):
+        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", f"Lesion {row['lesion']}")
+        line.SetNodeReferenceID(ROLE, segmentation.GetID())
+        line.CreateDefaultDisplayNodes()
+        for end in ("longest_start_xyz_mm", "longest_end_xyz_mm"):
+            line.AddControlPoint(*to_ras(row[end]))
+        line.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
+        line.SetLocked(True)
+        display = line.GetDisplayNode()
+        if display:
+            display.SetSelectedColor(*LINE_COLOUR)
+            display.SetColor(*LINE_COLOUR)
+            display.SetPropertiesLabelVisibility(True)
+            display.SetPointLabelsVisibility(False)
+        result.append(line)
+    return result
+
+
+def centre_of(row: Row, segmentation: Any) -> tuple[float, float, float]:
+    """The middle of a lesion's longest diameter in the world (RAS), its segmentation's transforms applied."""
+    import vtk
+
+    start, end = (to_ras(row[key]) for key in ("longest_start_xyz_mm", "longest_end_xyz_mm"))
+    local = [(a + b) / 2 for a, b in zip(start, end, strict=True)]
+    transform = segmentation.GetParentTransformNode()
+    if transform is None:
+        return local[0], local[1], local[2]
+    to_world = vtk.vtkGeneralTransform()
+    transform.GetTransformToWorld(to_world)
+    x, y, z = to_world.TransformPoint(local)
+    return x, y, z
+
+
+def show_lesion(row: Row, segmentation: Any) -> None:
+    """Centre all slice views on a lesion."""
+    import slicer
+
+    x, y, z = centre_of(row, segmentation)
+    slicer.modules.markups.logic().JumpSlicesToLocation(x, y, z, True)
+
+
+def remove(segmentation: Any) -> None:
+    """Take away the table and the lines of a segmentation."""
+    import slicer
+
+    for kind in ("vtkMRMLTableNode", "vtkMRMLMarkupsLineNode"):
+        for node in _own_nodes(kind, segmentation):
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def _own_nodes(kind: str, segmentation: Any) -> list[Any]:
+    import slicer
+
+    nodes = slicer.util.getNodesByClass(kind)
+    return [node for node in nodes if node.GetNodeReferenceID(ROLE) == segmentation.GetID()]
+
+
+def _own_node(kind: str, segmentation: Any, name: str) -> Any:
+    import slicer
+
+    found = _own_nodes(kind, segmentation)
+    if found:
+        return found[0]
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    node.SetNodeReferenceID(ROLE, segmentation.GetID())
+    put_beside(node, segmentation)
+    return node
+
+
+def _is_number(name: str, values: Sequence[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
+
+
+def _cell(value: Any, column: Any) -> Any:
+    if column.IsA("vtkStringArray"):
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        return " ".join(f"{part:.2f}" for part in value) if isinstance(value, list | tuple) else str(value)
+    return float("nan") if value is None else float(value)
