@@ -30,18 +30,18 @@ class EngineProcess:
     """`flareseg` with JSON progress. Two threads read what it says; nobody ever waits for it on the main thread.
 
     Example:
-        process = EngineProcess(["segment", "ct.nrrd", "-o", "out.nrrd"])
+        process = EngineProcess(["segment", "ct.nrrd", "-o", "out.nrrd", "--progress", "json"])
         process.start()
         while process.running:
             for event in process.events():
                 print(event)
 
     Args:
-        arguments: of the command line; "--progress json" is added.
+        arguments: of the command line, which must make it print one JSON object a line.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        self._arguments = [*arguments, "--progress", "json"]
+        self._arguments = list(arguments)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []

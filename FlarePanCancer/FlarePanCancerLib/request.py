@@ -58,7 +58,7 @@ class Request:
     def arguments(self, cts: Sequence[Path], results: Path, previews: Path) -> list[str]:
         """`flareseg segment ...` for CT files; results become NAME.nrrd in the folder `results`."""
         words = ["segment", *map(str, cts), "-o", str(results), "--format", RESULT]
-        words += ["--model", self.model, "--device", self.device]
+        words += ["--model", self.model, "--device", self.device, "--progress", "json"]
         if self.quality != FAST:
             words += ["--step", ACCURATE_STEP]
         if self.quality == MIRRORED:

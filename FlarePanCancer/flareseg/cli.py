@@ -1,4 +1,4 @@
-"""The command line: `flareseg segment | evaluate | models | bench | sample`.
+"""The command line: `flareseg segment | evaluate | models | bench | devices | sample`.
 
 Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 cancelled.
 """
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_models(commands)
     _add_bench(commands)
+    _add_devices(commands)
     _add_sample(commands)
     return parser
 
@@ -146,6 +147,12 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(handler=_bench)
 
 
+def _add_devices(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("devices", help="what this machine can segment with")
+    parser.add_argument("--json", action="store_true", help="as one line of JSON, for programs")
+    parser.set_defaults(handler=_devices)
+
+
 def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("sample", help="get a real public abdominal CT (38 MB download, Apache-2.0)")
     parser.add_argument("folder", nargs="?", type=Path, help="copy it there (default: only into the user's cache)")
@@ -204,6 +211,23 @@ def _bench(arguments: argparse.Namespace) -> int:
     from flareseg.bench import bench_command
 
     return bench_command(arguments)
+
+
+def _devices(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from flareseg.console import print_line
+    from flareseg.inference.devices import list_devices
+
+    devices = list_devices()
+    if arguments.json:
+        import json
+
+        print_line(json.dumps({"event": "devices", "devices": [asdict(device) for device in devices]}), sys.stdout)
+        return 0
+    for device in devices:
+        print_line(f"{device.name:<8} {device.description}", sys.stdout)
+    return 0
 
 
 def _sample(arguments: argparse.Namespace) -> int:

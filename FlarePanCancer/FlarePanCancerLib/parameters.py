@@ -1,0 +1,28 @@
+"""What the panel remembers in the scene."""
+
+import slicer
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+from FlarePanCancerLib.request import FAST
+
+
+# No `from __future__ import annotations` here: the wrapper reads the types themselves.
+@parameterNodeWrapper
+class Parameters:
+    """The panel's choices.
+
+    Attributes:
+        ct: the CT.
+        roi: where to look; everywhere unless given.
+        segmentation: what to fill; a new one unless given.
+        model, quality, device: see `Request`.
+        structures: names of what is wanted, with commas between; "" is all.
+    """
+
+    ct: slicer.vtkMRMLScalarVolumeNode
+    roi: slicer.vtkMRMLMarkupsROINode
+    segmentation: slicer.vtkMRMLSegmentationNode
+    model: str = "default"
+    quality: str = FAST
+    device: str = "auto"
+    structures: str = ""

@@ -1,0 +1,110 @@
+"""Measurements as tables of the panel: structures with colour and visibility, lesions to click on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flareseg.labels import by_name
+
+from FlarePanCancerLib.results import Row, lesions, whole_structures
+
+STRUCTURE_TITLES = ("", "Structure", "Volume, ml", "Mean HU")
+LESION_TITLES = ("Lesion", "Lies in", "Volume, ml", "Longest, mm", "Mean HU")
+CUT = "≥ "
+CUT_TIP = "It reaches the edge of the scan, which may have cut it off."
+
+
+class StructuresTable:
+    """A QTableWidget with a row for each structure that was found; its tick shows and hides the segment.
+
+    Args:
+        widget: the QTableWidget.
+        shown: called with a structure's name and whether it shall be seen.
+    """
+
+    def __init__(self, widget: Any, shown: Callable[[str, bool], None]) -> None:
+        self._widget, self._shown = widget, shown
+        self._names: list[str] = []
+        _prepare(widget, STRUCTURE_TITLES)
+        widget.connect("itemChanged(QTableWidgetItem*)", self._changed)
+
+    def fill(self, rows: Sequence[Row]) -> None:
+        """Show what was found."""
+        import qt
+
+        found = [row for row in whole_structures(rows) if row["voxels"]]
+        self._names = []
+        self._widget.setRowCount(len(found))
+        for place, row in enumerate(found):
+            structure = by_name(row["structure"])
+            tick = qt.QTableWidgetItem()
+            tick.setCheckState(qt.Qt.Checked)
+            tick.setBackground(qt.QBrush(qt.QColor(*structure.colour)))
+            tick.setToolTip("Show or hide it.")
+            cells = [tick, _text(structure.title), *(_cells(row))]
+            for column, cell in enumerate(cells):
+                self._widget.setItem(place, column, cell)
+        self._names = [row["structure"] for row in found]  # from now on ticks are the user's
+        self._widget.resizeColumnsToContents()
+
+    def _changed(self, item: Any) -> None:
+        import qt
+
+        place = item.row()
+        if item.column() == 0 and place < len(self._names):
+            self._shown(self._names[place], item.checkState() == qt.Qt.Checked)
+
+
+class LesionsTable:
+    """A QTableWidget with a row for each lesion.
+
+    Args:
+        widget: the QTableWidget.
+        clicked: called with the row of measurements of a lesion.
+    """
+
+    def __init__(self, widget: Any, clicked: Callable[[Row], None]) -> None:
+        self._widget, self._clicked = widget, clicked
+        self._rows: list[Row] = []
+        _prepare(widget, LESION_TITLES)
+        widget.connect("cellClicked(int,int)", self._click)
+
+    def fill(self, rows: Sequence[Row]) -> None:
+        """Show the lesions."""
+        self._rows = lesions(rows)
+        self._widget.setRowCount(len(self._rows))
+        for place, row in enumerate(self._rows):
+            host = by_name(row["host"]).title if row["host"] else "no organ"
+            volume, hu = _cells(row)
+            longest = _text(f"{row['longest_mm']:.0f} × {row['perpendicular_mm']:.0f}")
+            for column, cell in enumerate((_text(str(row["lesion"])), _text(host), volume, longest, hu)):
+                self._widget.setItem(place, column, cell)
+        self._widget.resizeColumnsToContents()
+
+    def _click(self, row: int, _column: int) -> None:
+        self._clicked(self._rows[row])
+
+
+def _prepare(widget: Any, titles: Sequence[str]) -> None:
+    import qt
+
+    widget.setColumnCount(len(titles))
+    widget.setHorizontalHeaderLabels(list(titles))
+    widget.verticalHeader().setVisible(False)
+    widget.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+    widget.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+
+
+def _cells(row: Row) -> tuple[Any, Any]:
+    """Volume and mean HU."""
+    volume = _text(f"{CUT if row['touches_border'] else ''}{row['volume_ml']:,.1f}")
+    if row["touches_border"]:
+        volume.setToolTip(CUT_TIP)
+    return volume, _text(f"{row['mean_hu']:.0f}")
+
+
+def _text(text: str) -> Any:
+    import qt
+
+    return qt.QTableWidgetItem(text)

@@ -1,0 +1,393 @@
+"""The panel: choices in, a run in the background, results out. It knows the .ui; the work is done by `logic`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+import slicer
+from flareseg.errors import FlareError
+from flareseg.labels import structures
+from slicer.i18n import tr as _
+
+from FlarePanCancerLib import results, scene
+from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
+from FlarePanCancerLib.process import EngineProcess
+from FlarePanCancerLib.tables import LesionsTable, StructuresTable
+
+POLL_MS = 40
+SETTINGS = "FlarePanCancer"
+REMEMBERED = ("model", "quality", "device")
+AUTOMATIC = "Automatic"
+
+
+class Panel:
+    """What the user sees of the module.
+
+    Args:
+        ui: the widgets of FlarePanCancer.ui by name.
+        parameters: a `Parameters` node, connected to the ui by the module's widget.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.parameters: Any = None
+        self.run: Run | None = None
+        self.outcome: Outcome | None = None
+        self._devices: EngineProcess | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.connect("timeout()", self._poll)
+        self._structures = StructuresTable(ui.structuresTable, self._show_structure)
+        self._lesions = LesionsTable(ui.lesionsTable, self._show_lesion)
+        self._details = ""
+        self._list_structures()
+        self._list_devices([("auto", "")])
+        self.list_models()
+        ui.detailsButton.visible = False
+        ui.show3DButton.enabled = False
+        for button, slot in (
+            (ui.segmentButton, self._segment_or_cancel),
+            (ui.importModelButton, self._import_model),
+            (ui.openModelsButton, self._open_models),
+            (ui.allStructuresButton, lambda: self._tick_all(True)),
+            (ui.noStructuresButton, lambda: self._tick_all(False)),
+            (ui.detailsButton, self._show_details),
+        ):
+            button.connect("clicked()", slot)
+        ui.show3DButton.connect("toggled(bool)", self._show_3d)
+        ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._device_chosen)
+        ui.structuresList.connect("itemChanged(QListWidgetItem*)", self._structures_chosen)
+        ui.ctSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
+
+    # choices
+
+    def show(self, parameters: Any) -> None:
+        """Follow a parameter node; None: none."""
+        self.parameters = parameters
+        if parameters is None:
+            return
+        if parameters.ct is None:
+            parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        _choose(self.ui.modelSelector, parameters.model)
+        _choose(self.ui.deviceSelector, parameters.device)
+        self._tick(parameters.structures)
+        self.refresh()
+
+    def recall(self) -> None:
+        """Take the choices of the last session, for a new parameter node."""
+        settings = qt.QSettings()
+        for name in REMEMBERED:
+            value = settings.value(f"{SETTINGS}/{name}")
+            if value and self.parameters is not None:
+                setattr(self.parameters, name, str(value))
+        self.show(self.parameters)
+
+    def find_devices(self) -> None:
+        """Ask the engine, in the background, what there is to compute with."""
+        if self._devices is None and not _missing():
+            self._devices = EngineProcess(["devices", "--json"])
+            try:
+                self._devices.start()
+            except OSError:
+                return
+            self._timer.start()
+
+    def list_models(self) -> None:
+        """The embedded model and the imported ones."""
+        from flareseg.model.catalogue import list_models
+
+        chosen = self.ui.modelSelector.currentData
+        self.ui.modelSelector.clear()
+        self._descriptions = {entry.name: entry.description for entry in list_models()}
+        for name in self._descriptions:
+            self.ui.modelSelector.addItem(name, name)
+        _choose(self.ui.modelSelector, chosen or "default")
+        self._model_chosen()
+
+    def refresh(self, *_unused: Any) -> None:
+        """The button says what it does, or why it does nothing."""
+        if self.run is not None:
+            self.ui.segmentButton.text, self.ui.segmentButton.enabled = _("Cancel"), True
+            return
+        reason = self._why_not()
+        self.ui.segmentButton.text, self.ui.segmentButton.enabled = _("Segment"), not reason
+        self.ui.segmentButton.toolTip = reason or _("Segment the CT.")
+        if reason:
+            self.ui.statusLabel.text = reason
+
+    def _why_not(self) -> str:
+        if self.parameters is None or self.parameters.ct is None:
+            return str(_("Load a CT, or choose one above."))
+        if not self._wanted() and self.ui.structuresList.count:
+            return str(_("Tick at least one structure."))
+        return ""
+
+    # a run
+
+    def _segment_or_cancel(self) -> None:
+        if self.run is not None:
+            self.cancel()
+            return
+        with slicer.util.tryWithErrorDisplay(_("The segmentation could not be started."), waitCursor=False):
+            self.segment()
+
+    def segment(self) -> None:
+        """Begin with the choices as they are.
+
+        Raises:
+            SegmentationError: when the CT cannot be used.
+        """
+        if not self._is_ready():
+            return
+        parameters = self.parameters
+        self.ui.logText.clear()
+        self._details = ""
+        self.ui.detailsButton.visible = False
+        settings = qt.QSettings()
+        for name in REMEMBERED:
+            settings.setValue(f"{SETTINGS}/{name}", getattr(parameters, name))
+        wanted = self._wanted()
+        try:
+            self.run = process(
+                parameters.ct,
+                parameters.segmentation,
+                model=parameters.model,
+                quality=parameters.quality,
+                device=parameters.device,
+                structures=() if len(wanted) == len(structures()) else wanted,
+                roi=parameters.roi,
+                wait=False,
+                callbacks=Callbacks(
+                    self._progressed, self._said, self._previewed, self._segmented, self._failed, self._finished
+                ),
+            )
+        except SegmentationError as error:
+            self._failed(str(error), error.details)
+            return
+        self.ui.progressBar.visible = True
+        self._timer.start()
+        self.refresh()
+
+    def cancel(self) -> None:
+        """Ask the run to stop; `_finished` comes when it has."""
+        if self.run is not None:
+            self.ui.statusLabel.text = _("Stopping …")
+            self.ui.segmentButton.enabled = False
+            self.run.cancel()
+
+    def end(self) -> None:
+        """Nothing may go on after the panel: the module is reloaded, or Slicer ends."""
+        self._timer.stop()
+        if self.run is not None:
+            self.run.kill()
+            self.run = None
+        if self._devices is not None:
+            self._devices.kill()
+
+    def _poll(self) -> None:
+        if self._devices is not None:
+            for event in self._devices.events():
+                if event.get("event") == "devices":
+                    self._list_devices([(d["name"], d["description"]) for d in event["devices"]])
+            if not self._devices.running:
+                self._devices = None
+        if self.run is not None:
+            self.run.poll()
+        if self.run is None and self._devices is None:
+            self._timer.stop()
+
+    def _progressed(self, fraction: float, text: str, seconds_left: float | None) -> None:
+        self.ui.progressBar.value = round(1000 * fraction)
+        left = f", {_spoken(seconds_left)} left" if seconds_left is not None else ""
+        self.ui.statusLabel.text = f"{text} … {100 * fraction:.0f} %{left}"
+
+    def _said(self, text: str) -> None:
+        self.ui.logText.appendPlainText(text)
+
+    def _previewed(self, outcome: Outcome) -> None:
+        self._said(f"First, coarse look at '{outcome.ct.GetName()}'.")
+
+    def _segmented(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.parameters.segmentation = outcome.segmentation
+        self._structures.fill(outcome.rows)
+        self._lesions.fill(outcome.rows)
+        count = len(results.lesions(outcome.rows))
+        self.ui.lesionsLabel.text = f"{count or 'No'} {'lesion' if count == 1 else 'lesions'}. Not a diagnosis."
+        self.ui.lesionsTable.visible = bool(count)
+        self.ui.resultsCollapsible.collapsed = False
+        self.ui.show3DButton.enabled = True
+        if self.ui.show3DButton.checked:
+            self._show_3d(True)
+        found = len(outcome.found)
+        self.ui.statusLabel.text = f"Done: {found} of {found + len(outcome.missing)} structures found."
+
+    def _failed(self, text: str, details: str) -> None:
+        self.ui.statusLabel.text = text
+        self._said(text)
+        self._details = details
+        self.ui.detailsButton.visible = bool(details)
+
+    def _finished(self, cancelled: bool) -> None:
+        run, self.run = self.run, None
+        if cancelled:
+            self.ui.statusLabel.text = _("Cancelled; the scene is as it was.")
+        if run is not None:
+            for line in run.log.splitlines():
+                self._said(line)
+        self.ui.progressBar.visible = False
+        self.refresh()
+
+    # first use
+
+    def _is_ready(self) -> bool:
+        """Whether everything that the engine needs is there, or has come after one question."""
+        absent = _missing()
+        if not absent:
+            return True
+        from FlarePanCancerLib.dependencies import DependencyError
+        from FlarePanCancerLib.installer import install
+
+        stopped: list[bool] = []
+        dialog = slicer.util.createProgressDialog(labelText=_("Installing …"), maximum=0)
+        dialog.connect("canceled()", lambda: stopped.append(True))
+
+        def progress(text: str) -> None:
+            self._said(text)
+            dialog.labelText = text
+            slicer.app.processEvents()
+
+        try:
+            return install(
+                absent, confirm=slicer.util.confirmOkCancelDisplay, progress=progress, cancelled=lambda: bool(stopped)
+            )
+        except DependencyError as error:
+            self._failed(str(error), getattr(error, "details", ""))
+            return False
+        finally:
+            dialog.close()
+
+    # models, devices, structures
+
+    def _import_model(self) -> None:
+        from flareseg.model.catalogue import import_model
+
+        path = qt.QFileDialog.getExistingDirectory(self.ui.importModelButton, _("Model folder"))
+        if not path:
+            return
+        try:
+            entry = import_model(path)
+        except FlareError as error:
+            slicer.util.errorDisplay(str(error))
+            return
+        self.list_models()
+        _choose(self.ui.modelSelector, entry.name)
+
+    def _open_models(self) -> None:
+        from flareseg.model.catalogue import models_folder
+
+        folder = models_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+    def _model_chosen(self, *_unused: Any) -> None:
+        name = self.ui.modelSelector.currentData
+        self.ui.modelDescription.text = self._descriptions.get(name, "")
+        if self.parameters is not None and name:
+            self.parameters.model = name
+
+    def _list_devices(self, devices: Sequence[tuple[str, str]]) -> None:
+        chosen = self.parameters.device if self.parameters is not None else "auto"
+        self.ui.deviceSelector.blockSignals(True)
+        self.ui.deviceSelector.clear()
+        for name, description in devices:
+            words = description if name != "auto" else f"{AUTOMATIC}: {description}" if description else AUTOMATIC
+            self.ui.deviceSelector.addItem(words, name)
+        _choose(self.ui.deviceSelector, chosen)
+        self.ui.deviceSelector.blockSignals(False)
+
+    def _device_chosen(self, *_unused: Any) -> None:
+        name = self.ui.deviceSelector.currentData
+        if self.parameters is not None and name:
+            self.parameters.device = name
+
+    def _list_structures(self) -> None:
+        for structure in structures():
+            item = qt.QListWidgetItem(structure.title)
+            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+            item.setCheckState(qt.Qt.Checked)
+            self.ui.structuresList.addItem(item)
+
+    def _wanted(self) -> tuple[str, ...]:
+        items = [self.ui.structuresList.item(n) for n in range(len(structures()))]
+        pairs = zip(structures(), items, strict=True)
+        return tuple(structure.name for structure, item in pairs if item.checkState() == qt.Qt.Checked)
+
+    def _tick(self, names: str) -> None:
+        wanted = [name for name in names.split(",") if name]
+        for number, structure in enumerate(structures()):
+            ticked = not wanted or structure.name in wanted
+            self.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
+
+    def _tick_all(self, ticked: bool) -> None:
+        for number in range(len(structures())):
+            self.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
+
+    def _structures_chosen(self, *_unused: Any) -> None:
+        wanted = self._wanted()
+        if self.parameters is not None and wanted:
+            self.parameters.structures = "" if len(wanted) == len(structures()) else ",".join(wanted)
+        self.refresh()
+
+    # results
+
+    def _segmentation(self) -> Any:
+        """The node with the last result, if it is still there."""
+        node = self.outcome.segmentation if self.outcome else None
+        return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+
+    def _show_3d(self, shown: bool) -> None:
+        node = self._segmentation()
+        if node is None:
+            return
+        if shown:
+            with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
+                scene.show_surfaces(node)
+        else:
+            node.GetDisplayNode().SetVisibility3D(False)
+
+    def _show_structure(self, name: str, shown: bool) -> None:
+        node = self._segmentation()
+        if node is None:
+            return
+        for segment_id, own in scene.own_segments(node).items():
+            if own == name:
+                node.GetDisplayNode().SetSegmentVisibility(segment_id, shown)
+
+    def _show_lesion(self, row: results.Row) -> None:
+        node = self._segmentation()
+        if node is not None:
+            results.show_lesion(row, node)
+
+    def _show_details(self) -> None:
+        slicer.util.messageBox(self.ui.statusLabel.text, detailedText=self._details)
+
+
+def _missing() -> tuple[Any, ...]:
+    from FlarePanCancerLib.dependencies import blocking, missing
+
+    return tuple(blocking(missing()))
+
+
+def _choose(combo: Any, data: Any) -> None:
+    index = combo.findData(data)
+    if index >= 0:
+        combo.setCurrentIndex(index)
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(round(seconds), 1)} s"
