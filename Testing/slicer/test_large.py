@@ -10,10 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from FlarePanCancerLib import scene as segments  # noqa: E402
-from helpers import ct_node, ijk_to_ras, labels_for  # noqa: E402
+from helpers import ct_node, ijk_to_ras, labels_for
 
-from train.phantom import make_phantom  # noqa: E402
+from FlarePanCancerLib import scene as segments
+from train.phantom import make_phantom
 
 LIMIT_S, LIMIT_GIB = 15, 4
 
@@ -33,7 +33,9 @@ def test_600_slices_with_14_segments_and_surfaces(scene, tmp_path):
     segments.show_surfaces(node)
     done = time.monotonic()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{len(structures)} segments in {filled - began:.2f} s, surfaces in {done - filled:.2f} s, peak {peak:.2f} GiB")
+    print(
+        f"{len(structures)} segments in {filled - began:.2f} s, surfaces in {done - filled:.2f} s, peak {peak:.2f} GiB"
+    )
     assert len(structures) == 14
     assert done - began < LIMIT_S
     assert peak < LIMIT_GIB
