@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -44,7 +45,7 @@ class FlarePanCancer(ScriptedLoadableModule):
     def _register_sample_data(self):
         from FlarePanCancerLib.sampledata import register
 
-        register(Path(self.parent.path).parent / "Resources" / "Icons")
+        register(Path(self.parent.path).parent / "Resources")
 
 
 class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -56,6 +57,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = None
         self._node = None
         self._connection = None
+        self._entered = False
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -80,11 +82,13 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
+        self._entered = True
         self._follow()
         self.panel.find_devices()
 
     def exit(self):
         """The run goes on; only the choices are no longer followed."""
+        self._entered = False
         self._leave()
 
     def onReload(self):
@@ -93,12 +97,16 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
+    def _choices_changed(self, caller, event):
+        self.panel.refresh()
+
     def _scene_closes(self, caller, event):
         self.panel.cancel()
         self._leave()
+        self.panel.show(None)
 
     def _scene_closed(self, caller, event):
-        if self.parent.isEntered:
+        if self._entered:
             self._follow()
 
     def _follow(self):
@@ -106,13 +114,14 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self._node = self.logic.getParameterNode()
         self._connection = self._node.connectGui(self.ui)
+        self.addObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._choices_changed)
         self.panel.show(self._node)
 
     def _leave(self):
         if self._node is not None:
+            self.removeObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._choices_changed)
             self._node.disconnectGui(self._connection)
             self._node = self._connection = None
-            self.panel.show(None)
 
 
 class FlarePanCancerLogic(ScriptedLoadableModuleLogic):

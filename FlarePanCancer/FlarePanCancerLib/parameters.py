@@ -1,9 +1,11 @@
 """What the panel remembers in the scene."""
 
-import slicer
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from typing import Annotated
 
-from FlarePanCancerLib.request import FAST
+import slicer
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+
+from FlarePanCancerLib.request import FAST, QUALITIES
 
 
 # No `from __future__ import annotations` here: the wrapper reads the types themselves.
@@ -23,6 +25,6 @@ class Parameters:
     roi: slicer.vtkMRMLMarkupsROINode
     segmentation: slicer.vtkMRMLSegmentationNode
     model: str = "default"
-    quality: str = FAST
+    quality: Annotated[str, Choice(list(QUALITIES))] = FAST
     device: str = "auto"
     structures: str = ""

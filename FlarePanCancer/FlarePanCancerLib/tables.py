@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flareseg.labels import by_name
-
 from FlarePanCancerLib.results import Row, lesions, whole_structures
+from flareseg.labels import by_name
 
 STRUCTURE_TITLES = ("", "Structure", "Volume, ml", "Mean HU")
 LESION_TITLES = ("Lesion", "Lies in", "Volume, ml", "Longest, mm", "Mean HU")

@@ -7,14 +7,14 @@ from typing import Any
 
 import qt
 import slicer
-from flareseg.errors import FlareError
-from flareseg.labels import structures
 from slicer.i18n import tr as _
 
 from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.process import EngineProcess
 from FlarePanCancerLib.tables import LesionsTable, StructuresTable
+from flareseg.errors import FlareError
+from flareseg.labels import structures
 
 POLL_MS = 40
 SETTINGS = "FlarePanCancer"
@@ -60,8 +60,6 @@ class Panel:
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._device_chosen)
         ui.structuresList.connect("itemChanged(QListWidgetItem*)", self._structures_chosen)
-        ui.ctSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
-        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.refresh)
 
     # choices
 
@@ -213,7 +211,8 @@ class Panel:
 
     def _segmented(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        self.parameters.segmentation = outcome.segmentation
+        if self.parameters is not None:
+            self.parameters.segmentation = outcome.segmentation
         self._structures.fill(outcome.rows)
         self._lesions.fill(outcome.rows)
         count = len(results.lesions(outcome.rows))

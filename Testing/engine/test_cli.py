@@ -329,3 +329,14 @@ def test_help_and_version_need_no_torch():
     script = "import sys; from flareseg.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     script += "assert not {'torch', 'monai', 'SimpleITK'} & set(sys.modules), 'slow imports'"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+def test_devices_are_listed_for_people_and_programs(capsys):
+    assert main(["devices"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names[0] == "auto"
+    assert names[-1] == "cpu"
+    assert main(["devices", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [device["name"] for device in found["devices"]] == names
+    assert "thread" in found["devices"][-1]["description"]

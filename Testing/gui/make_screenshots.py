@@ -1,0 +1,109 @@
+"""Pictures for README and Extensions Manager: the panel, and Slicer's own views of the sample CT with its result.
+
+    python Testing/gui/make_screenshots.py [CT] [FOLDER]
+
+The panel is the real one on Qt, with Slicer's widgets replaced by the tests' stand-ins; the slice and 3D views are drawn
+by Slicer's displayable managers off screen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCancer")]
+
+import matplotlib  # noqa: E402
+import numpy as np  # noqa: E402
+from boot import application_logic, boot  # noqa: E402
+from standin import module, sample_data  # noqa: E402
+from standin.events import screenshot, spin, wait_until  # noqa: E402
+from standin.install import install  # noqa: E402
+
+matplotlib.use("Agg")
+VIEWS = (("Axial", "Axial"), ("Sagittal", "Sagittal"), ("Coronal", "Coronal"))
+SIZE = (560, 470)
+
+
+def main(ct_file: Path | None, folder: Path) -> None:
+    import slicer
+
+    from flareseg.io.files import read_volume
+    from flareseg.sample import sample_ct
+
+    app = install(boot(), application_logic())
+    sys.modules["SampleData"] = sample_data
+    loaded = module.load(ROOT / "FlarePanCancer" / "FlarePanCancer.py")
+    representation = loaded.widgetRepresentation()
+    representation.enter()
+    widget = representation.self()
+    volume = read_volume(ct_file or sample_ct())
+    node = slicer.util.addVolumeFromArray(np.ascontiguousarray(volume.hu), name="Abdomen CT")
+    matrix = volume.geometry.index_to_world()
+    matrix[:2] *= -1
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    widget.ui.ctSelector.setCurrentNode(node)
+    wait_until(lambda: "CPU" in widget.ui.deviceSelector.itemText(0), 30)
+    representation.resize(470, 620)
+    representation.show()
+    spin(0.2)
+    screenshot(representation, folder / "panel_ready.png")
+    widget.ui.segmentButton.click()
+    wait_until(lambda: widget.ui.progressBar.value > 350, 60)
+    screenshot(representation, folder / "panel_running.png")
+    wait_until(lambda: widget.panel.run is None, 120)
+    widget.ui.show3DButton.checked = True
+    representation.resize(470, 900)
+    spin(0.3)
+    screenshot(representation, folder / "panel_done.png")
+    together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
+    widget.cleanup()
+    app.quit()
+
+
+def together(ct: object, segmentation: object, panel: Path, path: Path) -> None:
+    """The panel beside four views, as in Slicer's own window."""
+    import slicer
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+    from views import slice_picture, view_3d_picture
+
+    from flareseg.labels import by_name
+
+    bounds = [0.0] * 6
+    segmentation.GetSegmentation().GetSegment("liver").GetBounds(bounds)
+    at = [(bounds[2 * k] + bounds[2 * k + 1]) / 2 for k in range(3)]
+    ct.GetRASBounds(bounds)
+    at[0] = (bounds[0] + bounds[1]) / 2 + 0.3 * (at[0] - (bounds[0] + bounds[1]) / 2)
+    at[1] = (bounds[2] + bounds[3]) / 2
+    at[2] -= 25
+    pictures = {
+        name: slice_picture(slicer.mrmlScene, ct, orientation, SIZE, at, window=(-160, 240))[0]
+        for name, orientation in VIEWS
+    }
+    pictures["3D"] = view_3d_picture(slicer.mrmlScene, SIZE)
+    assert by_name("liver").title == "Liver"
+    shown = imread(panel)
+    height, width = shown.shape[:2]
+    figure = Figure(figsize=((width + 2 * SIZE[0] + 30) / 100, height / 100), dpi=100, facecolor="#202020")
+    total = width + 2 * SIZE[0] + 30
+    left = figure.add_axes((0, 0, width / total, 1))
+    left.imshow(shown)
+    left.set_axis_off()
+    for number, name in enumerate(("Axial", "3D", "Coronal", "Sagittal")):
+        column, row = number % 2, number // 2
+        box = ((width + 10 + column * (SIZE[0] + 10)) / total, 0.505 - 0.5 * row, SIZE[0] / total, 0.49)
+        axes = figure.add_axes(box)
+        axes.imshow(pictures[name], aspect="auto")
+        axes.text(0.02, 0.96, name, color="white", transform=axes.transAxes, va="top", fontsize=11)
+        axes.set_axis_off()
+    figure.savefig(path, facecolor=figure.get_facecolor())
+
+
+if __name__ == "__main__":
+    given = [Path(argument) for argument in sys.argv[1:]]
+    main(given[0] if given else None, given[1] if len(given) > 1 else ROOT / "Resources" / "Screenshots")

@@ -1,0 +1,297 @@
+"""The panel as a user meets it: load a CT, press Segment, watch, cancel, look at the result."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
+
+from helpers import ct_node, ijk_to_ras
+from standin import sample_data
+from standin.events import spin, wait_until
+
+from train.phantom import make_phantom
+
+CLOSED, OPEN = True, False
+
+
+@pytest.fixture(autouse=True)
+def folders_of_its_own(tmp_path, monkeypatch):
+    """No test sees or changes the user's own models; Slicer's Sample Data module is there, and empty."""
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
+    sample_data.SampleDataLogic.registered.clear()
+    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def widget(the_module):
+    """The module's panel, entered."""
+    representation = the_module.widgetRepresentation()
+    representation.enter()
+    yield representation.self()
+    representation.exit()
+    representation.self().cleanup()
+
+
+@pytest.fixture
+def ui(widget):
+    return widget.ui
+
+
+@pytest.fixture(scope="module")
+def a_patient():
+    return make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
+
+
+@pytest.fixture
+def a_ct(scene, a_patient):
+    return ct_node(a_patient.hu, ijk_to_ras(np.diag([-1, -1, 1]), (3.0, 3.0, 5.0)), "patient")
+
+
+@pytest.fixture
+def ready(widget, a_ct):
+    """The panel with a CT chosen, and the CPU as device."""
+    widget.ui.ctSelector.setCurrentNode(a_ct)
+    widget.panel.parameters.device = "cpu"
+    return widget
+
+
+def idle(widget):
+    return lambda: widget.panel.run is None
+
+
+def segmented(widget):
+    widget.ui.segmentButton.click()
+    assert widget.panel.run is not None
+    return wait_until(idle(widget), 90)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# before a run
+
+
+def test_without_a_ct_the_button_says_what_is_missing(ui):
+    assert not ui.segmentButton.enabled
+    assert ui.segmentButton.toolTip == ui.statusLabel.text == "Load a CT, or choose one above."
+
+
+def test_a_ct_that_is_loaded_is_chosen_and_the_button_is_ready(widget, a_ct):
+    widget.ui.ctSelector.setCurrentNode(a_ct)
+    assert widget.panel.parameters.ct is a_ct
+    assert widget.ui.segmentButton.enabled
+    assert widget.ui.segmentButton.text == "Segment"
+
+
+def test_a_ct_that_was_there_before_the_panel_is_chosen_by_itself(a_ct, the_module):
+    representation = the_module.widgetRepresentation()
+    representation.enter()
+    assert representation.self().panel.parameters.ct is a_ct
+    representation.self().cleanup()
+
+
+def test_the_embedded_model_is_offered_with_a_description(ui):
+    assert ui.modelSelector.currentData == "default"
+    assert "organs" in ui.modelDescription.text
+
+
+def test_automatic_tells_what_it_found(widget):
+    selector = widget.ui.deviceSelector
+    assert selector.itemText(0) == "Automatic"
+    assert wait_until(lambda: "CPU" in selector.itemText(0), 30)
+    assert "thread" in selector.itemText(0)
+
+
+def test_nothing_ticked_is_told_and_all_ticks_come_back(ready):
+    ui = ready.ui
+    ui.noStructuresButton.click()
+    assert not ui.segmentButton.enabled
+    assert ui.statusLabel.text == "Tick at least one structure."
+    ui.allStructuresButton.click()
+    assert ui.segmentButton.enabled
+    assert ready.panel.parameters.structures == ""
+
+
+def test_choices_last_until_the_next_session(ready, the_module):
+    ready.ui.qualitySelector.currentText = "Accurate"
+    ready.ui.segmentButton.click()
+    ready.panel.cancel()
+    wait_until(idle(ready), 5)
+    settings = slicer.app.settings()
+    assert settings.value("FlarePanCancer/quality") == "Accurate"
+    assert settings.value("FlarePanCancer/device") == "cpu"
+
+
+# a run
+
+
+def test_press_segment_and_get_a_segmentation(ready, a_ct):
+    assert segmented(ready)
+    ui = ready.ui
+    node = ready.panel.parameters.segmentation
+    names = [
+        node.GetSegmentation().GetNthSegment(n).GetName() for n in range(node.GetSegmentation().GetNumberOfSegments())
+    ]
+    assert {"Liver", "Spleen"} <= set(names)
+    assert ui.statusLabel.text.startswith("Done: ")
+    assert ui.segmentButton.text == "Segment"
+    assert ui.segmentationSelector.currentNode() is node
+    assert not ui.progressBar.visible
+    titles = [ui.structuresTable.item(row, 1).text() for row in range(ui.structuresTable.rowCount)]
+    assert sorted(titles) == sorted(name for name in names)
+    assert not ui.resultsCollapsible.collapsed
+
+
+def test_while_it_runs_the_window_lives_and_progress_is_told(ready):
+    ready.ui.segmentButton.click()
+    assert ready.ui.segmentButton.text == "Cancel"
+    seen = set()
+
+    def watch():
+        seen.add((ready.ui.statusLabel.text.split(" … ")[0], ready.ui.progressBar.value))
+        # importing the result is the end of the case; what is measured is the time while it runs
+        return ready.panel.run is None or ready.panel.run.outcomes[0].rows
+
+    waited = wait_until(watch, 90)
+    assert waited
+    values = [value for _, value in seen]
+    assert len(seen) > 3
+    assert 0 < max(values) <= 1000
+    wait_until(idle(ready), 30)
+
+
+def test_the_window_is_never_blocked_for_a_tenth_of_a_second_while_a_case_runs(ready):
+    ready.ui.segmentButton.click()
+    run = ready.panel.run
+    waited = wait_until(lambda: run.outcomes[0].segmentation is not None or not run.running, 90)
+    assert waited
+    print(f"longest block {1000 * waited.longest_block_s:.0f} ms over {waited.seconds:.1f} s")
+    wait_until(idle(ready), 30)
+    assert waited.longest_block_s < 0.1
+
+
+def test_cancel_leaves_the_scene_as_it_was_within_two_seconds(ready, scene):
+    before = scene.GetNumberOfNodes()
+    ready.ui.segmentButton.click()
+    wait_until(lambda: ready.panel.run.pid, 20)
+    pid, began = ready.panel.run.pid, time.monotonic()
+    ready.ui.segmentButton.click()
+    assert not ready.ui.segmentButton.enabled
+    assert wait_until(idle(ready), 5)
+    assert time.monotonic() - began < 2
+    assert scene.GetNumberOfNodes() == before
+    assert ready.ui.statusLabel.text == "Cancelled; the scene is as it was."
+    assert ready.ui.segmentButton.text == "Segment"
+    assert not alive(pid)
+
+
+def test_a_failure_is_one_sentence_with_details(ready, monkeypatch):
+    ready.panel.parameters.model = "nobody"
+    assert segmented(ready)
+    text = ready.ui.statusLabel.text
+    assert "nobody" in text
+    assert "\n" not in text
+    assert "Traceback" not in ready.ui.logText.toPlainText()
+    assert ready.ui.segmentButton.enabled
+
+
+def test_deleting_the_ct_while_it_runs_ends_in_peace(ready, scene, a_ct):
+    ready.ui.segmentButton.click()
+    wait_until(lambda: ready.panel.run.pid, 20)
+    scene.RemoveNode(a_ct)
+    assert wait_until(idle(ready), 90)
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert not ready.ui.segmentButton.enabled
+
+
+def test_closing_the_scene_while_it_runs_stops_it(ready, scene):
+    ready.ui.segmentButton.click()
+    wait_until(lambda: ready.panel.run.pid, 20)
+    pid = ready.panel.run.pid
+    scene.Clear(False)
+    assert wait_until(idle(ready), 5)
+    assert not alive(pid)
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+
+
+def test_leaving_the_module_does_not_stop_a_run(ready, the_module):
+    ready.ui.segmentButton.click()
+    the_module.widgetRepresentation().exit()
+    assert wait_until(idle(ready), 90)
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+    the_module.widgetRepresentation().enter()
+
+
+def test_when_the_panel_goes_the_process_goes_with_it(ready):
+    ready.ui.segmentButton.click()
+    wait_until(lambda: ready.panel.run.pid, 20)
+    pid = ready.panel.run.pid
+    ready.cleanup()
+    spin(0.2)
+    assert not alive(pid)
+
+
+# the result
+
+
+def test_ticks_show_and_hide_segments(ready):
+    segmented(ready)
+    import qt
+
+    table, node = ready.ui.structuresTable, ready.panel.parameters.segmentation
+    row = next(n for n in range(table.rowCount) if table.item(n, 1).text() == "Liver")
+    table.item(row, 0).setCheckState(qt.Qt.Unchecked)
+    assert not node.GetDisplayNode().GetSegmentVisibility("liver")
+    table.item(row, 0).setCheckState(qt.Qt.Checked)
+    assert node.GetDisplayNode().GetSegmentVisibility("liver")
+
+
+def test_show_3d_makes_surfaces_and_hides_them_again(ready):
+    segmented(ready)
+    node = ready.panel.parameters.segmentation
+    ready.ui.show3DButton.checked = True
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    assert node.GetDisplayNode().GetVisibility3D()
+    ready.ui.show3DButton.checked = False
+    assert not node.GetDisplayNode().GetVisibility3D()
+
+
+def test_a_second_run_fills_the_same_segmentation(ready):
+    segmented(ready)
+    first = ready.panel.parameters.segmentation
+    assert segmented(ready)
+    assert ready.panel.parameters.segmentation is first
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+    assert len(slicer.util.getNodesByClass("vtkMRMLTableNode")) == 1
+
+
+# the module
+
+
+def test_the_module_says_who_made_it_and_what_it_is_for(the_module):
+    assert the_module.categories == ["Segmentation"]
+    assert "not a medical device" in the_module.helpText
+    assert "10.1007/978-3-031-58776-4_11" in the_module.acknowledgementText
+
+
+def test_a_sample_ct_is_registered_when_slicer_has_started(the_module):
+    sample = sample_data.SampleDataLogic.registered[-1]
+    assert sample["checksums"].startswith("SHA256:")
+    assert Path(sample["thumbnailFileName"]).exists()
+
+
+def test_the_logic_is_found_by_its_name(the_module, widget):
+    logic = slicer.util.getModuleLogic("FlarePanCancer")
+    assert callable(logic.process)
