@@ -26,7 +26,7 @@ from standin.install import install  # noqa: E402
 
 matplotlib.use("Agg")
 VIEWS = (("Axial", "Axial"), ("Sagittal", "Sagittal"), ("Coronal", "Coronal"))
-SIZE = (560, 470)
+SIZE = (560, 441)
 
 
 def main(ct_file: Path | None, folder: Path) -> None:

@@ -1,0 +1,1 @@
+# Slicer packs the installed tree here.
