@@ -22,8 +22,8 @@ def icon() -> Figure:
     axes.set_axis_off()
     axes.add_patch(Ellipse((0, 0), 1.94, 1.62, facecolor="#2b2f36", edgecolor="#9aa3ad", linewidth=2.5))
     liver = Outline(
-        [(-0.78, -0.1), (-0.85, 0.5), (-0.3, 0.72), (0.3, 0.5), (0.1, 0.25), (-0.15, 0.2), (-0.3, -0.35), (-0.65, -0.45),
-         (-0.78, -0.1)],
+        [(-0.78, -0.1), (-0.85, 0.5), (-0.3, 0.72), (0.3, 0.5), (0.1, 0.25), (-0.15, 0.2), (-0.3, -0.35),
+         (-0.65, -0.45), (-0.78, -0.1)],
         [Outline.MOVETO, *[Outline.CURVE4] * 6, *[Outline.CURVE3] * 2],
     )  # fmt: skip
     axes.add_patch(PathPatch(liver, facecolor="#dd8265", edgecolor="none"))

@@ -18,9 +18,7 @@ def files() -> list[str]:
     """Everything that belongs to the module, relative to its folder."""
     found = (path for path in MODULE.rglob("*") if path.is_file())
     names = (path.relative_to(MODULE).as_posix() for path in found)
-    return sorted(
-        name for name in names if "__pycache__" not in name and name != "CMakeLists.txt" and ".egg" not in name
-    )
+    return sorted(name for name in names if "__pycache__" not in name and name != "CMakeLists.txt")
 
 
 def blocks() -> dict[str, str]:
@@ -40,7 +38,7 @@ def main() -> None:
     path = MODULE / "CMakeLists.txt"
     text = path.read_text(encoding="utf-8")
     for key, block in blocks().items():
-        text = re.sub(rf"set\({key}\n.*?\n  \)", block, text, count=1, flags=re.DOTALL)
+        text = re.sub(rf"set\({key}\n(  \S+\n)*  \)", block, text, count=1)
     path.write_text(text, encoding="utf-8")
 
 

@@ -2,8 +2,8 @@
 
     python Testing/gui/make_screenshots.py [CT] [FOLDER]
 
-The panel is the real one on Qt, with Slicer's widgets replaced by the tests' stand-ins; the slice and 3D views are drawn
-by Slicer's displayable managers off screen.
+The panel is the real one on Qt, with Slicer's widgets replaced by the tests' stand-ins; the slice and 3D views are
+drawn by Slicer's displayable managers off screen.
 """
 
 from __future__ import annotations
