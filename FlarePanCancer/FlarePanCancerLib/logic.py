@@ -103,9 +103,14 @@ class Run:
         self._drop_previews()
 
     def wait(self) -> None:
-        """Poll to the end."""
+        """Poll to the end; windows stay alive meanwhile."""
+        import slicer
+
+        application = getattr(slicer, "app", None)
         while self.running:
             self.poll()
+            if application is not None:
+                application.processEvents()
             time.sleep(POLL_S)
 
     # what the job tells
@@ -215,7 +220,7 @@ def process(
     """Segment one CT node, or several.
 
     Args:
-        ct: a vtkMRMLScalarVolumeNode, or a sequence of them; the model is loaded once.
+        ct: a vtkMRMLScalarVolumeNode, or a list of them, or a vtkMRMLSequenceNode; the model is loaded once.
         segmentation: node to fill, or a sequence as long; new ones unless given.
         model, quality, device, structures: see `Request`.
         roi: vtkMRMLMarkupsROINode to look in; everywhere unless given. Only with a single CT.
@@ -225,7 +230,8 @@ def process(
         callbacks: who is told meanwhile.
 
     Returns:
-        an `Outcome`, or a list of them for a sequence; a `Run` with `wait=False`.
+        an `Outcome`, or a list of them for a list; a `Run` with `wait=False`. The outcome of a sequence node holds a
+        sequence of segmentations.
 
     Raises:
         SegmentationError: when a CT could not be segmented and `wait` is set; the other CTs are done.
@@ -239,9 +245,11 @@ def process(
             quality=quality,
             device=device,
             structures=tuple(structures),
-            roi_lps_mm=roi_of(roi, cts[0]) if roi is not None else None,
+            roi_lps_mm=roi_of(roi, _first_volume(cts[0])) if roi is not None else None,
             preview=not wait,
         )
+        if not many and ct is not None and ct.IsA("vtkMRMLSequenceNode"):
+            return _process_sequence(ct, request, callbacks, wait)
         run = segment(cts, nodes, request, callbacks, measure=measure)
     except (FlareError, ValueError) as error:
         raise SegmentationError(str(error)) from error
@@ -254,6 +262,31 @@ def process(
         if surfaces:
             scene.show_surfaces(outcome.segmentation)
     return run.outcomes if many else run.outcomes[0]
+
+
+def _process_sequence(sequence: Any, request: Request, callbacks: Callbacks | None, wait: bool) -> Any:
+    from FlarePanCancerLib.sequences import segment_sequence
+
+    told = callbacks or Callbacks()
+    outcomes: list[Outcome] = []
+
+    def result(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        _call(told.result, outcome)
+
+    run = segment_sequence(sequence, request, replace(told, result=result))
+    if not wait:
+        return run
+    run.wait()
+    errors = [outcome.error for outcome in run.outcomes if outcome.error]
+    if errors:
+        raise SegmentationError(errors[0], run.log)
+    return outcomes[-1]
+
+
+def _first_volume(ct: Any) -> Any:
+    """The CT itself, or the first of a sequence."""
+    return ct.GetNthDataNode(0) if ct.IsA("vtkMRMLSequenceNode") else ct
 
 
 def roi_of(roi: Any, ct: Any) -> tuple[float, ...]:

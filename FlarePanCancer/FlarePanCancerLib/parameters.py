@@ -1,6 +1,6 @@
 """What the panel remembers in the scene."""
 
-from typing import Annotated
+from typing import Annotated, Optional, Union
 
 import slicer
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
@@ -14,14 +14,14 @@ class Parameters:
     """The panel's choices.
 
     Attributes:
-        ct: the CT.
+        ct: the CT, or a sequence of them.
         roi: where to look; everywhere unless given.
         segmentation: what to fill; a new one unless given.
         model, quality, device: see `Request`.
         structures: names of what is wanted, with commas between; "" is all.
     """
 
-    ct: slicer.vtkMRMLScalarVolumeNode
+    ct: Optional[Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSequenceNode]]  # noqa: UP007, UP045 - no | here
     roi: slicer.vtkMRMLMarkupsROINode
     segmentation: slicer.vtkMRMLSegmentationNode
     model: str = "default"

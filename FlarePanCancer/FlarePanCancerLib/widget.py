@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.process import EngineProcess
+from FlarePanCancerLib.sequences import is_sequence
 from FlarePanCancerLib.tables import LesionsTable, StructuresTable
 from flareseg.errors import FlareError
 from flareseg.labels import structures
@@ -210,6 +211,10 @@ class Panel:
         self._said(f"First, coarse look at '{outcome.ct.GetName()}'.")
 
     def _segmented(self, outcome: Outcome) -> None:
+        if is_sequence(outcome.ct):
+            which = f"'{outcome.segmentation.GetName()}'" if outcome.segmentation is not None else "one of a sequence"
+            self.ui.statusLabel.text = f"Done: {which}."
+            return
         self.outcome = outcome
         if self.parameters is not None:
             self.parameters.segmentation = outcome.segmentation
