@@ -250,10 +250,9 @@ class Panel:
 
     def _is_ready(self) -> bool:
         """Whether everything that the engine needs is there, or has come after one question."""
-        absent = _missing()
-        if not absent:
+        if not _missing():
             return True
-        from FlarePanCancerLib.dependencies import DependencyError
+        from FlarePanCancerLib.dependencies import DependencyError, missing
         from FlarePanCancerLib.installer import install
 
         stopped: list[bool] = []
@@ -266,14 +265,20 @@ class Panel:
             slicer.app.processEvents()
 
         try:
-            return install(
-                absent, confirm=slicer.util.confirmOkCancelDisplay, progress=progress, cancelled=lambda: bool(stopped)
+            ready = install(
+                missing(),
+                confirm=slicer.util.confirmOkCancelDisplay,
+                progress=progress,
+                cancelled=lambda: bool(stopped),
             )
         except DependencyError as error:
             self._failed(str(error), getattr(error, "details", ""))
             return False
         finally:
             dialog.close()
+        if not ready:
+            self.ui.statusLabel.text = _("Nothing was installed; press Segment to be asked again.")
+        return ready and not _missing()
 
     # models, devices, structures
 

@@ -1,6 +1,7 @@
 """The panel as a user meets it: load a CT, press Segment, watch, cancel, look at the result."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -295,3 +296,81 @@ def test_a_sample_ct_is_registered_when_slicer_has_started(the_module):
 def test_the_logic_is_found_by_its_name(the_module, widget):
     logic = slicer.util.getModuleLogic("FlarePanCancer")
     assert callable(logic.process)
+
+
+def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
+    """A result with a lesion, as the engine's measurements tell of it; a click on its row moves the views."""
+    from FlarePanCancerLib import scene as segments
+    from FlarePanCancerLib.exchange import volume_of
+    from FlarePanCancerLib.logic import Outcome
+    from flareseg.labels import structures
+    from flareseg.results.measure import measure
+    from flareseg.segmentation import Segmentation
+
+    volume = volume_of(a_ct)
+    labels = np.zeros(volume.hu.shape, np.uint8)
+    z, y, x = (n // 2 for n in labels.shape)
+    labels[z - 5 : z + 5, y - 20 : y + 20, x - 20 : x + 20] = 1
+    labels[z - 2 : z + 2, y - 5 : y + 5, x - 8 : x + 8] = 14
+    rows = [vars(row) for row in measure(Segmentation(labels, volume.geometry, structures()), volume)]
+    view = slicer.vtkMRMLSliceNode()
+    view.SetName("Red")
+    view.SetLayoutName("Red")
+    slice_node = scene.AddNode(view)  # there may be one already
+    node = segments.new_segmentation(a_ct)
+    ready.panel._segmented(Outcome(a_ct, node, rows, found=("liver", "tumour")))
+    table = ready.ui.lesionsTable
+    assert (table.rowCount, table.item(0, 1).text()) == (1, "Liver")
+    assert ready.ui.lesionsLabel.text == "1 lesion. Not a diagnosis."
+    table.cellClicked.emit(0, 1)
+    at = volume.geometry.world_of((z, y - 0.5, x - 0.5))
+    matrix = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
+    assert np.abs(matrix[:3, 3] - [-at[0], -at[1], at[2]]).max() < 6
+
+
+def test_reloading_the_module_works_and_stops_what_runs(ready, the_module):
+    ready.ui.segmentButton.click()
+    wait_until(lambda: ready.panel.run.pid, 20)
+    pid = ready.panel.run.pid
+    old = sys.modules["FlarePanCancerLib.widget"]
+    ready.onReload()
+    again = the_module.widgetRepresentation().self()
+    assert again is not ready
+    assert sys.modules["FlarePanCancerLib.widget"] is not old
+    spin(0.2)
+    assert not alive(pid)
+    again.cleanup()
+
+
+def test_importing_the_module_is_quick_and_brings_no_torch(tmp_path):
+    """At most 50 ms beyond Slicer's own modules: what FlarePanCancer.py imports at its top."""
+    code = """
+import sys, time, types
+import slicer, vtk, numpy
+from slicer.util import VTKObservationMixin
+for name in ("i18n", "ScriptedLoadableModule"):
+    module = types.ModuleType("slicer." + name)
+    module.tr = module.translate = lambda *texts: texts[-1]
+    for kind in ("ScriptedLoadableModule", "ScriptedLoadableModuleLogic", "ScriptedLoadableModuleTest",
+                 "ScriptedLoadableModuleWidget"):
+        setattr(module, kind, type(kind, (), {}))
+    sys.modules["slicer." + name] = module
+before = time.perf_counter()
+import FlarePanCancer
+print(time.perf_counter() - before)
+assert not {"torch", "monai", "scipy", "SimpleITK"} & set(sys.modules)
+"""
+    folder = Path(__file__).resolve().parents[2] / "FlarePanCancer"
+    seconds = []
+    for _ in range(3):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+        )
+        assert result.returncode == 0, result.stderr
+        seconds.append(float(result.stdout))
+    assert min(seconds) < 0.05
