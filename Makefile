@@ -8,7 +8,7 @@ READY = $(VENV)/.ready
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model smoke bench benchmark benchmark-training clean
+.PHONY: help demo test lint format model smoke bench benchmark benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -55,6 +55,9 @@ benchmark: $(READY) ## side by side with nnU-Net's predictor (an hour on two cor
 
 benchmark-training: $(READY) ## side by side with nnU-Net's trainer (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks training PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+screenshots: $(READY) ## pictures of the Slicer module, from its tests' parts
+	$(BIN)/python Testing/gui/make_screenshots.py
 
 clean: ## remove what was made, the environments included
 	rm -rf $(VENV) .venv-nnunet demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

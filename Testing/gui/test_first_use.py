@@ -9,7 +9,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 
 import numpy as np
-import slicer
 from helpers import ct_node
 from standin import dialogs, packages, sample_data
 

@@ -325,7 +325,8 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
     table.cellClicked.emit(0, 1)
     at = volume.geometry.world_of((z, y - 0.5, x - 0.5))
     matrix = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
-    assert np.abs(matrix[:3, 3] - [-at[0], -at[1], at[2]]).max() < 6
+    assert np.abs(matrix[:2, 3] - [-at[0], -at[1]]).max() < 1
+    assert abs(matrix[2, 3] - at[2]) <= 2 * 5.0  # one of its slices, all of which are alike
 
 
 def test_reloading_the_module_works_and_stops_what_runs(ready, the_module):
