@@ -110,9 +110,10 @@ def read_result(path: Path) -> Labels:
     if len(planes) == 0:
         return Labels(array[:1, :1, :1].copy(), (0, 0, 0, 0, 0, 0), geometry)
     z = slice(int(planes[0]), int(planes[-1]) + 1)
-    flat = array[z].any(axis=0)
+    flat = np.any(array[z], axis=0)
     y, x = (
-        slice(int(found[0]), int(found[-1]) + 1) for found in map(np.flatnonzero, (flat.any(axis=1), flat.any(axis=0)))
+        slice(int(found[0]), int(found[-1]) + 1)
+        for found in (np.flatnonzero(np.any(flat, axis=1)), np.flatnonzero(np.any(flat, axis=0)))
     )
     extent = (x.start, x.stop - 1, y.start, y.stop - 1, z.start, z.stop - 1)
     return Labels(np.ascontiguousarray(array[z, y, x]), extent, geometry)
