@@ -20,7 +20,9 @@ def order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("training")
     labels = np.zeros((24, 24, 24), np.uint8)
     labels[6:18, 6:18, 6:18] = 1
-    arrays = {"ct": np.where(labels > 0, 100, 40).astype(np.int16), "seg": labels}
+    hu = np.where(labels > 0, 100, 40) + np.random.default_rng(0).normal(0, 12, labels.shape)
+    hu[:, :2] = -1000  # air, without which a volume is taken for another kind of image
+    arrays = {"ct": hu.astype(np.int16), "seg": labels}
     (folder / "data" / "cube").mkdir(parents=True)
     for name, array in arrays.items():
         image = sitk.GetImageFromArray(array)
