@@ -30,17 +30,13 @@ class Labels:
         array: (z, y, x) uint8, C order.
         extent: VTK's: first and last index of `array` along x, y, z of `geometry`'s grid.
         geometry: of the whole grid.
+        values: the label values that occur, ascending, without 0.
     """
 
     array: NDArray[np.uint8]
     extent: Extent
     geometry: Geometry
-
-    @property
-    def values(self) -> tuple[int, ...]:
-        """The label values that occur, ascending, without 0."""
-        counts = np.bincount(self.array.ravel(), minlength=256)
-        return tuple(int(value) for value in np.flatnonzero(counts) if value)
+    values: tuple[int, ...]
 
 
 def volume_of(node: Any) -> Volume:
@@ -108,7 +104,7 @@ def read_result(path: Path) -> Labels:
     array, geometry = read_labels(path)
     planes = np.flatnonzero(array.any(axis=(1, 2)))
     if len(planes) == 0:
-        return Labels(array[:1, :1, :1].copy(), (0, 0, 0, 0, 0, 0), geometry)
+        return Labels(array[:1, :1, :1].copy(), (0, 0, 0, 0, 0, 0), geometry, ())
     z = slice(int(planes[0]), int(planes[-1]) + 1)
     flat = np.any(array[z], axis=0)
     y, x = (
@@ -116,7 +112,9 @@ def read_result(path: Path) -> Labels:
         for found in (np.flatnonzero(np.any(flat, axis=1)), np.flatnonzero(np.any(flat, axis=0)))
     )
     extent = (x.start, x.stop - 1, y.start, y.stop - 1, z.start, z.stop - 1)
-    return Labels(np.ascontiguousarray(array[z, y, x]), extent, geometry)
+    part = np.ascontiguousarray(array[z, y, x])
+    values = tuple(int(value) for value in np.flatnonzero(np.bincount(part.ravel(), minlength=256)) if value)
+    return Labels(part, extent, geometry, values)
 
 
 def to_ras(point_lps: Triple | tuple[float, ...] | list[float]) -> tuple[float, float, float]:

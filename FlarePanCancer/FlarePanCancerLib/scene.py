@@ -18,6 +18,7 @@ SMOOTHING = 0.5
 ORGANS_OPACITY_3D = 0.6
 """Of organs while there is a tumour: one sees it inside them."""
 TUMOUR = "tumour"
+BINARY = "Binary labelmap"
 
 
 def new_segmentation(ct: Any, name: str = "") -> Any:
@@ -80,9 +81,20 @@ def fill(node: Any, labels: Labels, wanted: Iterable[Structure] | None = None) -
 def remove_own(node: Any, these: Iterable[Structure] | None = None) -> None:
     """Take away the segments that this module made, of `these` structures or of all."""
     names = None if these is None else {structure.name for structure in these}
-    for segment_id, name in own_segments(node).items():
-        if names is None or name in names:
-            node.GetSegmentation().RemoveSegment(segment_id)
+    gone = {segment_id for segment_id, name in own_segments(node).items() if names is None or name in names}
+    segmentation = node.GetSegmentation()
+    every = [segmentation.GetNthSegmentID(index) for index in range(segmentation.GetNumberOfSegments())]
+    kept = [_label_map(segmentation, segment_id) for segment_id in every if segment_id not in gone]
+    for segment_id in gone:
+        if _label_map(segmentation, segment_id) not in kept:
+            # nobody else needs the label map: it goes as a whole, not one label after the other
+            segmentation.GetSegment(segment_id).RemoveRepresentation(BINARY)
+    for segment_id in gone:
+        segmentation.RemoveSegment(segment_id)
+
+
+def _label_map(segmentation: Any, segment_id: str) -> Any:
+    return segmentation.GetSegment(segment_id).GetRepresentation(BINARY)
 
 
 def own_segments(node: Any) -> dict[str, str]:
@@ -121,7 +133,7 @@ def _segment(structure: Structure, image: Any) -> Any:
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology(structure))
     segment.SetTag(TAG, structure.name)
     segment.SetLabelValue(structure.value)
-    segment.AddRepresentation("Binary labelmap", image)
+    segment.AddRepresentation(BINARY, image)
     return segment
 
 
