@@ -260,6 +260,7 @@ held = [Segmenter({str(a_model)!r}, Options(backend="openvino", threads=1))]
 dropper = threading.Thread(target=lambda: (held.clear(), gc.collect()))
 dropper.start()
 dropper.join()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests were started by ignores
 try:
     os.kill(os.getpid(), signal.SIGINT)
 except KeyboardInterrupt:

@@ -20,7 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCanc
 import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 from boot import application_logic, boot  # noqa: E402
-from standin import module, sample_data  # noqa: E402
+from standin import module  # noqa: E402
 from standin.events import screenshot, spin, wait_until  # noqa: E402
 from standin.install import install  # noqa: E402
 
@@ -36,7 +36,6 @@ def main(ct_file: Path | None, folder: Path) -> None:
     from flareseg.sample import sample_ct
 
     app = install(boot(), application_logic())
-    sys.modules["SampleData"] = sample_data
     loaded = module.load(ROOT / "FlarePanCancer" / "FlarePanCancer.py")
     representation = loaded.widgetRepresentation()
     representation.enter()

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 
 import numpy as np
 from helpers import ct_node
-from standin import dialogs, packages, sample_data
+from standin import dialogs, packages
 
 from FlarePanCancerLib import dependencies
 
@@ -20,7 +20,6 @@ LACKING = dependencies.Requirement("flare-lacking", "flare_lacking", "1.0", 3, "
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """An empty folder of packages, to which the installer of the test adds one."""
-    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
     monkeypatch.setattr(dependencies, "requirements", lambda: (LACKING,))
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path

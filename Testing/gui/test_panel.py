@@ -23,8 +23,7 @@ CLOSED, OPEN = True, False
 
 @pytest.fixture(autouse=True)
 def folders_of_its_own(tmp_path, monkeypatch):
-    """No test sees or changes the user's own models; Slicer's Sample Data module is there, and empty."""
-    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
+    """No test sees or changes the user's own models; Slicer's Sample Data module is empty."""
     sample_data.SampleDataLogic.registered.clear()
     monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
@@ -329,7 +328,17 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
     assert abs(matrix[2, 3] - at[2]) <= 2 * 5.0  # one of its slices, all of which are alike
 
 
-def test_reloading_the_module_works_and_stops_what_runs(ready, the_module):
+@pytest.fixture
+def modules_as_before():
+    """Takes back what a reload did to the modules of this process, which other tests have classes of."""
+    before = dict(sys.modules)
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] in ("flareseg", "FlarePanCancerLib")]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_reloading_the_module_works_and_stops_what_runs(modules_as_before, ready, the_module):
     ready.ui.segmentButton.click()
     wait_until(lambda: ready.panel.run.pid, 20)
     pid = ready.panel.run.pid

@@ -108,10 +108,10 @@ def test_the_middle_of_a_lesion_follows_the_transform_of_its_ct(scene, rows, a_c
 
 
 def test_clicking_a_lesion_centres_the_slice_views_on_it(scene, rows, a_segmentation):
-    slice_node = slicer.vtkMRMLSliceNode()
-    slice_node.SetName("Red")
-    slice_node.SetLayoutName("Red")
-    scene.AddNode(slice_node)
+    view = slicer.vtkMRMLSliceNode()
+    view.SetName("Red")
+    view.SetLayoutName("Red")
+    slice_node = scene.AddNode(view)  # there may be one already
     results.show_lesion(results.lesions(rows)[0], a_segmentation)
     centre = results.centre_of(results.lesions(rows)[0], a_segmentation)
     matrix = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())

@@ -8,7 +8,7 @@ import types
 import slicer
 from PySide6 import QtWidgets
 
-from standin import ctk_widgets, dialogs, mrml_widgets, pythonqt
+from standin import ctk_widgets, dialogs, mrml_widgets, pythonqt, sample_data
 
 _installed: list[object] = []
 
@@ -23,6 +23,7 @@ def install(scene: slicer.vtkMRMLScene, application_logic: slicer.vtkSlicerAppli
 
     sys.modules["qt"] = qt_module.build()
     sys.modules["ctk"] = _module("ctk", {kind.__name__: kind for kind in ctk_widgets.WIDGETS})
+    sys.modules["SampleData"] = sample_data
     for kind in mrml_widgets.WIDGETS:
         setattr(slicer, kind.__name__, kind)
     slicer.qSlicerScriptedLoadableModule = module.qSlicerScriptedLoadableModule
