@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -285,11 +286,13 @@ class Panel:
     def _import_model(self) -> None:
         from flareseg.model.catalogue import import_model
 
-        path = qt.QFileDialog.getExistingDirectory(self.ui.importModelButton, _("Model folder"))
-        if not path:
+        asks = (_("Import a model"), "", _("A model: model.json of its folder, or a zip (model.json *.zip)"))
+        chosen = qt.QFileDialog.getOpenFileName(self.ui.importModelButton, *asks)
+        if not chosen:
             return
+        path = Path(chosen)
         try:
-            entry = import_model(path)
+            entry = import_model(path if path.suffix.lower() == ".zip" else path.parent)
         except FlareError as error:
             slicer.util.errorDisplay(str(error))
             return
