@@ -150,10 +150,15 @@ def manual_commands(absent: Iterable[Requirement]) -> str:
     return "\n".join(lines)
 
 
+def find_python_slicer() -> str | None:
+    """Slicer's Python, with Slicer's environment; None where there is no Slicer."""
+    beside = Path(sys.executable).with_name("PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer")
+    return shutil.which("PythonSlicer") or (str(beside) if beside.is_file() else None)
+
+
 def python_slicer() -> str:
     """Slicer's Python as typed in a terminal; quoted where its path has a space."""
-    beside = Path(sys.executable).with_name("PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer")
-    path = shutil.which("PythonSlicer") or (str(beside) if beside.is_file() else "PythonSlicer")
+    path = find_python_slicer() or "PythonSlicer"
     return f'"{path}"' if " " in path else path
 
 

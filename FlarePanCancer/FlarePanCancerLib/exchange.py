@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.volume import Geometry, Triple, Volume, as_rows
+from flareseg.io.nifti import LPS_TO_RAS
+from flareseg.volume import Geometry, Triple, Volume, as_rows, box_of
 
-RAS = np.diag([-1.0, -1.0, 1.0])
-"""MRML's world is RAS, the engine's LPS: x and y change sign, both ways."""
 SHEAR = 1e-3
 """Largest cosine between two axes that still counts as a right angle."""
 Extent = tuple[int, int, int, int, int, int]
@@ -37,6 +36,11 @@ class Labels:
     extent: Extent
     geometry: Geometry
     values: tuple[int, ...]
+
+
+def is_sequence(node: Any) -> bool:
+    """Whether a node is a sequence, of whatever."""
+    return bool(node is not None and node.IsA("vtkMRMLSequenceNode"))
 
 
 def volume_of(node: Any) -> Volume:
@@ -73,13 +77,15 @@ def geometry_of(node: Any, shape_zyx: tuple[int, ...], name: str) -> Geometry:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
-    steps = RAS @ ijk_to_ras[:3, :3]
+    # MRML's world is RAS, the engine's LPS: x and y change sign, both ways
+    ijk_to_lps = LPS_TO_RAS @ ijk_to_ras
+    steps = ijk_to_lps[:3, :3]
     spacing = np.linalg.norm(steps, axis=0)
     direction = steps / spacing
     if not np.allclose(direction.T @ direction, np.eye(3), atol=SHEAR):
         raise InputError(f"The axes of '{name}' are not at right angles; resample it first (module Resample Scalar).")
     z, y, x = shape_zyx
-    origin = RAS @ ijk_to_ras[:3, 3]
+    origin = ijk_to_lps[:3, 3]
     return Geometry(
         shape_zyx=(z, y, x),
         spacing_zyx_mm=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
@@ -102,17 +108,12 @@ def read_result(path: Path) -> Labels:
     from flareseg.io.files import read_labels
 
     array, geometry = read_labels(path)
-    planes = np.flatnonzero(array.any(axis=(1, 2)))
-    if len(planes) == 0:
+    box = box_of(array)
+    if box is None:
         return Labels(array[:1, :1, :1].copy(), (0, 0, 0, 0, 0, 0), geometry, ())
-    z = slice(int(planes[0]), int(planes[-1]) + 1)
-    flat = np.any(array[z], axis=0)
-    y, x = (
-        slice(int(found[0]), int(found[-1]) + 1)
-        for found in (np.flatnonzero(np.any(flat, axis=1)), np.flatnonzero(np.any(flat, axis=0)))
-    )
+    z, y, x = box
     extent = (x.start, x.stop - 1, y.start, y.stop - 1, z.start, z.stop - 1)
-    part = np.ascontiguousarray(array[z, y, x])
+    part = np.ascontiguousarray(array[box])
     values = tuple(int(value) for value in np.flatnonzero(np.bincount(part.ravel(), minlength=256)) if value)
     return Labels(part, extent, geometry, values)
 

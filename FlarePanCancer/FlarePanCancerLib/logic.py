@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from FlarePanCancerLib import results, scene
-from FlarePanCancerLib.exchange import RAS, Labels, volume_of
+from FlarePanCancerLib.exchange import Labels, is_sequence, volume_of
 from FlarePanCancerLib.job import Job
 from FlarePanCancerLib.request import FAST, Request
 from flareseg.errors import FlareError
+from flareseg.io.nifti import LPS_TO_RAS
 
 POLL_S = 0.02
 
@@ -70,7 +71,6 @@ class Run:
     ) -> None:
         self.outcomes = [Outcome(ct, node) for ct, node in zip(cts, segmentations, strict=True)]
         self._request, self._callbacks, self._measure = request, callbacks, measure
-        self._made: set[int] = set()
         self._previews: dict[int, Any] = {}
         self._job = Job([volume_of(ct) for ct in cts], request, self)
 
@@ -248,7 +248,7 @@ def process(
             roi_lps_mm=roi_of(roi, _first_volume(cts[0])) if roi is not None else None,
             preview=not wait,
         )
-        if not many and ct is not None and ct.IsA("vtkMRMLSequenceNode"):
+        if not many and is_sequence(ct):
             return _process_sequence(ct, request, callbacks, wait)
         run = segment(cts, nodes, request, callbacks, measure=measure)
     except (FlareError, ValueError) as error:
@@ -286,7 +286,7 @@ def _process_sequence(sequence: Any, request: Request, callbacks: Callbacks | No
 
 def _first_volume(ct: Any) -> Any:
     """The CT itself, or the first of a sequence."""
-    return ct.GetNthDataNode(0) if ct.IsA("vtkMRMLSequenceNode") else ct
+    return ct.GetNthDataNode(0) if is_sequence(ct) else ct
 
 
 def roi_of(roi: Any, ct: Any) -> tuple[float, ...]:
@@ -300,7 +300,7 @@ def roi_of(roi: Any, ct: Any) -> tuple[float, ...]:
     corners = np.array([[x, y, z] for x in bounds[:2] for y in bounds[2:4] for z in bounds[4:]])
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, ct.GetParentTransformNode(), transform)
-    local = np.array([transform.TransformPoint(corner) for corner in corners]) @ RAS
+    local = np.array([transform.TransformPoint(corner) for corner in corners]) @ LPS_TO_RAS[:3, :3]
     low, high = local.min(axis=0), local.max(axis=0)
     return tuple(float(value) for pair in zip(low, high, strict=True) for value in pair)
 

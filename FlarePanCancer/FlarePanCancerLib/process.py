@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from FlarePanCancerLib.dependencies import find_python_slicer
 from FlarePanCancerLib.exchange import read_result
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[1]
@@ -74,7 +74,7 @@ class EngineProcess:
         Raises:
             OSError: when there is no Python to start.
         """
-        command = [python_executable(), "-m", "flareseg", *self._arguments]
+        command = [find_python_slicer() or sys.executable, "-m", "flareseg", *self._arguments]
         own_group: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
@@ -159,15 +159,6 @@ class EngineProcess:
         assert self._process and self._process.stderr
         for line in self._process.stderr:
             self.log.append(line.rstrip())
-
-
-def python_executable() -> str:
-    """Slicer's PythonSlicer, or the Python that runs this where there is no Slicer."""
-    found = shutil.which("PythonSlicer")
-    if found:
-        return found
-    beside = Path(sys.executable).with_name("PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer")
-    return str(beside) if beside.exists() else sys.executable
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:

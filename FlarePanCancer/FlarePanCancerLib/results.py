@@ -10,6 +10,7 @@ from typing import Any
 
 from FlarePanCancerLib.exchange import to_ras
 from FlarePanCancerLib.scene import put_beside
+from flareseg.results.measure import cell
 
 Row = Mapping[str, Any]
 ROLE = "FlarePanCancer.Of"
@@ -40,10 +41,10 @@ def write_table(rows: Sequence[Row], segmentation: Any) -> Any:
     table.RemoveAllColumns()
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows]
-        column = vtk.vtkDoubleArray() if _is_number(name, values) else vtk.vtkStringArray()
+        column = vtk.vtkDoubleArray() if _is_number(values) else vtk.vtkStringArray()
         column.SetName(name)
         for value in values:
-            column.InsertNextValue(_cell(value, column))
+            column.InsertNextValue(cell(name, value) if column.IsA("vtkStringArray") else _number(value))
         table.AddColumn(column)
         if name in UNITS:
             table.SetColumnProperty(name, "unit", UNITS[name])
@@ -128,16 +129,10 @@ def _own_node(kind: str, segmentation: Any, name: str) -> Any:
     return node
 
 
-def _is_number(name: str, values: Sequence[Any]) -> bool:
+def _is_number(values: Sequence[Any]) -> bool:
     known = [value for value in values if value is not None]
     return bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
 
 
-def _cell(value: Any, column: Any) -> Any:
-    if column.IsA("vtkStringArray"):
-        if value is None:
-            return ""
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        return " ".join(f"{part:.2f}" for part in value) if isinstance(value, list | tuple) else str(value)
+def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)

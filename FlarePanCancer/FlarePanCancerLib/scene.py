@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from FlarePanCancerLib.exchange import Labels
+from flareseg.io.nifti import LPS_TO_RAS
 from flareseg.io.seg_nrrd import terminology
 from flareseg.labels import Structure, structures
 
@@ -145,22 +146,17 @@ def _free_id(node: Any, structure: Structure) -> str:
 
 def _image_of(labels: Labels) -> Any:
     """The label map as VTK has it; shares the array's memory."""
-    import numpy as np
     import slicer
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk
-
-    from FlarePanCancerLib.exchange import RAS
 
     image = slicer.vtkOrientedImageData()
     image.SetExtent(*labels.extent)
     scalars = numpy_to_vtk(labels.array.ravel(), deep=False, array_type=vtk.VTK_UNSIGNED_CHAR)
     scalars.SetName("labels")
     image.GetPointData().SetScalars(scalars)
-    matrix = np.eye(4)
-    lps = labels.geometry.index_to_world()
-    matrix[:3] = RAS @ lps[:3]
-    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    ijk_to_ras = LPS_TO_RAS @ labels.geometry.index_to_world()
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     return image
 
 

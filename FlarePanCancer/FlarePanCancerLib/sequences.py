@@ -11,11 +11,6 @@ from FlarePanCancerLib.request import Request
 KIND = "vtkMRMLSequenceNode"
 
 
-def is_sequence(node: Any) -> bool:
-    """Whether a node is a sequence, of whatever."""
-    return bool(node is not None and node.IsA(KIND))
-
-
 def segment_sequence(sequence: Any, request: Request | None = None, callbacks: Callbacks | None = None) -> Run:
     """Begin to segment every CT of a sequence in the background, with one loaded model.
 

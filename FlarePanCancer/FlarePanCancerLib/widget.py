@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from FlarePanCancerLib import results, scene
+from FlarePanCancerLib.exchange import is_sequence
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.process import EngineProcess
-from FlarePanCancerLib.sequences import is_sequence
 from FlarePanCancerLib.tables import LesionsTable, StructuresTable
 from flareseg.errors import FlareError
 from flareseg.labels import structures
@@ -53,8 +53,8 @@ class Panel:
             (ui.segmentButton, self._segment_or_cancel),
             (ui.importModelButton, self._import_model),
             (ui.openModelsButton, self._open_models),
-            (ui.allStructuresButton, lambda: self._tick_all(True)),
-            (ui.noStructuresButton, lambda: self._tick_all(False)),
+            (ui.allStructuresButton, lambda: self._tick()),
+            (ui.noStructuresButton, lambda: self._tick(())),
             (ui.detailsButton, self._show_details),
         ):
             button.connect("clicked()", slot)
@@ -74,7 +74,7 @@ class Panel:
             parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
         _choose(self.ui.modelSelector, parameters.model)
         _choose(self.ui.deviceSelector, parameters.device)
-        self._tick(parameters.structures)
+        self._tick([name for name in parameters.structures.split(",") if name] or None)
         self.refresh()
 
     def recall(self) -> None:
@@ -339,14 +339,10 @@ class Panel:
         pairs = zip(structures(), items, strict=True)
         return tuple(structure.name for structure, item in pairs if item.checkState() == qt.Qt.Checked)
 
-    def _tick(self, names: str) -> None:
-        wanted = [name for name in names.split(",") if name]
+    def _tick(self, names: Collection[str] | None = None) -> None:
+        """Tick these structures and no others; all unless given."""
         for number, structure in enumerate(structures()):
-            ticked = not wanted or structure.name in wanted
-            self.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
-
-    def _tick_all(self, ticked: bool) -> None:
-        for number in range(len(structures())):
+            ticked = names is None or structure.name in names
             self.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
 
     def _structures_chosen(self, *_unused: Any) -> None:

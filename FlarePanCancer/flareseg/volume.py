@@ -157,6 +157,19 @@ class Volume:
         return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry))
 
 
+def box_of(array: NDArray[Any]) -> Box | None:
+    """The smallest part of a 3-D array, in any axis order, that holds all that is not 0; None where there is nothing."""
+    box: list[slice] = []
+    for axis in range(3):
+        # each axis only within the box of those before it
+        others = tuple(other for other in range(3) if other != axis)
+        used = np.flatnonzero(array[tuple(box)].any(axis=others))
+        if not len(used):
+            return None
+        box.append(slice(int(used[0]), int(used[-1]) + 1))
+    return box[0], box[1], box[2]
+
+
 def as_rows(matrix: NDArray[Any]) -> tuple[Triple, Triple, Triple]:
     """A 3 by 3 array as nested tuples, which a frozen `Geometry` can hold and compare."""
     rows = [(float(row[0]), float(row[1]), float(row[2])) for row in matrix]

@@ -19,6 +19,11 @@ from standin.install import install  # noqa: E402
 MODULE = HERE.parents[1] / "FlarePanCancer" / "FlarePanCancer.py"
 
 
+def pytest_report_header():
+    sources = os.environ.get("SLICER_PYTHON_SOURCES")
+    return f"base classes of the module: {f'Slicer, from {sources}' if sources else 'the stand-in'}"
+
+
 @pytest.fixture(scope="session")
 def app():
     """slicer.app, with everything that a scripted module imports in its place."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.model.plan import ComponentRule
-from flareseg.volume import Box
+from flareseg.volume import box_of
 
 SLICES = 8
 
@@ -26,7 +26,7 @@ def remove_small_components(
     """
     import cc3d
 
-    box = _labelled_box(labels)
+    box = box_of(labels)
     if not rules or box is None:
         return labels
     part = labels[box]
@@ -53,15 +53,3 @@ def remove_small_components(
             own = part[slab] != 0
             part[slab][own] *= keep[components[slab][own]]
     return labels
-
-
-def _labelled_box(labels: NDArray[np.uint8]) -> Box | None:
-    box: list[slice] = []
-    for axis in range(3):
-        # each axis only within the box of those before it: most of a scan holds no label
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(labels[tuple(box)].any(axis=others))
-        if not len(used):
-            return None
-        box.append(slice(int(used[0]), int(used[-1]) + 1))
-    return box[0], box[1], box[2]

@@ -15,7 +15,7 @@ from flareseg.errors import FlareError, InputError
 from flareseg.io.nifti import LPS_TO_RAS
 from flareseg.labels import Code, Structure, by_name
 from flareseg.segmentation import Segmentation
-from flareseg.volume import Geometry
+from flareseg.volume import Geometry, box_of
 
 TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
 """The one of Slicer's lists that has all our codes: its General Anatomy list lacks the vena cava and neoplasms."""
@@ -155,12 +155,8 @@ def _code(code: Code | None) -> str:
 
 def _extent(labels: NDArray[np.uint8]) -> tuple[int, ...]:
     """First and last index along x, y, z of everything that is not background."""
-    bounds: list[int] = []
-    for axis in (2, 1, 0):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(labels.any(axis=others))
-        bounds += [int(used[0]), int(used[-1])] if used.size else [0, -1]
-    return tuple(bounds)
+    box = box_of(labels) or (slice(0, 0),) * 3
+    return tuple(index for part in box[::-1] for index in (part.start, part.stop - 1))
 
 
 def _reference_geometry(geometry: Geometry) -> str:

@@ -102,7 +102,7 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
                 touches_border=bool(border[structure.value]),
             )
         )
-    if any(structure.name == TUMOUR for structure in segmentation.structures):
+    if any(structure.name == TUMOUR and counts[structure.value] for structure in segmentation.structures):
         rows += [_lesion_row(lesion, segmentation) for lesion in find_lesions(segmentation, volume)]
     return rows
 
@@ -150,7 +150,7 @@ def write_measurements(path: Path, rows: Sequence[Measurement], *, overwrite: bo
             return
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows([_cell(name, getattr(row, name)) for name in COLUMNS] for row in rows)
+        writer.writerows([cell(name, getattr(row, name)) for name in COLUMNS] for row in rows)
 
 
 def as_table(rows: Sequence[Measurement]) -> str:
@@ -208,11 +208,12 @@ def _border_values(array: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return result
 
 
-def _cell(name: str, value: Any) -> str:
+def cell(name: str, value: Any) -> str:
+    """A value of column `name` as text; what is not there is empty."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return " ".join(f"{mm:.{END_DECIMALS}f}" for mm in value)
     return f"{value:.{DECIMALS[name]}f}" if name in DECIMALS else str(value)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.volume import Triple
+from flareseg.volume import Triple, box_of
 
 _CORNERS = {7 - (4 * a + 2 * b + c): (a, b, c) for a, b, c in product((0, 1), repeat=3)}
 """Which corner of a 2 by 2 by 2 block each bit of its code stands for."""
@@ -51,9 +51,9 @@ def surface_dice(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing_mm
         0 to 1; 1 where both are empty, 0 where one is.
     """
     both = first | second
-    if not both.any():
+    box = box_of(both)
+    if box is None:
         return 1.0
-    box = _box(both)
     areas_mm2 = element_areas_mm2(spacing_mm)
     codes = [_codes(mask[box]) for mask in (first, second)]
     places = [np.flatnonzero(areas_mm2[code] > 0) for code in codes]
@@ -128,12 +128,3 @@ def _codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     code = code[:, :, :-1] << 1 | code[:, :, 1:]
     code = code[:, :-1] << 2 | code[:, 1:]
     return code[:-1] << 4 | code[1:]
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box that holds the mask, which is not empty."""
-    box = []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        box.append(slice(int(used[0]), int(used[-1]) + 1))
-    return tuple(box)

@@ -1,9 +1,17 @@
-"""Puts the stand-in where a scripted module looks for Slicer: `install(scene, application_logic)`, once a process."""
+"""Puts the stand-in where a scripted module looks for Slicer: `install(scene, application_logic)`, once a process.
+
+With the folder Base/Python of Slicer's sources in the environment variable SLICER_PYTHON_SOURCES, Slicer's own
+ScriptedLoadableModule and parameterNodeWrapper take the place of their stand-ins.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import re
 import sys
 import types
+from pathlib import Path
 
 import slicer
 from PySide6 import QtWidgets
@@ -29,11 +37,15 @@ def install(scene: slicer.vtkMRMLScene, application_logic: slicer.vtkSlicerAppli
     slicer.qSlicerScriptedLoadableModule = module.qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = module.qSlicerScriptedLoadableModuleWidget
     _below_slicer("i18n", {"tr": _tr, "translate": _translate})
-    _below_slicer("ScriptedLoadableModule", {name: getattr(scripted, name) for name in scripted.NAMES})
-    _below_slicer("parameterNodeWrapper", {name: getattr(parameter_node, name) for name in parameter_node.__all__})
+    own = os.environ.get("SLICER_PYTHON_SOURCES")
+    if not own:
+        _below_slicer("ScriptedLoadableModule", {name: getattr(scripted, name) for name in scripted.NAMES})
+        _below_slicer("parameterNodeWrapper", {name: getattr(parameter_node, name) for name in parameter_node.__all__})
     sys.modules["slicer.packaging"] = slicer.packaging = packages
     app = application.qSlicerApplication(scene, application_logic)
     slicer.app = app
+    if own:
+        _slicers_own(Path(own), "ScriptedLoadableModule", "parameterNodeWrapper")
     app._open_window()
     _installed.append(app)
     return app
@@ -50,6 +62,28 @@ def _below_slicer(name: str, content: dict[str, object]) -> None:
     sys.modules[made.__name__] = made
     # In Slicer too, `from slicer.ScriptedLoadableModule import *` comes with the module as an attribute of slicer.
     setattr(slicer, name, made)
+
+
+def _slicers_own(sources: Path, *names: str) -> None:
+    """Import modules of Slicer's package from its sources; slicer-core brings the package without them."""
+    folder = sources.resolve() / "slicer"
+    slicer.__path__.append(str(folder))
+    _name_widgets((folder / "parameterNodeWrapper" / "guiConnectors.py").read_text(encoding="utf-8"))
+    for name in names:
+        setattr(slicer, name, importlib.import_module(f"slicer.{name}"))
+
+
+def _name_widgets(source: str) -> None:
+    """Let every widget that Slicer's connectors name exist; one that the stand-in does not know cannot be made."""
+    widgets = r"\b(qt|ctk|slicer)\.(q\w+Widget|Q[A-Z]\w+|ctk\w+|qMRML\w+)"
+    for module, kind in set(re.findall(widgets, source)):
+        home = sys.modules[module]
+        if not hasattr(home, kind):
+            setattr(home, kind, type(kind, (), {"__new__": _unknown}))
+
+
+def _unknown(kind: type, *arguments: object) -> object:
+    raise NotImplementedError(f"the stand-in has no {kind.__name__}")
 
 
 def _tr(text: str) -> str:
