@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from flareseg.errors import InputError, OutputError
 from flareseg.io.atomic import atomic_path
 from flareseg.model.network import own_weights
+from train.json_files import write_json
 from train.learner import Learner, without_heads
 from train.tasks import Batch
 
@@ -98,8 +98,7 @@ def write_log(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def write_done(folder: Path, facts: dict[str, Any]) -> None:
     """done.json: the fit is finished."""
-    with atomic_path(folder / DONE, overwrite=True) as partial:
-        partial.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_json(folder / DONE, facts)
 
 
 def averaged_weights(folder: Path, which: str = "average") -> dict[str, torch.Tensor]:

@@ -6,9 +6,7 @@ missing, and all anew when the model has changed.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import numpy as np
 
 from flareseg.bench import ResourceCurve
 from flareseg.errors import FlareError, InputError
-from flareseg.io.atomic import atomic_path
 from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import by_names
 from flareseg.model.bundle import load_bundle
@@ -29,6 +26,7 @@ from train.config import Config
 from train.export import export_model
 from train.fits import fold_groups
 from train.index import CaseIndex, IndexedCase
+from train.json_files import read_table, write_json
 from train.places import Places
 from train.plots import write_plots
 from train.tables import write_tables
@@ -62,9 +60,9 @@ def evaluate(config: Config, places: Places, index: CaseIndex) -> None:
             rows += facts.get("rows", [])
             costs += [facts["cost"]] if "cost" in facts else []
     ablation = asdict(config.ablation)
-    _write(places.scores / "scores.json", rows)
-    _write(places.scores / "costs.json", costs)
-    _write(places.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
+    write_json(places.scores / "scores.json", rows)
+    write_json(places.scores / "costs.json", costs)
+    write_json(places.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
     write_tables(rows, costs, places.scores)
     write_plots(rows, costs, places.scores)
 
@@ -135,7 +133,7 @@ def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[di
             except FlareError as error:
                 facts = {"failed": str(error)}
                 print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
-            _write(path, {"sha256": fingerprint} | facts)
+            write_json(path, {"sha256": fingerprint} | facts)
             rows = facts.get("rows", [])
             mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
             print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
@@ -145,13 +143,5 @@ def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[di
 
 def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """What an earlier run found for the same weights; a case that failed is tried again."""
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    facts = read_table(path)
     return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None
-
-
-def _write(path: Path, data: dict[str, Any] | Sequence[Any]) -> None:
-    with atomic_path(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")

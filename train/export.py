@@ -19,6 +19,7 @@ from train.checkpoints import DONE, averaged_weights
 from train.config import Config
 from train.fits import plan_of
 from train.index import read_index
+from train.json_files import read_table
 from train.places import Places
 
 LICENCE = "Apache-2.0"
@@ -148,18 +149,10 @@ def _sources(config: Config, cases: Sequence[Any], seen: list[str]) -> list[dict
             result.append({"case": source.name, "source": f"{len(mine)} CTs", "licence": ", ".join(licences)})
             continue
         for case in mine:
-            info = _info(case.image.parent / "info.json")
+            info = read_table(case.image.parent / "info.json")
             wanted = ("source", "licence", "citation", "label_quality")
             result.append({"case": case.name} | {key: str(info[key]) for key in wanted if key in info})
     return result
-
-
-def _info(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _revision() -> str:

@@ -23,17 +23,15 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from flareseg.errors import Cancelled, FlareError, InputError, UsageError
-from flareseg.io.atomic import atomic_path
-from train.checkpoints import DONE, LAST, Keep, averaged_weights, write_done
+from train.checkpoints import DONE, LAST, Keep, write_done
 from train.dataset import PatchDataset, StepSampler, collate, validation_batches
+from train.json_files import write_json
 from train.learner import Learner, Work
 from train.memory import keep_memory
 from train.ranks import Rank, this_rank
 from train.tasks import Batch, TaskOf
 
 DESCRIPTION = "fit.json"
-
-__all__ = ["averaged_weights", "fit"]
 
 
 def fit(work: Work, make_task: Callable[[], TaskOf]) -> None:
@@ -85,8 +83,7 @@ def _claim(work: Work) -> None:
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        with atomic_path(path, overwrite=True) as partial:
-            partial.write_text(json.dumps(ours, indent=1), encoding="utf-8")
+        write_json(path, ours)
         return
     except ValueError:
         theirs = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.io.atomic import atomic_path
 from flareseg.io.files import read_labels, write_segmentation
 from flareseg.labels import by_names, structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Triple
 from train.cache import is_cached, write_labels
 from train.config import Config
-from train.fusion import ORGANS, TUMOUR, Fused, changes, from_truth, fuse_organs, lay_tumours, without_fusion
+from train.fusion import ORGANS, Fused, changes, from_truth, fuse_organs, lay_tumours, without_fusion
 from train.fusion_report import Row, rows_of, write_report
-from train.index import CaseIndex, IndexedCase
+from train.index import TUMOUR, CaseIndex, IndexedCase
+from train.json_files import read_table, write_json
 from train.parallel import in_parallel, told
 from train.places import Places
 from train.pseudo_records import all_records
@@ -79,7 +78,7 @@ def fuse_case(places: Places, grids: Sequence[Triple], label_fusion: bool, sourc
     record = path.with_name(f"{sources.name}.json")
     folders = [places.grid(spacing) / sources.name for spacing in grids]
     facts = sources.facts() | {"label_fusion": label_fusion}
-    done = _read(record)
+    done = read_table(record)
     fresh = done.get("made_of") == facts and path.exists()
     if fresh and all(is_cached(folder, "fused") for folder in folders):
         rows: list[Row] = done["rows"]
@@ -91,9 +90,7 @@ def fuse_case(places: Places, grids: Sequence[Triple], label_fusion: bool, sourc
         write_labels(folder, "fused", fused.labels, geometry, fused.known)
     rows = rows_of(sources.name, changes(truth, pseudo, fused.labels), geometry.voxel_ml)
     known = [structure.name for structure in structures() if fused.known[structure.value]]
-    with atomic_path(record, overwrite=True) as partial_path:
-        text = {"made_of": facts, "known": known, "rows": rows}
-        partial_path.write_text(json.dumps(text), encoding="utf-8")
+    write_json(record, {"made_of": facts, "known": known, "rows": rows})
     return rows
 
 
@@ -165,11 +162,3 @@ def _sources_of(case: IndexedCase, places: Places, made: dict[tuple[str, str], t
         said=said,
         tumours=places.pseudo("tumour", case.name) if ("tumour", case.name) in made else None,
     )
-
-
-def _read(record: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from train.index import CLASSES, IGNORE
+from train.index import CLASSES, IGNORE, TUMOUR
 
 Labels = NDArray[np.uint8]
-TUMOUR = 14
 ORGANS = tuple(range(1, TUMOUR))
 COUNTS = ("truth", "pseudo", "fused", "added", "removed", "replaced", "unknown")
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.io.atomic import atomic_path
-from flareseg.labels import by_names, structures
+from flareseg.labels import by_name, by_names, structures
 from flareseg.volume import Index, Triple
+from train.json_files import write_json
 
 FORMAT = 1
 CLASSES = len(structures()) + 1
+TUMOUR = by_name("tumour").value
 IGNORE = 255
 """Label value of voxels about which nothing is known."""
 Split = Literal["train", "validation"]
@@ -93,14 +94,10 @@ def write_index(index: CaseIndex, path: Path) -> None:
     """Write the index as JSON, whole or not at all."""
     data = {
         "format": FORMAT,
-        "cases": [
-            {key: str(value) if isinstance(value, Path) else value for key, value in asdict(case).items()}
-            for case in index.cases
-        ],
+        "cases": [asdict(case) for case in index.cases],
         "refused": index.refused,
     }
-    with atomic_path(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    write_json(path, data)
 
 
 def read_index(path: Path) -> CaseIndex:

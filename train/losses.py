@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-IGNORE = 255
+from train.index import IGNORE
 
 
 def dice_and_cross_entropy(

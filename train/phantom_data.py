@@ -20,13 +20,13 @@ from flareseg.labels import structures
 from flareseg.volume import Geometry, Triple
 from train.cases import ORGANS, TRUTH, UNFINISHED, disk_told, new_case, read_info, write_ct, write_info, write_labels
 from train.config import PhantomConfig
+from train.index import TUMOUR
 from train.parallel import in_parallel, told
 from train.phantom import make_phantom
 from train.spoil import spoiled
 
 VALIDATION_SEED = 1_000_000
 """Seed of the first phantom that validates; those that teach count from 0."""
-TUMOUR = 14
 VERSION = 2
 """Of what is drawn: phantoms of another version in the folder are drawn anew."""
 TUMOUR_SHARE, PART_SHARE = 0.18, 0.45

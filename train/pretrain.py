@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-from flareseg.io.atomic import atomic_path
 from flareseg.model.network import load_weights
 from flareseg.model.plan import Plan
 from train.cache import load_cached
@@ -17,6 +15,7 @@ from train.config import Config
 from train.dataset import validation_batches
 from train.fits import cases_of, plan_of
 from train.index import CaseIndex
+from train.json_files import write_json
 from train.pictures import write_reconstructions
 from train.places import Places
 from train.tasks import Reconstruct
@@ -57,10 +56,7 @@ def report_reconstruction(config: Config, places: Places, index: CaseIndex, name
     unit = [[_unit(volume[0, 0].cpu(), plan) for volume in row] for row in (images, bad, answers)]
     names = [", ".join(batch["names"]) for batch in batches]
     write_reconstructions(folder / PICTURE, *(row[:SHOWN] for row in unit), names=names[:SHOWN])
-    with atomic_path(folder / FIGURES, overwrite=True) as partial:
-        partial.write_text(
-            json.dumps({"patches": len(images), "error": error, "baselines": baselines}, indent=1), encoding="utf-8"
-        )
+    write_json(folder / FIGURES, {"patches": len(images), "error": error, "baselines": baselines})
     others = ", ".join(f"{what} {value:.3f}" for what, value in baselines.items())
     print(f"{name}: reconstruction error {error:.3f}; {others}", flush=True)
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flareseg.errors import FlareError
-from flareseg.io.atomic import atomic_path
 from flareseg.model.catalogue import find_model
 from flareseg.model.storage import JSON
 from train.checkpoints import DONE
 from train.config import Config
-from train.fusion import ORGANS, TUMOUR
-from train.index import CaseIndex, IndexedCase
+from train.fusion import ORGANS
+from train.index import TUMOUR, CaseIndex, IndexedCase
+from train.json_files import read_table, write_json
 from train.places import Places
 
 FAILED = "failed"
@@ -59,16 +58,11 @@ class Records:
 
     def facts(self, case: IndexedCase) -> dict[str, Any]:
         """What was remembered of a case; empty where nothing was."""
-        try:
-            facts = json.loads(self.places.confidence(self.kind, case.name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return facts if isinstance(facts, dict) else {}
+        return read_table(self.places.confidence(self.kind, case.name))
 
     def remember(self, case: IndexedCase, facts: dict[str, Any]) -> None:
         """Write what shall be remembered of a case: the last thing that is done for it."""
-        with atomic_path(self.places.confidence(self.kind, case.name), overwrite=True) as partial:
-            partial.write_text(json.dumps(facts | {"made_by": self.made_by}, indent=1), encoding="utf-8")
+        write_json(self.places.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
 
     def forget(self, case: IndexedCase) -> None:
         """Remove what is there of a case, its labels last."""

@@ -24,8 +24,7 @@ from flareseg.segmentation import Segmentation
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Volume
 from train.config import Config, PseudoConfig
-from train.fusion import TUMOUR
-from train.index import IGNORE, CaseIndex, IndexedCase
+from train.index import IGNORE, TUMOUR, CaseIndex, IndexedCase
 from train.parallel import told
 from train.places import Places
 from train.pseudo_records import FAILED, Records, all_records

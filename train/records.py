@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flareseg.io.atomic import atomic_path
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Index, Triple
 from train.cache import Kind, is_cached
 from train.convert.found import FoundCase
 from train.index import IndexedCase
+from train.json_files import write_json
 from train.places import Places
 
 VERSION = 1
@@ -109,9 +109,7 @@ def stamp_of(order: Order) -> dict[str, Any]:
 
 def write_record(order: Order, stamp: dict[str, Any], prepared: Prepared) -> None:
     """Keep what came of a case."""
-    data = asdict(prepared) | {"stamp": stamp}
-    with atomic_path(order.record, overwrite=True) as partial:
-        partial.write_text(json.dumps(data, default=str), encoding="utf-8")
+    write_json(order.record, asdict(prepared) | {"stamp": stamp})
 
 
 def read_record(order: Order, stamp: dict[str, Any]) -> Prepared | None:

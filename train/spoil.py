@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from flareseg.volume import Triple
+from train.index import TUMOUR
 
-TUMOUR = 14
 SMALL = (4, 7, 8, 9, 10, 12)
 """Pancreas, adrenal glands, gallbladder, esophagus, duodenum: what such nets lose or cut short."""
 _REACH_MM = 14.0

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.io.atomic import atomic_path
 from flareseg.model.plan import Intensity
 from flareseg.volume import Index, Triple
+from train.json_files import write_json
 
 VOXELS = 10_000
 """Drawn from each case, so that large CTs do not count for more."""
@@ -80,8 +80,7 @@ def measure(
 
 def write_statistics(statistics: Statistics, path: Path) -> None:
     """Write them as JSON, whole or not at all."""
-    with atomic_path(path, overwrite=True) as partial:
-        partial.write_text(json.dumps(asdict(statistics), indent=1), encoding="utf-8")
+    write_json(path, asdict(statistics))
 
 
 def read_statistics(path: Path) -> Statistics:

@@ -152,13 +152,16 @@ class Volume:
 
     def canonical(self) -> Volume:
         """The same voxels in canonical order (a view); `Orientation.of(self.geometry)` leads back."""
-        orientation = Orientation.of(self.geometry)
+        return self.oriented(Orientation.of(self.geometry))
+
+    def oriented(self, orientation: Orientation) -> Volume:
+        """The same voxels in another order (a view); `orientation` leads back."""
         hu = orientation.to_canonical(self.hu)
         return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry))
 
 
 def box_of(array: NDArray[Any]) -> Box | None:
-    """The smallest part of a 3-D array, in any axis order, that holds all that is not 0; None where there is nothing."""
+    """The smallest part of a 3-D array, in any axis order, that holds all that is not 0; None where all is."""
     box: list[slice] = []
     for axis in range(3):
         # each axis only within the box of those before it

@@ -1,0 +1,28 @@
+"""JSON files of a run: written whole or not at all, and read where they may be missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flareseg.io.atomic import atomic_path
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data`, in place of what was there; paths become texts.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    with atomic_path(path, overwrite=True) as partial:
+        partial.write_text(json.dumps(data, indent=1, default=str), encoding="utf-8")
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote of a table; empty where there is none that is whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
