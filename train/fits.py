@@ -61,14 +61,15 @@ def plan_of(config: Config, places: Places, name: str) -> Plan:
 
 
 def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> list[IndexedCase]:
-    """The cases that teach a fit, by name.
+    """The cases that teach a fit, by name: none of a patient of whom a case is left out.
 
     Raises:
         InputError: when there is none.
     """
     settings = config.fits[name]
     wanted = settings.sources or config.source_names()
-    cases = [case for case in index.split("train") if case.source in wanted and case.name not in left_out]
+    hidden = {index.of(name).patient for name in left_out}
+    cases = [case for case in index.split("train") if case.source in wanted and case.patient not in hidden]
     if settings.cases == "tumour":
         cases = [case for case in cases if case.has_tumour]
     elif settings.cases == "labelled":
@@ -106,8 +107,14 @@ def fold_groups(config: Config, index: CaseIndex) -> list[list[str]]:
     named = {name for group in config.folds for name in group}
     groups = [[name for name in group if name in candidates] for group in config.folds]
     groups += [[name] for name in candidates if name not in named]
-    everyone = {case.name for case in cases_of(config, index, config.export.fit)} if candidates else set()
-    return [sorted(group) for group in groups if group and everyone - set(group)]
+    return [sorted(group) for group in groups if group and _leaves_some(config, index, group)]
+
+
+def _leaves_some(config: Config, index: CaseIndex, left_out: Sequence[str]) -> bool:
+    try:
+        return bool(cases_of(config, index, config.export.fit, left_out))
+    except InputError:
+        return False
 
 
 def _start(
@@ -126,8 +133,8 @@ def _weights(
     if name not in config.fits:
         bundle = load_bundle(find_model(name))
         return bundle.plan, bundle.weights
-    seen = [case.name for case in cases_of(config, index, name)]
-    hidden = sorted(set(left_out) & set(seen))
+    seen = {case.patient for case in cases_of(config, index, name)}
+    hidden = sorted(case for case in left_out if index.of(case).patient in seen)
     fit_named(config, places, index, name, hidden)
     return plan_of(config, places, name), averaged_weights(places.fit(name, hidden))
 

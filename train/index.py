@@ -39,6 +39,7 @@ class IndexedCase:
         split: what the case is for.
         shape_zyx, spacing_zyx_mm: of the image, as stored.
         licence: of the source, where it says one.
+        patient: whose CT it is, the case's own name unless told; who leaves out a case leaves out its patient.
     """
 
     name: str
@@ -52,6 +53,11 @@ class IndexedCase:
     shape_zyx: Index = (0, 0, 0)
     spacing_zyx_mm: Triple = (0.0, 0.0, 0.0)
     licence: str = ""
+    patient: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.patient:
+            object.__setattr__(self, "patient", self.name)
 
     @property
     def has_tumour(self) -> bool:

@@ -66,6 +66,7 @@ class Order:
             shape_zyx=shape,
             spacing_zyx_mm=spacing_mm,
             licence=found.licence,
+            patient=found.patient,
         )
 
 
@@ -98,7 +99,7 @@ def stamp_of(order: Order) -> dict[str, Any]:
     files = (found.image, *(label.path for label in found.labels), *([found.organs] if found.organs else []))
     facts = {
         "version": VERSION,
-        "found": {key: str(value) for key, value in asdict(found).items() if key != "split"},
+        "found": {key: str(value) for key, value in asdict(found).items() if key not in ("split", "patient")},
         "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         "covers": order.covers,
         "grids": order.grids,

@@ -177,7 +177,7 @@ def draw_patients(source: Path, folder: Path, count: int, seed: int = 0) -> list
     for name, table in DETAILED.items():
         if (source / name).is_file():
             detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
-    told = read_info(source) or {}
+    told = {"patient": source.name} | (read_info(source) or {})
     paths = []
     for number in range(count):
         path = folder / f"{source.name}_{seed + number}"
@@ -213,7 +213,7 @@ def _write(
 ) -> None:  # fmt: skip
     grid = Geometry((hu.shape[0], hu.shape[1], hu.shape[2]), spacing)
     kept: dict[str, Any] = {
-        key: told[key] for key in ("licence", "citation", "labels_present", "source") if key in told
+        key: told[key] for key in ("licence", "citation", "labels_present", "source", "patient") if key in told
     }
     info = {
         "case": path.name, **kept, "split": "train", **drawn,

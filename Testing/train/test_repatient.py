@@ -145,6 +145,7 @@ def test_the_command_line_writes_cases_and_keeps_those_that_are_there(
     info = json.loads((out / "someone_7" / "info.json").read_text())
     assert info["labels_present"] == {"1": "liver", "5": "aorta"}
     assert info["licence"] == "CC0"
+    assert info["patient"] == "someone"
     assert read_labels(out / "someone_7" / "seg.nii.gz")[1].same_as(
         read_volume(out / "someone_7" / "ct.nii.gz").geometry
     )

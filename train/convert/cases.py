@@ -1,5 +1,5 @@
 """The project's own layout: a folder a case, with ct.nii.gz, and where they exist seg.nii.gz (FLARE's numbers, 255
-unknown), organs.nii.gz (organ pseudo-labels) and info.json (labels_present, licence, split)."""
+unknown), organs.nii.gz (organ pseudo-labels) and info.json (labels_present, licence, split, patient)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def _case(folder: Path) -> FoundCase:
         organs=organs if organs.exists() else None,
         split=info["split"] if info.get("split") in ("train", "validation") else None,
         licence=str(info.get("licence", "")),
+        patient=str(info.get("patient", folder.name)),
     )
 
 

@@ -38,6 +38,7 @@ class FoundCase:
         organs: label map of organ pseudo-labels in FLARE's numbers.
         split: where the data set decides.
         licence: where the data set, or the case's own files, say one.
+        patient: whose CT it is, where several cases may be of one; empty: nobody else's.
         problem: why the case cannot be used, if that is clear already.
     """
 
@@ -48,6 +49,7 @@ class FoundCase:
     organs: Path | None = None
     split: Literal["train", "validation"] | None = None
     licence: str = ""
+    patient: str = ""
     problem: str = ""
 
 

@@ -1,0 +1,64 @@
+"""Which cases teach a fit."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_run import small_run
+
+from flareseg.errors import InputError
+from train.fits import cases_of, fold_groups
+from train.index import CaseIndex
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The small run, with a second CT of the patient of p0 from another source."""
+    config, places, index = small_run(tmp_path_factory.mktemp("fits"))
+    again = replace(index.of("mine_p0"), name="new_p0_7", source="new", patient="mine_p0")
+    source = replace(config.sources[0], name="new")
+    config = replace(config, sources=[*config.sources, source], fold_sources=["mine"])
+    return config, places, CaseIndex((*index.cases, again))
+
+
+def names(cases):
+    return [case.name for case in cases]
+
+
+def test_a_case_is_its_own_patient_unless_told(run):
+    assert run[2].of("mine_p1").patient == "mine_p1"
+
+
+def test_validation_cases_teach_nothing(run):
+    config, _places, index = run
+    assert names(cases_of(config, index, "final")) == ["mine_p0", "mine_p1", "mine_p2", "mine_p3", "new_p0_7"]
+
+
+def test_who_leaves_out_a_case_leaves_out_its_patient(run):
+    config, _places, index = run
+    assert names(cases_of(config, index, "final", ["mine_p0"])) == ["mine_p1", "mine_p2", "mine_p3"]
+    assert names(cases_of(config, index, "final", ["mine_p1"])) == ["mine_p0", "mine_p2", "mine_p3", "new_p0_7"]
+
+
+def test_other_cases_of_a_patient_make_no_fold_of_their_own(run):
+    config, _places, index = run
+    assert fold_groups(config, index) == [["mine_p0"], ["mine_p1"]]
+
+
+def test_a_fold_that_would_leave_nothing_to_learn_from_is_none(run):
+    config, _places, index = run
+    only = CaseIndex(tuple(case for case in index.cases if case.patient == "mine_p0"))
+    assert fold_groups(config, only) == []
+
+
+def test_a_fit_without_cases_is_refused(run):
+    config, _places, index = run
+    only = CaseIndex(tuple(case for case in index.cases if case.patient == "mine_p0"))
+    with pytest.raises(InputError, match="no case to learn from in mine, new"):
+        cases_of(config, only, "final", ["mine_p0"])
