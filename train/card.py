@@ -8,7 +8,7 @@ from typing import Any
 
 from flareseg.labels import structures
 from flareseg.model.plan import Plan
-from train.config import PHANTOMS, Config
+from train.config import PHANTOMS, Config, NewPatientsConfig
 
 _TEXT = """\
 # {name} {version}
@@ -19,7 +19,7 @@ nothing it draws may guide the care of a patient.**
 ## What it learnt from
 
 - {phantoms} synthetic abdomens drawn by `train/phantom.py` (random anatomy, contrast phase, tumours, scanner).
-- Real CTs:
+{patients}- Real CTs:
 
 {data}
 
@@ -74,6 +74,7 @@ def model_card(config: Config, plan: Plan, provenance: dict[str, Any], scores: l
         spacing=_short(plan.spacing_zyx_mm),
         coarse=f" and a {_short(plan.coarse.spacing_zyx_mm)} mm net that finds the region" if plan.coarse else "",
         phantoms=config.phantoms.count if config.phantoms else 0,
+        patients=_new_patients(config.new_patients) if config.new_patients else "",
         data="\n".join(_source(source) for source in provenance["data"]) or "- none",
         filters="-".join(str(n) for n in plan.network.kwargs["filters"]),
         patch="x".join(str(n) for n in plan.patch_zyx),
@@ -87,6 +88,11 @@ def model_card(config: Config, plan: Plan, provenance: dict[str, Any], scores: l
         notes="".join(f"\n{note}\n" for note in config.notes),
         scores=_scores(columns) if columns else "Not measured.",
     )
+
+
+def _new_patients(made: NewPatientsConfig) -> str:
+    cases = " and ".join(made.cases)
+    return f"- {made.count} new patients of each of {cases}, made by `train/repatient.py`: deformed, other contrast.\n"
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:

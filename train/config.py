@@ -27,6 +27,8 @@ Labels = Literal["truth", "fused"]
 Weights = Literal["average", "last", "best"]
 PHANTOMS = "phantoms"
 """Name of the source that the configuration's `phantoms` section makes."""
+NEW_PATIENTS = "new_patients"
+"""Name of the source that the configuration's `new_patients` section makes."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,24 @@ class PhantomConfig:
     validation: int
     spacing_zyx_mm: Triple = (3.0, 3.0, 3.0)
     scenario: Literal["full", "flare"] = "full"
+    weight: float | None = None
+
+
+@dataclass(frozen=True)
+class NewPatientsConfig:
+    """Patients made of labelled cases: deformed, and in another contrast phase, see `repatient.py`.
+
+    Attributes:
+        source: name of the source that the cases are in; its layout is "cases".
+        cases: their names within the source.
+        count: patients made of each.
+        seed: of the first of each; those after it follow.
+    """
+
+    source: str
+    cases: list[str]
+    count: int
+    seed: int = 0
     weight: float | None = None
 
 
@@ -304,6 +324,7 @@ class Config:
     processes: int = 2
     sources: list[SourceConfig] = field(default_factory=list)
     phantoms: PhantomConfig | None = None
+    new_patients: NewPatientsConfig | None = None
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -320,8 +341,9 @@ class Config:
         return [name for name, fit in self.fits.items() if (fit.stage or name) == stage]
 
     def source_names(self) -> list[str]:
-        """Every source, the phantoms included."""
-        return [source.name for source in self.sources] + ([PHANTOMS] if self.phantoms else [])
+        """Every source, the phantoms and the new patients included."""
+        made = {PHANTOMS: self.phantoms, NEW_PATIENTS: self.new_patients}
+        return [source.name for source in self.sources] + [name for name, section in made.items() if section]
 
     def grids(self) -> list[Triple]:
         """The spacings (z, y, x) mm at which cases are cached: one for each net that is trained."""
@@ -357,6 +379,8 @@ def _check(config: Config) -> None:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
         by_names([*source.covers, *source.values.values()])
+    if config.new_patients:
+        _check_new_patients(config, config.new_patients)
     any_range = Intensity((-1000.0, 1000.0), 0.0, 1.0)
     for name, net in config.nets.items():
         try:
@@ -370,6 +394,15 @@ def _check(config: Config) -> None:
             raise UsageError(f"There is no fit '{name}' in fits.")
     if config.pseudo.tumour_fit and "tumour" not in config.net_of(config.pseudo.tumour_fit).names:
         raise UsageError(f"pseudo: the net of the fit '{config.pseudo.tumour_fit}' does not segment tumours.")
+
+
+def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:
+    paths = {source.name: Path(source.path) for source in config.sources if source.layout == "cases"}
+    if wanted.source not in paths:
+        raise UsageError(f"{NEW_PATIENTS}: there is no source '{wanted.source}' of the layout 'cases'.")
+    for case in wanted.cases:
+        if not (paths[wanted.source].expanduser() / case).is_dir():
+            raise UsageError(f"{NEW_PATIENTS}: the source '{wanted.source}' has no case '{case}'.")
 
 
 def _check_fit(config: Config, name: str, fit: FitConfig) -> None:

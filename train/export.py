@@ -90,13 +90,14 @@ def _provenance(config: Config, places: Places, fit: str, coarse: str, left_out:
     index = read_index(places.index)
     fits = {name: _done(places.fit(name, left_out if name == fit else ())) for name in _line(config, fit, coarse)}
     seen = sorted({case for done in fits.values() for case in done["cases"]})
-    phantoms = config.phantoms
+    phantoms, patients = config.phantoms, config.new_patients
     return {
         "date": date.today().isoformat(),
         "code": _revision(),
         "software": {name: version(name) for name in ("torch", "monai", "lightning")},
         "machine": platform.machine(),
         "phantoms": {"count": phantoms.count, "spacing_zyx_mm": list(phantoms.spacing_zyx_mm)} if phantoms else {},
+        "new_patients": {"of": patients.cases, "count": patients.count} if patients else {},
         "data": _sources(config, index.cases, seen),
         "fits": fits,
         "recipe": {

@@ -14,7 +14,7 @@ from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
 from train.cache import load_cached
 from train.checkpoints import DONE, averaged_weights
-from train.config import PHANTOMS, Config
+from train.config import NEW_PATIENTS, PHANTOMS, Config
 from train.fit import fit
 from train.index import CaseIndex, IndexedCase
 from train.learner import Work
@@ -89,6 +89,8 @@ def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
     weights = {source.name: source.weight for source in config.sources}
     if config.phantoms:
         weights[PHANTOMS] = config.phantoms.weight
+    if config.new_patients:
+        weights[NEW_PATIENTS] = config.new_patients.weight
     count = Counter(case.source for case in cases)
     given = {name: weight for name, weight in weights.items() if weight is not None and count[name]}
     open_cases = sum(number for name, number in count.items() if name not in given)

@@ -30,6 +30,11 @@ class Places:
         """The synthetic abdomens, as a data folder in the layout "cases"."""
         return self.root / "phantoms"
 
+    @property
+    def new_patients(self) -> Path:
+        """The patients that were made of real ones, as a data folder in the layout "cases"."""
+        return self.root / "new_patients"
+
     def labels(self, case: str) -> Path:
         """Ground truth of a case, converted to FLARE's numbers."""
         return self.root / "labels" / f"{case}.nii.gz"

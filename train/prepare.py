@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from flareseg.errors import InputError, UsageError
 from flareseg.labels import by_names, structures
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Triple
-from train.config import PHANTOMS, Config, SourceConfig
+from train.config import NEW_PATIENTS, PHANTOMS, Config, SourceConfig
 from train.convert import find_cases
 from train.index import CaseIndex, IndexedCase, Split, write_index
 from train.parallel import in_parallel, told
@@ -77,13 +78,21 @@ def _grids(config: Config) -> tuple[tuple[Triple, ResamplingRule], ...]:
 
 
 def _sources(config: Config, places: Places) -> list[SourceConfig]:
-    """The configured sources and the phantoms, which are drawn first."""
+    """The configured sources, and the phantoms and the new patients, which are drawn first."""
     sources = list(config.sources)
+    patients = config.new_patients
     if config.phantoms:
         from train.phantom_data import draw_phantoms
 
         draw_phantoms(places.phantoms, config.phantoms, config.processes)
         sources.append(SourceConfig(PHANTOMS, "cases", str(places.phantoms), weight=config.phantoms.weight))
+    if patients:
+        from train.repatient import draw_all
+
+        home = next(Path(source.path).expanduser() for source in sources if source.name == patients.source)
+        made = draw_all(patients, home, places.new_patients, config.processes)
+        folder = str(places.new_patients)
+        sources.append(SourceConfig(NEW_PATIENTS, "cases", folder, weight=patients.weight, only=made))
     if not sources:
         raise InputError("The configuration names neither sources nor phantoms to learn from.")
     return sources

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from flareseg.volume import Geometry, Orientation, Triple
 from train.body.contrast import PHASES, draw_hu, draw_phase
 from train.body.scanner import acquire
 from train.cases import CT, TRUTH, new_case, read_info, write_ct, write_info, write_labels
+from train.config import NewPatientsConfig
 from train.deformation import draw_deformation
 from train.index import IGNORE
+from train.parallel import in_parallel, told
 from train.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR, Tissues
 
 DETAILED: Mapping[str, Tissues] = {
@@ -191,6 +194,26 @@ def draw_patients(source: Path, folder: Path, count: int, seed: int = 0) -> list
         )
         _write(path, new_hu, labels, geometry.spacing_zyx_mm, told, {"seed": seed + number, "phase": phase})
     return paths
+
+
+def draw_all(wanted: NewPatientsConfig, home: Path, folder: Path, processes: int = 1) -> list[str]:
+    """Write the new patients of a configuration as cases under `folder`; those that are there are kept.
+
+    Args:
+        wanted: whose, and how many.
+        home: folder of the source that they are made of.
+        folder: to write into.
+        processes: that draw at the same time, a source case each.
+
+    Returns:
+        The names of all of them.
+
+    Raises:
+        As `draw_patients`.
+    """
+    draw = partial(draw_patients, folder=folder, count=wanted.count, seed=wanted.seed)
+    drawn = in_parallel(draw, [home / case for case in wanted.cases], processes, "new patients")
+    return [path.name for paths in told(drawn, len(wanted.cases), "new patients") for path in paths]
 
 
 def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:

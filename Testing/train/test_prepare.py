@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
 from train import parallel, preparing
 from train.cache import load_cached
-from train.config import Config, FitConfig, NetConfig, PhantomConfig, PseudoConfig, SourceConfig
+from train.config import Config, FitConfig, NetConfig, NewPatientsConfig, PhantomConfig, PseudoConfig, SourceConfig
 from train.index import read_index
 from train.places import Places
 from train.prepare import prepare
@@ -129,6 +130,18 @@ def test_without_any_labels_the_body_is_measured(tmp_path, places):
     found = read_statistics(places.statistics)
     assert found.foreground == "body"
     assert found.intensity.clip_hu[0] > -300
+
+
+def test_new_patients_are_made_of_the_cases_that_the_configuration_names(data, places):
+    wanted = NewPatientsConfig("mine", ["p0", "p1"], 2, seed=5, weight=0.5)
+    index = prepare(config_for(source(data), new_patients=wanted), places)
+    made = [case for case in index.cases if case.source == "new_patients"]
+    assert [case.name for case in made] == [f"new_patients_p{case}_{seed}" for case in (0, 1) for seed in (5, 6)]
+    assert [case.patient for case in made] == ["p0", "p0", "p1", "p1"]
+    assert all(case.covered == ("liver", "spleen") and case.split == "train" for case in made)
+    again = replace(wanted, cases=["p1"], count=1)
+    index = prepare(config_for(source(data), new_patients=again), places)
+    assert [case.name for case in index.cases if case.source == "new_patients"] == ["new_patients_p1_5"]
 
 
 def test_an_upside_down_ct_keeps_its_labels_in_place(tmp_path, places):
