@@ -13,7 +13,8 @@ from train.config import PHANTOMS, Config, NewPatientsConfig
 _TEXT = """\
 # {name} {version}
 
-{description} {classes} structures, a {spacing} mm net{coarse}. **It is for research. It is not a medical device, and
+{description} {classes} structures, a {spacing} mm net{coarse}.
+**It is for research. It is not a medical device, and
 nothing it draws may guide the care of a patient.**
 
 ## What it learnt from
@@ -38,7 +39,7 @@ ends with its time limit depends on the machine.
 ## How well it does
 
 DSC / NSD (FLARE's rules and tolerances) in per cent; "-": not annotated or not in view. No case was seen by the weights
-that it judges.
+that it judges: a case that taught the exported weights is judged by a fit like them that saw nothing of its patient.
 
 {scores}
 {notes}

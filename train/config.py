@@ -290,11 +290,17 @@ class AblationConfig:
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """What `export` writes: a fit, and the fit of the net that finds the region, or none."""
+    """What `export` writes: a fit, and the fit of the net that finds the region, or none.
+
+    Attributes:
+        silent: structures that the exported model never draws, because what it says of them means nothing; their voxels
+            go to the next best.
+    """
 
     fit: str = "final"
     coarse: str = ""
     weights: Weights = "average"
+    silent: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -392,6 +398,9 @@ def _check(config: Config) -> None:
     for name in (config.export.fit, config.export.coarse, config.pseudo.tumour_fit):
         if name and name not in config.fits:
             raise UsageError(f"There is no fit '{name}' in fits.")
+    strange = set(config.export.silent) - set(config.net_of(config.export.fit).names)
+    if strange:
+        raise UsageError(f"export: the exported net does not segment '{sorted(strange)[0]}', which is to be silent.")
     if config.pseudo.tumour_fit and "tumour" not in config.net_of(config.pseudo.tumour_fit).names:
         raise UsageError(f"pseudo: the net of the fit '{config.pseudo.tumour_fit}' does not segment tumours.")
 

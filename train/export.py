@@ -10,23 +10,30 @@ from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import InputError
 from flareseg.model.bundle import COARSE, save_bundle
 from train.card import model_card
 from train.checkpoints import DONE, averaged_weights
-from train.config import Config
+from train.config import Config, NetConfig
 from train.fits import plan_of
 from train.index import read_index
 from train.json_files import read_table
 from train.places import Places
+
+if TYPE_CHECKING:
+    import torch
 
 LICENCE = "Apache-2.0"
 CITATION = (
     "Method: Li, Han, Wang: Abdominal Organs and Pan-Cancer Segmentation Based on Self-supervised Pre-training and "
     "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
+
+OUTPUT_BIAS = "output_block.conv.conv.bias"
+NEVER = 1000.0
+"""Subtracted from a logit that shall never win; half precision can still tell it."""
 
 
 def export_model(
@@ -54,10 +61,13 @@ def export_model(
     coarse = config.export.coarse if config.fits[fit].net == config.fits[config.export.fit].net else ""
     plan = plan_of(config, places, fit)
     weights = averaged_weights(places.fit(fit, left_out), config.export.weights)
+    silent = config.export.silent if fit == config.export.fit else []
+    _silence(weights, config.net_of(fit), silent)
     if coarse:
         coarse_plan = plan_of(config, places, coarse)
         plan = config.net_of(fit).plan(plan.intensity, coarse_plan)
         found = averaged_weights(places.fit(coarse), config.export.weights)
+        _silence(found, config.net_of(coarse), silent)
         weights |= {COARSE + name: value for name, value in found.items()}
     provenance = _provenance(config, places, fit, coarse, left_out)
     save_bundle(
@@ -75,6 +85,13 @@ def export_model(
         overwrite=True,
     )
     return folder
+
+
+def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
+    """Lower the logits of these structures so far that none of them ever wins; changes `weights`."""
+    bias = weights[OUTPUT_BIAS].clone()
+    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
+    weights[OUTPUT_BIAS] = bias
 
 
 def read_scores(places: Places) -> list[dict[str, Any]]:

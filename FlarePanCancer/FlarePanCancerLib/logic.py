@@ -10,9 +10,10 @@ from typing import Any
 from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.exchange import Labels, is_sequence, volume_of
 from FlarePanCancerLib.job import Job
-from FlarePanCancerLib.request import FAST, Request
+from FlarePanCancerLib.request import Request
 from flareseg.errors import FlareError
 from flareseg.io.nifti import LPS_TO_RAS
+from flareseg.labels import Structure
 
 POLL_S = 0.02
 
@@ -32,6 +33,7 @@ class Outcome:
     Attributes:
         ct: the node that was segmented.
         segmentation: the node with the result; None before there is one.
+        structures: what was looked for.
         rows: measurements, as the engine's results/measure.py gives them.
         table, lines: nodes made of them.
         found, missing: names of structures that were found, and of those that were looked for and were not.
@@ -40,6 +42,7 @@ class Outcome:
 
     ct: Any
     segmentation: Any = None
+    structures: tuple[Structure, ...] = ()
     rows: list[dict[str, Any]] = field(default_factory=list)
     table: Any = None
     lines: list[Any] = field(default_factory=list)
@@ -69,8 +72,9 @@ class Run:
     def __init__(
         self, cts: Sequence[Any], segmentations: Sequence[Any], request: Request, callbacks: Callbacks, measure: bool
     ) -> None:
-        self.outcomes = [Outcome(ct, node) for ct, node in zip(cts, segmentations, strict=True)]
-        self._request, self._callbacks, self._measure = request, callbacks, measure
+        self._wanted = request.wanted
+        self.outcomes = [Outcome(ct, node, self._wanted) for ct, node in zip(cts, segmentations, strict=True)]
+        self._callbacks, self._measure = callbacks, measure
         self._previews: dict[int, Any] = {}
         self._job = Job([volume_of(ct) for ct in cts], request, self)
 
@@ -127,7 +131,7 @@ class Run:
             return
         node = scene.new_segmentation(outcome.ct, f"{outcome.ct.GetName()} preview")
         node.SetSaveWithScene(False)
-        scene.fill(node, labels, self._request.wanted)
+        scene.fill(node, labels, self._wanted)
         self._previews[number] = node
         _call(self._callbacks.preview, replace(outcome, segmentation=node))
 
@@ -142,15 +146,15 @@ class Run:
             outcome.segmentation = scene.new_segmentation(outcome.ct)
         else:
             scene.attach(outcome.segmentation, outcome.ct)
-        found = scene.fill(outcome.segmentation, labels, self._request.wanted)
+        found = scene.fill(outcome.segmentation, labels, self._wanted)
         outcome.found = tuple(structure.name for structure in found)
-        outcome.missing = tuple(s.name for s in self._request.wanted if s not in found)
+        outcome.missing = tuple(s.name for s in self._wanted if s not in found)
         outcome.rows = list(rows)
         if self._measure:
             outcome.table = results.write_table(rows, outcome.segmentation)
             outcome.lines = results.draw_diameters(rows, outcome.segmentation)
         if outcome.missing:
-            titles = ", ".join(s.title.lower() for s in self._request.wanted if s not in found)
+            titles = ", ".join(s.title.lower() for s in self._wanted if s not in found)
             _call(self._callbacks.message, f"Not found in '{outcome.ct.GetName()}': {titles}.")
         _call(self._callbacks.result, outcome)
 
@@ -208,7 +212,7 @@ def process(
     segmentation: Any = None,
     *,
     model: str = "default",
-    quality: str = FAST,
+    quality: str = "",
     device: str = "auto",
     structures: Sequence[str] = (),
     roi: Any = None,
@@ -224,8 +228,9 @@ def process(
         segmentation: node to fill, or a sequence as long; new ones unless given.
         model, quality, device, structures: see `Request`.
         roi: vtkMRMLMarkupsROINode to look in; everywhere unless given. Only with a single CT.
-        measure: also make a table of measurements, and a line for the diameter of each lesion.
-        surfaces: also make smoothed closed surfaces and show them.
+        measure: also make a table of measurements, and a line for the diameter of each lesion. Of a sequence's CTs
+            `callbacks.result` gets the measurements, and nothing is made of them.
+        surfaces: also make smoothed closed surfaces and show them; not of a sequence.
         wait: come back with the result. False: come back at once with a `Run` to poll.
         callbacks: who is told meanwhile.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from FlarePanCancerLib.results import Row, lesions, whole_structures
-from flareseg.labels import by_name
+from flareseg.labels import Structure, title_of
 
 STRUCTURE_TITLES = ("", "Structure", "Volume, ml", "Mean HU")
 LESION_TITLES = ("Lesion", "Lies in", "Volume, ml", "Longest, mm", "Mean HU")
@@ -28,15 +28,17 @@ class StructuresTable:
         _prepare(widget, STRUCTURE_TITLES)
         widget.connect("itemChanged(QTableWidgetItem*)", self._changed)
 
-    def fill(self, rows: Sequence[Row]) -> None:
-        """Show what was found."""
+    def fill(self, rows: Sequence[Row], structures: Sequence[Structure]) -> None:
+        """Show what was found of the structures that were looked for."""
         import qt
+
+        known = {structure.name: structure for structure in structures}
 
         found = [row for row in whole_structures(rows) if row["voxels"]]
         self._names = []
         self._widget.setRowCount(len(found))
         for place, row in enumerate(found):
-            structure = by_name(row["structure"])
+            structure = known[row["structure"]]
             tick = qt.QTableWidgetItem()
             tick.setCheckState(qt.Qt.Checked)
             tick.setBackground(qt.QBrush(qt.QColor(*structure.colour)))
@@ -74,7 +76,7 @@ class LesionsTable:
         self._rows = lesions(rows)
         self._widget.setRowCount(len(self._rows))
         for place, row in enumerate(self._rows):
-            host = by_name(row["host"]).title if row["host"] else "no organ"
+            host = title_of(row["host"]) if row["host"] else "no organ"
             volume, hu = _cells(row)
             longest = _text(f"{row['longest_mm']:.0f} × {row['perpendicular_mm']:.0f}")
             for column, cell in enumerate((_text(str(row["lesion"])), _text(host), volume, longest, hu)):

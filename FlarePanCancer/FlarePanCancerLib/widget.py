@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -14,9 +14,13 @@ from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.exchange import is_sequence
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.process import EngineProcess
+from FlarePanCancerLib.request import FAST, PARITY
 from FlarePanCancerLib.tables import LesionsTable, StructuresTable
 from flareseg.errors import FlareError
-from flareseg.labels import structures
+from flareseg.labels import Structure
+
+if TYPE_CHECKING:
+    from flareseg.model.catalogue import Entry
 
 POLL_MS = 40
 SETTINGS = "FlarePanCancer"
@@ -44,7 +48,8 @@ class Panel:
         self._structures = StructuresTable(ui.structuresTable, self._show_structure)
         self._lesions = LesionsTable(ui.lesionsTable, self._show_lesion)
         self._details = ""
-        self._list_structures()
+        self._models: dict[str, Entry] = {}
+        self._known: tuple[Structure, ...] = ()
         self._list_devices([("auto", "")])
         self.list_models()
         ui.detailsButton.visible = False
@@ -101,11 +106,13 @@ class Panel:
         from flareseg.model.catalogue import list_models
 
         chosen = self.ui.modelSelector.currentData
+        self.ui.modelSelector.blockSignals(True)
         self.ui.modelSelector.clear()
-        self._descriptions = {entry.name: entry.description for entry in list_models()}
-        for name in self._descriptions:
+        self._models = {entry.name: entry for entry in list_models()}
+        for name in self._models:
             self.ui.modelSelector.addItem(name, name)
         _choose(self.ui.modelSelector, chosen or "default")
+        self.ui.modelSelector.blockSignals(False)
         self._model_chosen()
 
     def refresh(self, *_unused: Any) -> None:
@@ -158,7 +165,7 @@ class Panel:
                 model=parameters.model,
                 quality=parameters.quality,
                 device=parameters.device,
-                structures=() if len(wanted) == len(structures()) else wanted,
+                structures=() if len(wanted) == len(self._known) else wanted,
                 roi=parameters.roi,
                 wait=False,
                 callbacks=Callbacks(
@@ -219,7 +226,7 @@ class Panel:
         self.outcome = outcome
         if self.parameters is not None:
             self.parameters.segmentation = outcome.segmentation
-        self._structures.fill(outcome.rows)
+        self._structures.fill(outcome.rows, outcome.structures)
         self._lesions.fill(outcome.rows)
         count = len(results.lesions(outcome.rows))
         self.ui.lesionsLabel.text = f"{count or 'No'} {'lesion' if count == 1 else 'lesions'}. Not a diagnosis."
@@ -286,7 +293,11 @@ class Panel:
     def _import_model(self) -> None:
         from flareseg.model.catalogue import import_model
 
-        asks = (_("Import a model"), "", _("A model: model.json of its folder, or a zip (model.json *.zip)"))
+        asks = (
+            _("Import a model"),
+            "",
+            _("A model: model.json or nnU-Net's plans.json, or a zip (model.json plans.json *.zip)"),
+        )
         chosen = qt.QFileDialog.getOpenFileName(self.ui.importModelButton, *asks)
         if not chosen:
             return
@@ -308,9 +319,14 @@ class Panel:
 
     def _model_chosen(self, *_unused: Any) -> None:
         name = self.ui.modelSelector.currentData
-        self.ui.modelDescription.text = self._descriptions.get(name, "")
-        if self.parameters is not None and name:
+        entry = self._models.get(name)
+        self.ui.modelDescription.text = entry.description if entry else ""
+        if self.parameters is not None and entry and name != self.parameters.model:
             self.parameters.model = name
+            if entry.parity != (self.parameters.quality == PARITY):
+                self.parameters.quality = PARITY if entry.parity else FAST
+        if entry and entry.structures != self._known:
+            self._list_structures(entry.structures)
 
     def _list_devices(self, devices: Sequence[tuple[str, str]]) -> None:
         chosen = self.parameters.device if self.parameters is not None else "auto"
@@ -327,28 +343,32 @@ class Panel:
         if self.parameters is not None and name:
             self.parameters.device = name
 
-    def _list_structures(self) -> None:
-        for structure in structures():
+    def _list_structures(self, known: tuple[Structure, ...]) -> None:
+        """What the chosen model can segment, all of it ticked."""
+        self._known = known
+        self.ui.structuresList.clear()
+        for structure in known:
             item = qt.QListWidgetItem(structure.title)
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked)
             self.ui.structuresList.addItem(item)
+        self._structures_chosen()
 
     def _wanted(self) -> tuple[str, ...]:
-        items = [self.ui.structuresList.item(n) for n in range(len(structures()))]
-        pairs = zip(structures(), items, strict=True)
+        items = [self.ui.structuresList.item(n) for n in range(len(self._known))]
+        pairs = zip(self._known, items, strict=True)
         return tuple(structure.name for structure, item in pairs if item.checkState() == qt.Qt.Checked)
 
     def _tick(self, names: Collection[str] | None = None) -> None:
         """Tick these structures and no others; all unless given."""
-        for number, structure in enumerate(structures()):
+        for number, structure in enumerate(self._known):
             ticked = names is None or structure.name in names
             self.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
 
     def _structures_chosen(self, *_unused: Any) -> None:
         wanted = self._wanted()
         if self.parameters is not None and wanted:
-            self.parameters.structures = "" if len(wanted) == len(structures()) else ",".join(wanted)
+            self.parameters.structures = "" if len(wanted) == len(self._known) else ",".join(wanted)
         self.refresh()
 
     # results

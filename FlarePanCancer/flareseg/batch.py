@@ -13,7 +13,7 @@ from flareseg.console import BarListener, CaseListener, JsonListener, SilentList
 from flareseg.errors import Cancelled, FlareError, UsageError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import LABEL_ENDINGS, read_volume, write_segmentation
-from flareseg.labels import Structure, by_names
+from flareseg.labels import Structure
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
@@ -61,7 +61,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
     order = Order(
         model=arguments.model,
         options=options_of(arguments),
-        structures=by_names(arguments.structures.split(",")) if arguments.structures else None,
+        structures=_structures(arguments.structures, arguments.model) if arguments.structures else None,
         roi=_roi(arguments.roi) if arguments.roi else None,
         series=arguments.series,
         force=arguments.force,
@@ -75,6 +75,13 @@ def segment_command(arguments: argparse.Namespace) -> int:
     return run_until_signal(lambda cancelled: Batch(order, listener, cancelled).run(cases))
 
 
+def _structures(names: str, model: str) -> tuple[Structure, ...]:
+    from flareseg.model.catalogue import structures_in
+    from flareseg.model.structures import choose
+
+    return choose(names.split(","), structures_in(model))
+
+
 def options_of(arguments: argparse.Namespace) -> Options:
     """The model options shared by `segment` and `bench`."""
     return Options(
@@ -84,6 +91,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         gpu_memory_gb=arguments.gpu_memory,
         step=arguments.step,
         mirroring=arguments.tta,
+        parity=arguments.parity,
     )
 
 

@@ -106,7 +106,16 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", type=_step, metavar="S", help="distance of windows, 0 < S <= 1 (default: the model's)"
     )
-    parser.add_argument("--tta", action="store_true", help="average over mirrored windows: slower, a little better")
+    parser.add_argument(
+        "--tta",
+        action=argparse.BooleanOptionalAction,
+        help="average over mirrored windows: slower, a little better (default: only with --parity)",
+    )
+    parser.add_argument(
+        "--parity",
+        action=argparse.BooleanOptionalAction,
+        help="give nnU-Net's own answer, voxel for voxel, which takes longer (default: for imported nnU-Net models)",
+    )
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -119,7 +128,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("models", help="list, describe, import and remove models")
+    parser = commands.add_parser("models", help="list, describe, import, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
         handler=_models_list
@@ -127,11 +136,30 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     info = verbs.add_parser("info", help="what a model is, was trained on, and scored")
     info.add_argument("model", nargs="?", default="default")
     info.set_defaults(handler=_models_info)
-    importing = verbs.add_parser("import", help="copy a model folder or zip into the user's models")
+    importing = verbs.add_parser("import", help="copy a model folder or zip, or one of nnU-Net, into the user's models")
     importing.add_argument("source", type=Path, metavar="FOLDER|ZIP")
+    importing.add_argument(
+        "--configuration", metavar="NAME", help="of nnU-Net's, e.g. 3d_fullres, where there are several"
+    )
+    importing.add_argument("--folds", type=_folds, metavar="N,N", help="of nnU-Net's (default: all, as an ensemble)")
+    importing.add_argument("--checkpoint", metavar="FILE", help="of nnU-Net's (default: checkpoint_final.pth)")
+    importing.add_argument(
+        "--no-parity", action="store_true", help="run it the fast way from now on, not voxel for voxel as nnU-Net does"
+    )
     importing.add_argument("--name", help="call it so (default: the name it carries)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
     importing.set_defaults(handler=_models_import)
+    exporting = verbs.add_parser("export", help="write a model for nnU-Net, ONNX Runtime or MONAI")
+    exporting.add_argument("model", metavar="NAME|FOLDER")
+    exporting.add_argument("--format", required=True, choices=("nnunet", "onnx", "monai-bundle"), help="for which")
+    exporting.add_argument(
+        "--net", choices=("main", "coarse"), default="main", help="which net of the model (default main)"
+    )
+    exporting.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="default: NAME_FORMAT in the current folder"
+    )
+    exporting.add_argument("--overwrite", action="store_true", help="replace an earlier export")
+    exporting.set_defaults(handler=_models_export)
     removing = verbs.add_parser("remove", help="delete one of the user's models")
     removing.add_argument("model")
     removing.set_defaults(handler=_models_remove)
@@ -193,9 +221,30 @@ def _models_info(arguments: argparse.Namespace) -> int:
 
 def _models_import(arguments: argparse.Namespace) -> int:
     from flareseg.model.catalogue import import_model
+    from flareseg.model.nnunet_import import Choice
 
-    entry = import_model(arguments.source, name=arguments.name, overwrite=arguments.overwrite)
+    choice = Choice(arguments.configuration, arguments.folds, arguments.checkpoint, not arguments.no_parity)
+    entry = import_model(
+        arguments.source,
+        name=arguments.name,
+        overwrite=arguments.overwrite,
+        choice=None if choice == Choice() else choice,
+    )
     print(f"Imported '{entry.name}'; use it with: flareseg segment CT --model {entry.name}")
+    return 0
+
+
+def _models_export(arguments: argparse.Namespace) -> int:
+    from flareseg.model.exports.export import export_model
+
+    folder = export_model(
+        arguments.model,
+        arguments.format,
+        net=arguments.net,
+        folder=arguments.output,
+        overwrite=arguments.overwrite,
+    )
+    print(f"Exported to {folder}")
     return 0
 
 
@@ -249,6 +298,13 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return value
+
+
+def _folds(text: str) -> tuple[str, ...]:
+    folds = tuple(part.strip().removeprefix("fold_") for part in text.split(","))
+    if not all(fold.isdecimal() or fold == "all" for fold in folds):
+        raise argparse.ArgumentTypeError(f"{text} is no list of folds like 0,1,2")
+    return folds
 
 
 def _step(text: str) -> float:

@@ -69,10 +69,29 @@ def by_name(name: str) -> Structure:
     raise UsageError(f"There is no structure named '{name}'; known are: {known}.")
 
 
+def is_known(name: str) -> bool:
+    """Whether `by_name` finds a structure of this name."""
+    wanted = _normalised(name)
+    return any(wanted in (structure.name, _normalised(structure.title)) for structure in structures())
+
+
+def title_of(name: str) -> str:
+    """What people read of a structure's name, also where an imported model named it."""
+    if is_known(name):
+        return by_name(name).title
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
 def by_names(names: Iterable[str]) -> tuple[Structure, ...]:
     """The structures called `names`, in the table's order, each once."""
     wanted = {by_name(name).value for name in names}
     return tuple(structure for structure in structures() if structure.value in wanted)
+
+
+def same_name(name: str, other: str) -> bool:
+    """Whether two names are spelt alike but for case, spaces, hyphens and underscores; "tumor" is "tumour"."""
+    return _normalised(name) == _normalised(other)
 
 
 def _normalised(name: str) -> str:

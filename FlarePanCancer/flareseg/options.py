@@ -14,8 +14,9 @@ class Options:
         backend: "auto", "torch" or "openvino" (CPU only).
         threads: CPU threads; None takes every core this process may use.
         gpu_memory_gb: bound on the GPU memory used; FLARE allows 4.
-        step: distance of windows as a fraction of the window; None takes the plan's.
-        mirroring: average over mirrored windows: slower, a little better.
+        step: distance of windows as a fraction of the window; None takes the plan's, or nnU-Net's 0.5 with parity.
+        mirroring: average over mirrored windows: slower, a little better; None is no, or yes with parity.
+        parity: nnU-Net's own answer, voxel for voxel, in single precision; None goes by the model's plan.
     """
 
     device: str = "auto"
@@ -23,4 +24,5 @@ class Options:
     threads: int | None = None
     gpu_memory_gb: float = 4.0
     step: float | None = None
-    mirroring: bool = False
+    mirroring: bool | None = None
+    parity: bool | None = None

@@ -75,3 +75,17 @@ class Progress:
     def message(self, text: str) -> None:
         self.messages.append(text)
         self.listener.message(text)
+
+
+def part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Of a stage that does `count` equal things one after the other, the progress of thing `number`."""
+    return _Part(progress, number, count) if progress and count > 1 else progress
+
+
+class _Part(Progress):
+    def __init__(self, whole: Progress, number: int, count: int) -> None:
+        super().__init__(whole.listener, whole.cancelled)
+        self._whole, self._number, self._count = whole, number, count
+
+    def update(self, fraction: float) -> None:
+        self._whole.update((self._number + fraction) / self._count)

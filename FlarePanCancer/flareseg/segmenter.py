@@ -13,16 +13,18 @@ from flareseg.errors import UsageError
 from flareseg.inference.body import body_box
 from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
+from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
 from flareseg.inference.postprocess import remove_small_components
 from flareseg.inference.region import region_of_labels
-from flareseg.labels import BACKGROUND, Structure, by_name
+from flareseg.labels import Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
-from flareseg.model.plan import Plan
+from flareseg.model.plan import Intensity, Plan
+from flareseg.model.structures import structures_of
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
-from flareseg.volume import Box, Orientation, Volume, WorldBox
+from flareseg.volume import Box, Geometry, Orientation, Volume, WorldBox
 
 NOTHING_FOUND = "No abdominal organ was found in this CT; the result is empty."
 
@@ -48,17 +50,18 @@ class Segmenter:
         bundle = load_bundle(find_model(model))
         options = options or Options()
         self._plan = bundle.plan
+        self._parity = bundle.plan.parity if options.parity is None else options.parity
+        options = replace(options, parity=self._parity)
         self.model_name = f"{bundle.name} {bundle.version}"
-        self.structures: tuple[Structure, ...] = tuple(
-            by_name(name) for name in bundle.plan.labels.values() if name != BACKGROUND
-        )
+        self.structures: tuple[Structure, ...] = structures_of(bundle.plan)
         # Label values of the output channels; None where they are the same numbers, as in a model of all structures.
         values = [0, *(structure.value for structure in self.structures)]
         self._values = None if values == list(range(len(values))) else np.array(values, np.uint8)
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        self._engine = Engine(bundle.plan, bundle.weights, options)
+        engine = ParityEngine if self._parity else Engine
+        self._engine: Engine = engine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble)
         self._coarse: Engine | None = None
-        if bundle.plan.coarse and bundle.coarse_weights:
+        if bundle.plan.coarse and bundle.coarse_weights and not self._parity:
             # Mirroring and small steps would cost time where only a box is looked for.
             plain = Options(options.device, options.backend, options.threads, options.gpu_memory_gb)
             self._coarse = Engine(bundle.plan.coarse, bundle.coarse_weights, plain)
@@ -100,11 +103,13 @@ class Segmenter:
         wanted = self._wanted(structures)
         if self._cannot_mirror:
             progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
-        ct = volume.canonical()
+        orientation = volume_orientation(self._plan, volume.geometry)
+        ct = volume.oriented(orientation)
         labels = np.zeros(ct.hu.shape, np.uint8)
         certainty = np.zeros(ct.hu.shape, np.uint8) if confidence else None
         with progress.stage("body"):
-            box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
+            as_nnunet = self._parity or self._plan.intensity.scheme != "ct"  # HU tell a body only in a CT
+            box = nonzero_box(ct.hu) if as_nnunet else body_box(ct.hu, ct.geometry.spacing_zyx_mm)
         if box and self._coarse:
             with progress.stage("region"):
                 box = self._region(self._coarse, ct, box, wanted, progress, preview)
@@ -116,7 +121,6 @@ class Segmenter:
                 self._clean(labels, ct.geometry.voxel_ml, wanted)
         else:
             progress.message(NOTHING_FOUND)
-        orientation = Orientation.of(volume.geometry)
         return Segmentation(
             labels=np.ascontiguousarray(orientation.from_canonical(labels)),
             geometry=volume.geometry,
@@ -148,7 +152,7 @@ class Segmenter:
     ) -> NDArray[np.uint8]:
         part, spacing = ct.hu[box], ct.geometry.spacing_zyx_mm
         with progress.stage("resample"):
-            image = self._engine.resampled(part, spacing, progress)
+            image = self._engine.resampled(part, spacing, progress, self._intensity_of(ct))
         with progress.stage("network"):
             logits = self._engine.logits(image, progress)
         with progress.stage("labels"):
@@ -157,8 +161,15 @@ class Segmenter:
             labels = self._engine.labels(logits, part.shape, spacing, progress)
             return labels if self._values is None else self._values[labels]
 
+    def _intensity_of(self, ct: Volume) -> Intensity | None:
+        """Of a model that normalises each image by its own statistics, and takes them of the whole image."""
+        if self._parity or self._plan.intensity.scheme == "ct":
+            return None
+        return own_statistics(ct.hu, self._plan.intensity)
+
     def _clean(self, labels: NDArray[np.uint8], voxel_ml: float, wanted: tuple[Structure, ...]) -> None:
-        rules = {by_name(name).value: rule for name, rule in self._plan.components.items()}
+        channels = {name: channel for channel, name in self._plan.labels.items()}
+        rules = {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
         remove_small_components(labels, voxel_ml, rules)
         if len(wanted) < len(self.structures):
             kept = np.zeros(256, np.uint8)
@@ -189,9 +200,9 @@ def _coarse_segmentation(
         origin_xyz_mm=ct.geometry.world_of((first[0], first[1], first[2])),
     )
     kept = np.zeros(256, np.uint8)
-    for channel, name in plan.labels.items():
-        if name != BACKGROUND and by_name(name) in wanted:
-            kept[channel] = by_name(name).value
+    for channel, structure in enumerate(structures_of(plan), 1):
+        if structure in wanted:
+            kept[channel] = structure.value
     return Segmentation(kept[labels], geometry, wanted, ct.name, model)
 
 
@@ -200,6 +211,22 @@ def _checked(roi: WorldBox, ct: Volume) -> Box:
     if any(part.start >= part.stop for part in box):
         raise UsageError(f"The region of interest lies outside the CT '{ct.name}'.")
     return box
+
+
+def volume_orientation(plan: Plan, geometry: Geometry) -> Orientation:
+    """How a CT's voxels are put in the order in which the plan's network sees them."""
+    if plan.orientation == "canonical":
+        order = Orientation.of(geometry)
+    elif plan.orientation == "ras":
+        lps = Orientation.of(geometry)
+        flipped = lps.flipped
+        order = Orientation(lps.axes, (flipped[0], not flipped[1], not flipped[2]))
+    else:
+        order = Orientation((0, 1, 2), (False, False, False))
+    z, y, x = plan.axes
+    return Orientation(
+        (order.axes[z], order.axes[y], order.axes[x]), (order.flipped[z], order.flipped[y], order.flipped[x])
+    )
 
 
 def _overlap(a: Box, b: Box) -> Box | None:

@@ -1,8 +1,8 @@
 """flareseg's half of the benchmarks: one process that loads a model once and segments CTs, read to written.
 
-Started by `harness.run_fresh`; the order is a JSON object: ct, model, backend, threads, step, mirroring, repeats,
-output, started_at, answer. It imports what `flareseg segment` imports, so that the time until the model is ready is
-that of the command line.
+Started by `harness.run_fresh`; the order is a JSON object: ct, model, backend, threads, step, mirroring, parity,
+repeats, output, started_at, answer. It imports what `flareseg segment` imports, so that the time until the model is
+ready is that of the command line.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def main() -> None:
             threads=order["threads"],
             step=order.get("step"),
             mirroring=order.get("mirroring", False),
+            parity=order.get("parity"),
         ),
     )
     ready = time.time()

@@ -1,8 +1,8 @@
 """nnU-Net's half of the comparison: its own predictor on one CT, timed by wrapping its functions from outside.
 
 Runs in nnU-Net's environment, started by `harness.run_fresh`; the order is a JSON object: ct, model (a trained-model
-folder), step, mirroring, threads, repeats, output, patch, started_at, answer. `patch` names a .npy file: its logits are
-written beside it, to compare the two networks. nnU-Net works in one process here
+folder), folds ([0] unless given), step, mirroring, threads, repeats, output, patch, started_at, answer. `patch` names
+a .npy file: its logits are written beside it, to compare the two networks. nnU-Net works in one process here
 (`predict_from_files_sequential`): for a single case its worker processes would only add their start.
 """
 
@@ -79,7 +79,9 @@ def main() -> None:
         device=torch.device("cpu"),
         allow_tqdm=False,
     )
-    predictor.initialize_from_trained_model_folder(order["model"], (0,), "checkpoint_final.pth")
+    predictor.initialize_from_trained_model_folder(
+        order["model"], tuple(order.get("folds", [0])), "checkpoint_final.pth"
+    )
     ready = time.time()
     runs = []
     for _ in range(order["repeats"]):

@@ -57,7 +57,8 @@ assert not strays, strays
 
 
 def run(*command, **options):
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=200, **options)
+    words = [str(part) for part in command]
+    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", timeout=200, **options)
 
 
 def configured(source, build, *options):

@@ -1,15 +1,10 @@
-"""What the tests of the engine share: a small CT, a model with random weights, and the folder of real CTs."""
+"""What the tests of the engine share: a small CT, and the folder of real CTs."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from flareseg.labels import structures
-from flareseg.model.bundle import save_bundle
-from flareseg.model.network import build_network, dynunet_spec
-from flareseg.model.plan import Intensity, Plan
 from flareseg.volume import Geometry, Volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,36 +17,6 @@ def real_cts() -> Path:
     if not REAL_CTS.is_dir():
         pytest.skip(f"the real CTs are not at {REAL_CTS}")
     return REAL_CTS
-
-
-@pytest.fixture(scope="session")
-def a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder whose small network has random weights: it finds everything everywhere, always the same."""
-    plan = Plan(
-        spacing_zyx_mm=(6.0, 6.0, 6.0),
-        patch_zyx=(16, 16, 16),
-        intensity=Intensity((-200.0, 300.0), 50.0, 100.0),
-        network=dynunet_spec([4, 8, 8]),
-        labels={0: "background"} | {structure.value: structure.name for structure in structures()},
-        step=0.5,
-        resampling="isotropic",
-    )
-    torch.manual_seed(7)
-    folder = tmp_path_factory.mktemp("models") / "random"
-    save_bundle(
-        folder,
-        plan=plan,
-        weights=build_network(plan).state_dict(),
-        name="random",
-        version="1.0",
-        description="Random weights, for tests",
-        licence="Apache-2.0",
-        citation="none",
-        provenance={},
-        metrics={},
-        card="Random weights.",
-    )
-    return folder
 
 
 @pytest.fixture

@@ -368,7 +368,7 @@ def test_cpu_threads_are_bounded(a_plan, random_weights, backend):
 
 
 def without_openvino(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("flareseg.inference.openvino_network.openvino_installed", lambda: True)
@@ -388,7 +388,7 @@ def test_where_openvino_does_not_run_torch_takes_over_unless_openvino_was_asked_
 def test_a_gpu_that_cannot_run_the_network_is_left_for_the_cpu_unless_it_was_asked_for(
     a_plan, random_weights, monkeypatch
 ):
-    def no_kernel(*_: object) -> None:
+    def no_kernel(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore lines")
 
     monkeypatch.setattr("flareseg.inference.runtime.find_device", lambda _: torch.device("mps"))

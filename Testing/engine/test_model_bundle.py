@@ -26,6 +26,7 @@ from flareseg.model import bundle as bundle_module
 from flareseg.model.bundle import COARSE, copy_bundle, load_bundle, read_description, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, load_weights, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, Plan
+from flareseg.model.plan_checks import check_plan
 from flareseg.model.storage import CARD, JSON, WEIGHTS
 
 ALL_LABELS = {0: "background"} | {structure.value: structure.name for structure in structures()}
@@ -308,16 +309,22 @@ def _only_json(read_bytes: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
 
 
 def test_a_newer_format_asks_for_an_update(model: Path) -> None:
-    edit_json(model, lambda data: data.update(format=2))
-    assert refusal(model) == "'tiny' is of model format 2, this flareseg reads format 1; update flareseg."
+    edit_json(model, lambda data: data.update(format=3))
+    assert refusal(model) == "'tiny' is of model format 3, this flareseg reads up to 2; update flareseg."
     for strange in (0, -1, None, "1", [1], 1.5):
         edit_json(model, lambda data, strange=strange: data.update(format=strange))
         assert "unknown model format" in refusal(model)
 
 
-def test_foreign_and_repeated_labels_are_refused_for_now(model: Path) -> None:
+def test_a_model_may_have_structures_of_its_own(model: Path) -> None:
     edit_json(model, lambda data: data["plan"]["labels"].update({"1": "prostate"}))
-    assert "'prostate', which flareseg does not know yet" in refusal(model)
+    assert "prostate" in read_description(model).plan.labels.values()
+
+
+def test_names_that_are_none_and_repeated_labels_are_refused(model: Path) -> None:
+    for name in ("", " ", "two\nlines", "x" * 81):
+        edit_json(model, lambda data, name=name: data["plan"]["labels"].update({"1": name}))
+        assert "no name of a structure" in refusal(model)
     edit_json(model, lambda data: data["plan"]["labels"].update({"1": "spleen"}))
     assert "segments 'spleen' twice" in refusal(model)
     edit_json(model, lambda data: data["plan"]["labels"].update({"0": "liver"}))
@@ -499,7 +506,7 @@ def test_the_largest_networks_of_the_paper_are_within_the_bounds() -> None:
     large = dynunet_spec([32, 64, 128, 256, 512, 1024], strides=[1, *[2] * 4, [1, 1, 1]])
     for spec, patch in ((small, (64, 160, 192)), (large, (112, 160, 160))):
         plan = make_plan(network=spec, patch_zyx=patch)
-        bundle_module._check_plan(plan)
+        check_plan(plan)
         assert (
             4 * sum(math.prod(shape) for shape in parameter_shapes(plan).values()) < bundle_module.LARGEST_WEIGHTS_BYTES
         )

@@ -51,7 +51,7 @@ def test_weights_of_these_names_fill_every_tensor_of_a_network() -> None:
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (NetworkSpec("UNETR", {}), "builds 'DynUNet' only"),
+        (NetworkSpec("UNETR", {}), "builds 'DynUNet' and 'UNet' only"),
         (dynunet_spec([2, 4]), "2 stages"),
         (dynunet_spec([2] * 9), "9 stages"),
         (dynunet_spec([2, 4, 4], [3, 3]), "a stride for each"),

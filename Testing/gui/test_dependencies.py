@@ -21,6 +21,8 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomllib")
 
+from standin import sample_data
+
 from FlarePanCancerLib import dependencies, installer
 from FlarePanCancerLib.dependencies import DependencyError, Requirement, describe, manual_commands, missing
 
@@ -150,8 +152,8 @@ def test_the_list_is_that_of_pyproject_without_what_slicer_brings(site):
 def test_the_engine_imports_nothing_that_neither_slicer_nor_the_list_has(site):
     listed = {requirement.module for requirement in dependencies.requirements()}
     slicers = {"numpy", "scipy", "SimpleITK", "pydicom"}
-    # psutil is only for `flareseg bench`, matplotlib only for --report; both are left out where they are not installed
-    elsewhere = {"psutil", "matplotlib", "highdicom"}
+    # psutil is only for `flareseg bench`, matplotlib for --report, onnx for `models export`; none need be installed
+    elsewhere = {"psutil", "matplotlib", "highdicom", "onnx"}
     found = set()
     for path in (MODULE_FOLDER / "flareseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -452,33 +454,14 @@ def test_the_sample_ct_is_registered_with_its_checksum_and_a_picture(monkeypatch
     from FlarePanCancerLib import sampledata
     from flareseg.sample import FILE_NAME, SHA256
 
-    registered = []
-
-    class SampleDataLogic:
-        @staticmethod
-        def registerCustomSampleDataSource(
-            category="Custom",
-            sampleName=None,
-            uris=None,
-            fileNames=None,
-            nodeNames=None,
-            customDownloader=None,
-            thumbnailFileName=None,
-            loadFileType="VolumeFile",
-            loadFiles=None,
-            loadFileProperties=None,
-            checksums=None,
-        ):
-            registered.append((category, uris, fileNames, nodeNames, checksums, thumbnailFileName, loadFileType))
-
-    module = types.ModuleType("SampleData")
-    module.SampleDataLogic = SampleDataLogic
-    monkeypatch.setitem(sys.modules, "SampleData", module)
+    registered: list[dict[str, object]] = []
+    monkeypatch.setattr(sample_data.SampleDataLogic, "registered", registered)
+    monkeypatch.setitem(sys.modules, "SampleData", sample_data)
     sampledata.register(MODULE_FOLDER / "Resources")
-    ((category, url, file_name, node_name, checksum, thumbnail, file_type),) = registered
-    assert (category, file_name, file_type) == ("FLARE", FILE_NAME, "VolumeFile")
-    assert checksum == f"SHA256:{SHA256}"
-    assert url.startswith("https://") and node_name
-    header = Path(thumbnail).read_bytes()[:24]
+    (sample,) = registered
+    assert (sample["category"], sample["fileNames"]) == ("FLARE", FILE_NAME)
+    assert sample["checksums"] == f"SHA256:{SHA256}"
+    assert str(sample["uris"]).startswith("https://") and sample["nodeNames"]
+    header = Path(str(sample["thumbnailFileName"])).read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n"
     assert 64 <= int.from_bytes(header[16:20], "big") <= 128 and header[16:20] == header[20:24]

@@ -12,7 +12,7 @@ import slicer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 
-from helpers import ct_node, ijk_to_ras
+from helpers import alive, ct_node, ijk_to_ras
 from standin import dialogs, sample_data
 from standin.events import spin, wait_until
 
@@ -72,14 +72,6 @@ def segmented(widget):
     return wait_until(idle(widget), 90)
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 # before a run
 
 
@@ -134,6 +126,29 @@ def test_choices_last_until_the_next_session(ready, the_module):
     assert settings.value("FlarePanCancer/device") == "cpu"
 
 
+RECORDED = Path(__file__).resolve().parents[1] / "engine" / "data" / "nnunet"
+
+
+def test_an_imported_nnunet_model_brings_its_structures_and_nnunets_answer_until_speed_is_chosen(ready):
+    from flareseg.model.catalogue import import_model
+
+    import_model(RECORDED / "residual" / "model", name="pelvis")
+    panel, ui = ready.panel, ready.ui
+    panel.list_models()
+    assert ui.modelSelector.currentData == "default" and ui.structuresList.count == 14
+    ui.modelSelector.currentText = "pelvis"
+    titles = [ui.structuresList.item(number).text() for number in range(ui.structuresList.count)]
+    assert titles == ["Prostate", "Urinary bladder", "Liver"]
+    assert panel.parameters.quality == ui.qualitySelector.currentText == "As nnU-Net"
+    ui.qualitySelector.currentText = "Fast"
+    panel.list_models()
+    assert (panel.parameters.model, panel.parameters.quality) == ("pelvis", "Fast"), "the user's choice stays"
+    assert segmented(ready), "a model with structures of its own runs to the end"
+    assert {row["structure"] for row in panel.outcome.rows} == {"prostate", "urinary_bladder", "liver"}
+    ui.modelSelector.currentText = "default"
+    assert ui.structuresList.count == 14 and panel.parameters.quality == "Fast"
+
+
 @pytest.fixture
 def a_model(tmp_path):
     """A model folder like the embedded one, under another name."""
@@ -147,6 +162,12 @@ def a_model(tmp_path):
     facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     (folder / "model.json").write_text(json.dumps(facts | {"name": "mine"}), encoding="utf-8")
     return folder
+
+
+def test_the_plans_of_an_nnunet_model_are_chosen_to_import_it(ready):
+    dialogs.expect(str(RECORDED / "old" / "model" / "plans.json"))
+    ready.ui.importModelButton.click()
+    assert ready.ui.modelSelector.currentData == ready.panel.parameters.model == "Tumours-3d-lowres"
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -237,12 +258,25 @@ def test_cancel_leaves_the_scene_as_it_was_within_two_seconds(ready, scene):
     assert not alive(pid)
 
 
-def test_a_failure_is_one_sentence_with_details(ready, monkeypatch):
+def test_a_model_that_has_gone_is_told_in_one_sentence(ready):
     ready.panel.parameters.model = "nobody"
+    ready.ui.segmentButton.click()
+    assert ready.panel.run is None
+    text = ready.ui.statusLabel.text
+    assert "nobody" in text and "\n" not in text
+    assert ready.ui.segmentButton.enabled
+
+
+def test_a_failure_of_the_engine_is_one_sentence(ready, a_model):
+    from flareseg.model.catalogue import import_model
+
+    weights = import_model(a_model, name="damaged").folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    ready.panel.list_models()
+    ready.ui.modelSelector.currentText = "damaged"
     assert segmented(ready)
     text = ready.ui.statusLabel.text
-    assert "nobody" in text
-    assert "\n" not in text
+    assert "damaged" in text and "\n" not in text
     assert "Traceback" not in ready.ui.logText.toPlainText()
     assert ready.ui.segmentButton.enabled
 
@@ -357,7 +391,7 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
     view.SetLayoutName("Red")
     slice_node = scene.AddNode(view)  # there may be one already
     node = segments.new_segmentation(a_ct)
-    ready.panel._segmented(Outcome(a_ct, node, rows, found=("liver", "tumour")))
+    ready.panel._segmented(Outcome(a_ct, node, structures(), rows, found=("liver", "tumour")))
     table = ready.ui.lesionsTable
     assert (table.rowCount, table.item(0, 1).text()) == (1, "Liver")
     assert ready.ui.lesionsLabel.text == "1 lesion. Not a diagnosis."

@@ -7,48 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from flareseg.io.files import read_labels, write_volume
-from flareseg.labels import by_name, structures
-from flareseg.model.bundle import save_bundle
-from flareseg.model.network import build_network, dynunet_spec
-from flareseg.model.plan import Intensity, Plan
+from flareseg.labels import by_name
 from flareseg.volume import Geometry, Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "FlarePanCancer" / "Scripts" / "segment_folder.py"
 GEOMETRY = Geometry((20, 40, 48), (5.0, 4.0, 4.0), (-96.0, -80.0, 10.0))
-
-
-@pytest.fixture(scope="module")
-def a_model(tmp_path_factory) -> Path:
-    """A small network with random weights: it finds everything everywhere."""
-    plan = Plan(
-        spacing_zyx_mm=(6.0, 6.0, 6.0),
-        patch_zyx=(16, 16, 16),
-        intensity=Intensity((-200.0, 300.0), 50.0, 100.0),
-        network=dynunet_spec([4, 8, 8]),
-        labels={0: "background"} | {structure.value: structure.name for structure in structures()},
-        step=0.5,
-        resampling="isotropic",
-    )
-    torch.manual_seed(7)
-    folder = tmp_path_factory.mktemp("models") / "random"
-    save_bundle(
-        folder,
-        plan=plan,
-        weights=build_network(plan).state_dict(),
-        name="random",
-        version="1.0",
-        description="Random weights, for tests",
-        licence="Apache-2.0",
-        citation="none",
-        provenance={},
-        metrics={},
-        card="Random weights.",
-    )
-    return folder
 
 
 @pytest.fixture

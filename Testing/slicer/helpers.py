@@ -1,6 +1,9 @@
-"""CT nodes with something in them, and label maps that belong to them."""
+"""CT nodes with something in them, label maps that belong to them, and processes."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -72,3 +75,12 @@ def rotation(degrees, axis):
     transform = vtk.vtkTransform()
     transform.RotateWXYZ(degrees, *axis)
     return slicer.util.arrayFromVTKMatrix(transform.GetMatrix())[:3, :3]
+
+
+def alive(pid):
+    """Whether a process still runs; one that has ended and waits to be noticed does not."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split(")")[1].split()[0] != "Z"
+    except OSError:
+        return False

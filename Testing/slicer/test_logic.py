@@ -1,6 +1,5 @@
 """Scripts call the logic; the engine works in a process of its own, and the scene ends as it should."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import slicer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import ct_node, ijk_to_ras, rotation
+from helpers import alive, ct_node, ijk_to_ras, rotation
 
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.exchange import volume_of
@@ -62,14 +61,6 @@ def poll_until(run, condition, seconds=60.0):
     while not condition() and run.running and time.monotonic() < end:
         run.poll()
         time.sleep(0.01)
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_ct_becomes_a_segmentation_with_measurements(a_ct):

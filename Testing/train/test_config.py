@@ -100,6 +100,7 @@ def test_command_line_values_replace_those_of_the_file():
         ("fits.final.teacher=tumor", "teacher belongs to the task 'distill'"),
         ("fits.other={net: final, epochs: 1}", "give its stage"),
         ("export.fit=first", "no fit 'first'"),
+        ("export.silent=[heart]", "does not segment 'heart', which is to be silent"),
         ("sources.own={layout: cases, path: /no/such/folder}", "'/no/such/folder' of the source 'own' does not exist"),
         ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),
         ("sources.phantoms={layout: cases, path: .}", "are called 'phantoms'"),

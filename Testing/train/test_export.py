@@ -145,3 +145,15 @@ def test_a_card_without_scores_says_so(run):
     exported(run)
     assert "Not measured." in (run[0].output / "MODEL_CARD.md").read_text()
     assert read_scores(run[1]) == []
+
+
+def test_a_silent_structure_never_wins_and_the_others_say_what_they_said(run):
+    config, places = run
+    loud, names = exported(run).weights, config.net_of("final").names
+    silent = replace(config, export=replace(config.export, silent=["tumour"]))
+    quiet = exported((silent, places)).weights
+    key, channel = "output_block.conv.conv.bias", names.index("tumour")
+    difference = loud[key].float() - quiet[key].float()
+    assert difference[channel] > 900
+    assert difference.sum() == difference[channel]
+    assert all(loud[name].equal(quiet[name]) for name in loud if name != key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,9 +16,9 @@ from flareseg.inference.memory import is_out_of_memory, release_gpu_memory, tens
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu
 from flareseg.inference.sliding import Forward, halved, predict, window_shape
-from flareseg.model.plan import Plan
+from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
-from flareseg.progress import Progress
+from flareseg.progress import Progress, part_of
 from flareseg.volume import Index, Triple
 
 Open = Callable[[Plan, dict[str, torch.Tensor], Options], Forward]
@@ -40,6 +40,7 @@ class Engine:
         plan: how.
         weights: the network's tensors.
         options: device, step, mirroring.
+        ensemble: tensors of further networks, whose logits are averaged with those of the first.
         open_network, open_on_cpu: how networks are opened; tests pass their own.
 
     Every method that takes an image or logits raises `MemoryError` when the computer's own memory runs out.
@@ -51,26 +52,44 @@ class Engine:
         weights: dict[str, torch.Tensor],
         options: Options,
         *,
+        ensemble: Sequence[dict[str, torch.Tensor]] = (),
         open_network: Open = open_network,
         open_on_cpu: Open = open_on_cpu,
     ) -> None:
         self.plan = plan
         self._options = options
-        self._network = open_network(plan, weights, options)
-        self._reopen_on_cpu = lambda: open_on_cpu(plan, weights, options)
+        every = (weights, *ensemble)
+        self._networks = [open_network(plan, one, options) for one in every]
+        self._reopen_on_cpu = lambda: [open_on_cpu(plan, one, options) for one in every]
         self._halvings = 0
+
+    @property
+    def _network(self) -> Forward:
+        """The first network, of the only one or an ensemble; all run on the same device."""
+        return self._networks[0]
 
     @property
     def description(self) -> str:
         """What the network runs on now."""
         return str(getattr(self._network, "description", self._network.device))
 
-    def resampled(self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None) -> torch.Tensor:
+    def resampled(
+        self,
+        hu: NDArray[Any],
+        spacing_zyx_mm: Triple,
+        progress: Progress | None = None,
+        intensity: Intensity | None = None,
+    ) -> torch.Tensor:
         """(z, y, x) HU to the plan's grid and normalisation: float32 on the network's device.
 
         HU are clipped first and interpolated then, as in nnU-Net.
+
+        Args:
+            hu, spacing_zyx_mm: of the part of the CT that is looked at.
+            progress: told how far it is.
+            intensity: of the whole CT, where the plan normalises by each image's own statistics.
         """
-        plan, intensity = self.plan, self.plan.intensity
+        plan, intensity = self.plan, intensity or self.plan.intensity
         while True:
             image = self._attempt(
                 lambda: resample_image(
@@ -80,6 +99,7 @@ class Engine:
                     plan.resampling,
                     self._network.device,
                     clip_hu=intensity.clip_hu,
+                    order=plan.image_order,
                     progress=progress,
                 )
             )
@@ -103,7 +123,7 @@ class Engine:
             if window is None:
                 self._move_to_cpu(progress)
                 continue
-            work = partial(self._predicted, image, window, step=step, mirror_axes=mirror, progress=progress)
+            work = partial(self._mean_logits, image, window, step=step, mirror_axes=mirror, progress=progress)
             result = self._attempt(work)
             if result is not None:
                 return result
@@ -141,11 +161,23 @@ class Engine:
             window = halved(window, self.plan.stride_zyx) if window else None
         return window
 
-    def _predicted(self, image: torch.Tensor, window: Index, **arguments: Any) -> torch.Tensor:
+    def _mean_logits(
+        self, image: torch.Tensor, window: Index, *, progress: Progress | None, **arguments: Any
+    ) -> torch.Tensor:
+        """The mean of all networks' logits."""
+        total: torch.Tensor | None = None
+        for number, network in enumerate(self._networks):
+            share = part_of(progress, number, len(self._networks))
+            logits = self._predicted(network, image, window, progress=share, **arguments)
+            total = logits if total is None else total.add_(logits)
+        assert total is not None
+        return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+
+    def _predicted(self, network: Forward, image: torch.Tensor, window: Index, **arguments: Any) -> torch.Tensor:
         shape: Index = (image.shape[0], image.shape[1], image.shape[2])
-        image = image.to(self._network.device)
+        image = image.to(network.device)
         gather_on = self._gather_on(shape, window)
-        return predict(image, self._network, window, padding=self.plan.padding, gather_on=gather_on, **arguments)
+        return predict(image, network, window, padding=self.plan.padding, gather_on=gather_on, **arguments)
 
     def _gather_on(self, shape_zyx: Index, window_zyx: Index) -> torch.device:
         """Where the logits of a volume are put together: where the network runs, unless they would crowd it out."""
@@ -170,7 +202,7 @@ class Engine:
 
     def _move_to_cpu(self, progress: Progress | None) -> None:
         _tell(progress, ON_THE_CPU)
-        self._network = self._reopen_on_cpu()
+        self._networks = self._reopen_on_cpu()
         self._halvings = 0
         release_gpu_memory()
 

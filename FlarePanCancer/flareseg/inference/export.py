@@ -28,6 +28,8 @@ Report = Callable[[float], None]
 
 BATCH_VALUES = {"cpu": 2**17, "cuda": 2**24}
 """Worked on at a time: enough to keep the processor busy, few enough to stay in a CPU's cache."""
+BITS = 31
+"""Classes to a word of candidates: the sign of an int32 is left alone."""
 ROUNDING = 1e-5
 """Relative room for rounding when classes are ruled out: the result is that of trying every class."""
 
@@ -41,13 +43,17 @@ def logits_to_labels(
     out_shape_zyx: Index,
     nearest: int | None,
     progress: Progress | None = None,
+    *,
+    rounded: bool = False,
 ) -> NDArray[np.uint8]:
     """The class that wins at every voxel when every class is interpolated linearly to the CT's grid.
 
     Args:
-        logits: (classes, z, y, x) on the network's grid, any float type and device; at most 31 classes.
+        logits: (classes, z, y, x) on the network's grid, any float type and device; at most 256 classes.
         out_shape_zyx: of the CT's grid, which covers the same space.
         nearest: the axis along which the nearest slice is taken instead (see `nearest_axis`), or None.
+        rounded: compare what is interpolated in half precision, as nnU-Net does: then classes whose values differ by
+            less are equal, and the lowest wins. `logits` must be of half precision themselves.
 
     Returns:
         (z, y, x) uint8 class numbers; the lowest of classes with equal values.
@@ -61,12 +67,15 @@ def logits_to_labels(
     # x first: single voxels are copied while the array is small, whole rows and slices when it has grown
     for number in (2, 1, 0):
         labels = labels.index_select(number, axes[number].low[axes[number].cell_of])
-    cells = _undecided(winners, axes)
+    # Rounding can make equal what is not; but a value never rounds beyond what is rounded already, as all corners are.
+    candidates = _candidates(logits, _between(0.1, 0.3, progress)) if rounded else None
+    cells = _undecided(winners, axes) if candidates is None else _contested(candidates, winners, axes)
     if len(cells):
-        candidates = _candidates(logits, _between(0.1, 0.3, progress))
+        if candidates is None:
+            candidates = _candidates(logits, _between(0.1, 0.3, progress))
         outputs = int(np.prod([len(axis.members) for axis in axes]))
         batches = cells.split(max(1, _values_at_once(logits) // outputs))
-        decide = partial(_decide, labels, logits, candidates, axes)
+        decide = partial(_decide, labels, logits, candidates, axes, rounded)
         _each(batches, decide, logits.device, _between(0.3, 1.0, progress))
     return labels.cpu().numpy()
 
@@ -132,9 +141,24 @@ def _undecided(winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
     return (lowest != highest).nonzero()
 
 
+def _contested(candidates: torch.Tensor, winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
+    """(n, 3) the cells in which more than one class may win."""
+    several = torch.zeros(winners.shape, dtype=torch.bool, device=winners.device)
+    count = torch.zeros(winners.shape, dtype=torch.uint8, device=winners.device)
+    for word in candidates:
+        several |= (word & (word - 1)) != 0
+        count += word != 0
+    several |= count > 1
+    for number, axis in enumerate(axes):
+        several = several.index_select(number, axis.low)
+    return several.nonzero()
+
+
 def _candidates(logits: torch.Tensor, report: Report) -> torch.Tensor:
-    """(z, y, x) int32: bit k is set where class k may win in the cell between this sample and the next ones."""
-    result = torch.zeros(logits.shape[1:], dtype=torch.int32, device=logits.device)
+    """(words, z, y, x) int32: bit k of word w is set where class 31 w + k may win in the cell between this sample and
+    the next ones."""
+    words = -(-len(logits) // BITS)
+    result = torch.zeros((words, *logits.shape[1:]), dtype=torch.int32, device=logits.device)
 
     def work(slab: slice) -> None:
         # one slice more than the slab, because cells reach to the next one
@@ -145,7 +169,8 @@ def _candidates(logits: torch.Tensor, report: Report) -> torch.Tensor:
         floor -= ROUNDING * floor.abs()
         for number, value in enumerate(values):
             possible = _over_cells(value, torch.maximum) >= floor
-            result[slab] |= possible[: slab.stop - slab.start].int() << number
+            word, bit = divmod(number, BITS)
+            result[word, slab] |= possible[: slab.stop - slab.start].int() << bit
 
     _each(_slabs(logits), work, logits.device, report)
     return result
@@ -162,7 +187,12 @@ def _over_cells(values: torch.Tensor, pick: Callable[..., torch.Tensor]) -> torc
 
 
 def _decide(
-    labels: torch.Tensor, logits: torch.Tensor, candidates: torch.Tensor, axes: list[_Axis], cells: torch.Tensor
+    labels: torch.Tensor,
+    logits: torch.Tensor,
+    candidates: torch.Tensor,
+    axes: list[_Axis],
+    rounded: bool,
+    cells: torch.Tensor,
 ) -> None:
     """Interpolate the possible classes of (n, 3) cells and write the winners to `labels`.
 
@@ -171,7 +201,8 @@ def _decide(
     """
     low = [axis.low[cell] for axis, cell in zip(axes, cells.unbind(1), strict=True)]
     numbers = torch.arange(len(logits), dtype=torch.int32, device=logits.device)
-    possible = (candidates[low[0], low[1], low[2]][:, None] >> numbers) & 1  # (n, classes)
+    words = candidates[:, low[0], low[1], low[2]].T  # (n, words)
+    possible = (words[:, (numbers // BITS).long()] >> (numbers % BITS)) & 1  # (n, classes)
     order = possible.sum(1).argsort(descending=True)
     cells, possible = cells[order], possible[order]
     ranked = possible.argsort(dim=1, descending=True, stable=True).T  # (classes, n): the possible ones first, ascending
@@ -191,6 +222,8 @@ def _decide(
         number = number[:count]
         samples = flat.take(corners[..., :count] + number * logits.stride(0)).float()
         value = _interpolated(samples, *(weight[:, :count] for weight in weights))
+        if rounded:
+            value = value.half().float()
         highest, holder = best[..., :count], winner[..., :count]
         torch.where(value > highest, number.to(torch.uint8), holder, out=holder)
         torch.maximum(highest, value, out=highest)

@@ -16,7 +16,10 @@ import torch
 from flareseg.errors import ModelError
 from flareseg.inference.runtime import cpu_name
 from flareseg.model.network import parameter_shapes
-from flareseg.model.plan import Plan
+from flareseg.model.plan import NetworkSpec, Plan
+from flareseg.model.stages import Sizes
+from flareseg.model.unet import NAME as UNET
+from flareseg.model.unet import Block, Convolution, unet_layers
 
 SLOPE = 0.01
 EPSILON = 1e-5
@@ -33,16 +36,19 @@ class OpenVinoNetwork:
     Args:
         plan, weights: of the network.
         threads: at most; None leaves it to OpenVINO, which knows which cores of a processor are the fast ones.
+        exact: fp32 wherever it runs.
 
     Raises:
         ModelError: when plan and weights do not fit.
     """
 
-    def __init__(self, plan: Plan, weights: dict[str, torch.Tensor], threads: int | None) -> None:
+    def __init__(
+        self, plan: Plan, weights: dict[str, torch.Tensor], threads: int | None, *, exact: bool = False
+    ) -> None:
         self.device = torch.device("cpu")
         self.classes = plan.classes
         core = _core()
-        half = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        half = not exact and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -86,46 +92,113 @@ def network_graph(plan: Plan, weights: dict[str, torch.Tensor]) -> Any:
     for name, shape in expected.items():
         if name not in weights or tuple(weights[name].shape) != shape:
             raise ModelError(f"The weights do not fit the network: {name}.")
-    ups = sum(name.endswith("transp_conv.conv.weight") for name in expected)
-    # A transposed convolution is as large as the stride that it takes back.
-    strides = [(1, 1, 1), *(expected[f"upsamples.{ups - 1 - up}.transp_conv.conv.weight"][2:] for up in range(ups))]
+    window = op.parameter([-1, 1, -1, -1, -1], np.float32)
+    layers = Layers(weights)
+    output = _unet(plan.network, layers, window) if plan.network.name == UNET else _dynunet(expected, layers, window)
+    return ov.Model([output], [window])
 
-    def values(name: str) -> Any:
-        return weights[name].float().numpy()
 
-    def per_channel(name: str) -> Any:
-        return op.constant(values(name).reshape(1, -1, 1, 1, 1))
+class Layers:
+    """The layers that our networks are made of, in OpenVINO, by the names of their tensors."""
 
-    def convolution(x: Any, name: str, stride: tuple[int, ...]) -> Any:
-        weight = values(f"{name}.conv.weight")
-        # MONAI's rule; kernels are odd, so that stride 1 keeps the size
-        padding = [(kernel - step + 1) // 2 for kernel, step in zip(weight.shape[2:], stride, strict=True)]
+    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
+        from openvino import opset13
+
+        self._weights, self._op = weights, opset13
+
+    def convolution(self, x: Any, name: str, stride: Sizes, *, monai: bool) -> Any:
+        """Convolution with `name`.weight; `monai`: padded by MONAI's rule, else by half the kernel."""
+        weight = self._values(f"{name}.weight")
+        sizes = zip(weight.shape[2:], stride, strict=True)
+        # kernels are odd, so that stride 1 keeps the size either way
+        padding = [(kernel - step + 1) // 2 if monai else (kernel - 1) // 2 for kernel, step in sizes]
         if min(padding) < 0:
             raise ModelError(f"The model's network cannot be built: '{name}' strides further than its kernel reaches.")
-        return op.convolution(x, op.constant(weight), list(stride), padding, padding, [1, 1, 1])
+        return self._op.convolution(x, self._op.constant(weight), list(stride), padding, padding, [1, 1, 1])
 
-    def normalised(x: Any, name: str) -> Any:
-        axes = op.constant(np.array([2, 3, 4]))
-        x = op.mvn(x, axes, normalize_variance=True, eps=EPSILON, eps_mode="inside_sqrt")
-        x = op.add(op.multiply(x, per_channel(f"{name}.weight")), per_channel(f"{name}.bias"))
-        return op.prelu(x, op.constant(np.array([SLOPE], np.float32)))
+    def normalised(self, x: Any, name: str) -> Any:
+        """Instance norm with `name`.weight and .bias."""
+        axes = self._op.constant(np.array([2, 3, 4]))
+        x = self._op.mvn(x, axes, normalize_variance=True, eps=EPSILON, eps_mode="inside_sqrt")
+        return self.plus(self._op.multiply(x, self._per_channel(f"{name}.weight")), f"{name}.bias")
 
-    def block(x: Any, name: str, stride: tuple[int, ...]) -> Any:
-        x = normalised(convolution(x, f"{name}.conv1", stride), f"{name}.norm1")
-        return normalised(convolution(x, f"{name}.conv2", (1, 1, 1)), f"{name}.norm2")
+    def active(self, x: Any) -> Any:
+        return self._op.prelu(x, self._op.constant(np.array([SLOPE], np.float32)))
 
-    window = op.parameter([-1, 1, -1, -1, -1], np.float32)
+    def transposed(self, x: Any, name: str, stride: Sizes) -> Any:
+        """Transposed convolution as large as its stride, with `name`.weight and .bias."""
+        zero, one = [0, 0, 0], [1, 1, 1]
+        weight = self._op.constant(self._values(f"{name}.weight"))
+        x = self._op.convolution_backprop_data(x, weight, list(stride), pads_begin=zero, pads_end=zero, dilations=one)
+        return self.plus(x, f"{name}.bias")
+
+    def joined(self, x: Any, skip: Any) -> Any:
+        return self._op.concat([x, skip], axis=1)
+
+    def averaged(self, x: Any, stride: Sizes) -> Any:
+        """Mean of every `stride` voxels."""
+        sizes, zero = list(stride), [0, 0, 0]
+        return self._op.avg_pool(x, sizes, zero, zero, sizes, exclude_pad=True)
+
+    def added(self, x: Any, other: Any) -> Any:
+        return self._op.add(x, other)
+
+    def plus(self, x: Any, name: str) -> Any:
+        """One number per channel added."""
+        return self._op.add(x, self._per_channel(name))
+
+    def _per_channel(self, name: str) -> Any:
+        return self._op.constant(self._values(name).reshape(1, -1, 1, 1, 1))
+
+    def _values(self, name: str) -> Any:
+        return self._weights[name].float().numpy()
+
+
+def _dynunet(expected: dict[str, tuple[int, ...]], layers: Layers, window: Any) -> Any:
+    ups = sum(name.endswith("transp_conv.conv.weight") for name in expected)
+    # A transposed convolution is as large as the stride that it takes back.
+    of_ups = [expected[f"upsamples.{ups - 1 - up}.transp_conv.conv.weight"] for up in range(ups)]
+    strides: list[Sizes] = [(1, 1, 1), *((shape[2], shape[3], shape[4]) for shape in of_ups)]
+
+    def block(x: Any, name: str, stride: Sizes) -> Any:
+        for number, step in ((1, stride), (2, (1, 1, 1))):
+            x = layers.convolution(x, f"{name}.conv{number}.conv", step, monai=True)
+            x = layers.active(layers.normalised(x, f"{name}.norm{number}"))
+        return x
+
     x, skips = window, []
     for stage, stride in enumerate(strides):
         x = block(x, {0: "input_block", ups: "bottleneck"}.get(stage, f"downsamples.{stage - 1}"), stride)
         skips.append(x)
     for up, stage in enumerate(range(ups, 0, -1)):
-        name = f"upsamples.{up}"
-        weight = op.constant(values(f"{name}.transp_conv.conv.weight"))
-        x = op.convolution_backprop_data(
-            x, weight, list(strides[stage]), pads_begin=[0, 0, 0], pads_end=[0, 0, 0], dilations=[1, 1, 1]
-        )
-        x = op.add(x, per_channel(f"{name}.transp_conv.conv.bias"))
-        x = block(op.concat([x, skips[stage - 1]], axis=1), f"{name}.conv_block", (1, 1, 1))
-    x = op.add(convolution(x, "output_block.conv", (1, 1, 1)), per_channel("output_block.conv.conv.bias"))
-    return ov.Model([x], [window])
+        x = layers.transposed(x, f"upsamples.{up}.transp_conv.conv", strides[stage])
+        x = block(layers.joined(x, skips[stage - 1]), f"upsamples.{up}.conv_block", (1, 1, 1))
+    x = layers.convolution(x, "output_block.conv.conv", (1, 1, 1), monai=True)
+    return layers.plus(x, "output_block.conv.conv.bias")
+
+
+def _unet(spec: NetworkSpec, layers: Layers, window: Any) -> Any:
+    net = unet_layers(spec)
+
+    def normalised(x: Any, of: Convolution) -> Any:
+        return layers.normalised(layers.convolution(x, f"{of.name}.conv", of.stride, monai=False), f"{of.name}.norm")
+
+    def block(x: Any, of: Block) -> Any:
+        beside = layers.averaged(x, of.stride) if max(of.stride) > 1 else x
+        if of.skip:
+            beside = normalised(beside, of.skip)
+        x = normalised(layers.active(normalised(x, of.first)), of.second)
+        return layers.active(layers.added(x, beside))
+
+    x, skips = window, []
+    if net.stem:
+        x = layers.active(normalised(x, net.stem))
+    for stage in net.encoder:
+        for layer in stage:
+            x = block(x, layer) if isinstance(layer, Block) else layers.active(normalised(x, layer))
+        skips.append(x)
+    for up, skip in zip(net.ups, reversed(skips[:-1]), strict=True):
+        x = layers.joined(layers.transposed(x, up.name, up.stride), skip)
+        for convolution in up.convolutions:
+            x = layers.active(normalised(x, convolution))
+    return layers.plus(layers.convolution(x, "head", (1, 1, 1), monai=False), "head.bias")

@@ -59,15 +59,21 @@ def nearest_indices(size_in: int, size_out: int) -> NDArray[np.intp]:
     return np.clip(np.floor(centres(size_in, size_out) + 0.5).astype(np.intp), 0, size_in - 1)
 
 
-@lru_cache(maxsize=64)
-def cubic_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
-    """(size_out, size_in) matrix of the cubic spline interpolation along one axis, aligned at the outer edges of the
-    first and last voxel; beyond them the border repeats."""
+def spline_matrix(size_in: int, size_out: int, order: int = 3) -> NDArray[np.float64]:
+    """(size_out, size_in) matrix of the spline interpolation along one axis, aligned at the outer edges of the first
+    and last voxel; beyond them the border repeats. In double precision, equal to nnU-Net's to the last digit or two."""
     if size_in == 1:
-        return np.ones((size_out, 1), np.float32)
-    zoomed = ndimage.zoom(
-        np.eye(size_in), (size_out / size_in, 1), order=3, mode="nearest", grid_mode=True, prefilter=True
+        return np.ones((size_out, 1))
+    matrix: NDArray[np.float64] = ndimage.zoom(
+        np.eye(size_in), (size_out / size_in, 1), order=order, mode="nearest", grid_mode=True, prefilter=True
     )
+    return matrix
+
+
+@lru_cache(maxsize=64)
+def cubic_matrix(size_in: int, size_out: int, order: int = 3) -> NDArray[np.float32]:
+    """`spline_matrix` in single precision; cubic unless another order is given."""
+    zoomed = spline_matrix(size_in, size_out, order)
     # A spline's weights fade by a factor of 4 per sample until they are denormal numbers, which processors multiply ten
     # times slower; these add nothing that single precision could hold.
     zoomed[np.abs(zoomed) < NO_WEIGHT] = 0
@@ -82,6 +88,7 @@ def resample_image(
     device: torch.device,
     *,
     clip_hu: tuple[float, float] = (-np.inf, np.inf),
+    order: int = 3,
     progress: Progress | None = None,
 ) -> torch.Tensor:
     """Cubic interpolation to the network's grid, a few slices at a time so that the original never becomes float.
@@ -95,6 +102,7 @@ def resample_image(
         rule: see `Plan.resampling`.
         device: where the products run and the result stays.
         clip_hu: lowest and highest HU, applied before interpolating, as nnU-Net normalises before it resamples.
+        order: of the splines.
 
     Returns:
         (z, y, x) float32 HU on `device`.
@@ -103,7 +111,7 @@ def resample_image(
     out = target_shape(shape, spacing_zyx_mm, target_spacing_zyx_mm)
     nearest = nearest_axis(rule, spacing_zyx_mm, target_spacing_zyx_mm)
     steps = [
-        _Interpolation(size_in, size_out, nearest == axis, axis, device)
+        _Interpolation(size_in, size_out, nearest == axis, axis, device, order)
         for axis, (size_in, size_out) in enumerate(zip(shape, out, strict=True))
     ]
     others = tuple(axis for axis in range(3) if axis != nearest)
@@ -136,14 +144,14 @@ def resample_image(
 class _Interpolation:
     """Interpolation of (z, y, x) float32 volumes along one axis."""
 
-    def __init__(self, size_in: int, size_out: int, nearest: bool, axis: int, device: torch.device) -> None:
+    def __init__(self, size_in: int, size_out: int, nearest: bool, axis: int, device: torch.device, order: int) -> None:
         self._axis = axis
         self._identity = size_in == size_out
         self._indices: torch.Tensor | None = None
         if nearest:
             self._indices = torch.from_numpy(nearest_indices(size_in, size_out)).to(device)
         elif not self._identity:
-            self._matrix = torch.from_numpy(cubic_matrix(size_in, size_out)).to(device)
+            self._matrix = torch.from_numpy(cubic_matrix(size_in, size_out, order)).to(device)
 
     def __call__(self, volume: torch.Tensor) -> torch.Tensor:
         if self._identity:

@@ -21,21 +21,30 @@ _PRECISION_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32
 
 
 class TorchNetwork:
-    """Runs in torch: fp16 on CUDA, fp32 on MPS, and on the CPU bf16 where it has instructions for it, else fp32."""
+    """Runs in torch: fp16 on CUDA, fp32 on MPS, and on the CPU bf16 where it has instructions for it, else fp32.
 
-    def __init__(self, plan: Plan, weights: dict[str, torch.Tensor], device: torch.device) -> None:
+    Args:
+        plan, weights: of the network.
+        device: where.
+        exact: fp32 on every device, by the same operations as nnU-Net.
+    """
+
+    def __init__(
+        self, plan: Plan, weights: dict[str, torch.Tensor], device: torch.device, *, exact: bool = False
+    ) -> None:
         from flareseg.model.network import build_network, load_weights
 
         self.device = device
         self.classes = plan.classes
         network = build_network(plan)
         load_weights(network, weights)
-        self._precision = _torch_precision(device)
-        if device.type == "cpu":
+        self._exact = exact
+        self._precision = torch.float32 if exact else _torch_precision(device)
+        if device.type == "cpu" and not exact:
             _use_group_norms(network)
             network = network.to(self._precision)
         network = network.eval().to(device)
-        if device.type != "mps":
+        if device.type != "mps" and not exact:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._network = network
         self.description = f"{_device_name(device)}, torch {_PRECISION_NAMES[self._precision]}"
@@ -44,6 +53,11 @@ class TorchNetwork:
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) out: fp16 on CUDA, else float32."""
         logits: torch.Tensor
+        if self._exact:
+            # TF32, which torch allows itself for convolutions, has no more digits than fp16.
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                logits = self._network(windows)
+            return logits.contiguous()
         if self.device.type == "cuda":
             with torch.autocast("cuda", self._precision):
                 logits = self._network(windows)
@@ -72,7 +86,7 @@ def open_network(plan: Plan, weights: dict[str, torch.Tensor], options: Options)
     if device.type == "cuda":
         bound_gpu_memory(device, options.gpu_memory_gb)
     try:
-        network = TorchNetwork(plan, weights, device)
+        network = TorchNetwork(plan, weights, device, exact=bool(options.parity))
         # Tried on a small window: an old driver, a GPU that this torch was not built for, or one that other
         # programs have filled must show now, not in the middle of a case.
         network(torch.zeros(1, 1, *(2 * stride for stride in plan.stride_zyx), device=device))
@@ -93,20 +107,22 @@ def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], options: Options) 
         DeviceError: when OpenVINO is asked for and is not there, or does not run.
     """
     torch.set_num_threads(options.threads or usable_cores())
-    if options.backend != "torch":
+    exact = bool(options.parity)
+    # OpenVINO's fp32 is not torch's to the last digit, so with parity it is for those who ask for it.
+    if options.backend != "torch" and not (exact and options.backend == "auto"):
         from flareseg.inference.openvino_network import OpenVinoNetwork, openvino_installed
 
         asked_for = options.backend == "openvino"
         if openvino_installed():
             try:
-                return OpenVinoNetwork(plan, weights, options.threads)
+                return OpenVinoNetwork(plan, weights, options.threads, exact=exact)
             except (ImportError, RuntimeError) as error:  # e.g. a processor or an operating system it does not know
                 if asked_for:
                     reason = str(error).strip().partition("\n")[0]
                     raise DeviceError(f"OpenVINO does not run here ({reason}); add --backend torch.") from None
         elif asked_for:
             raise DeviceError("OpenVINO is not installed; run: pip install openvino")
-    return TorchNetwork(plan, weights, torch.device("cpu"))
+    return TorchNetwork(plan, weights, torch.device("cpu"), exact=exact)
 
 
 def find_device(name: str) -> torch.device:

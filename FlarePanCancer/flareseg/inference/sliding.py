@@ -74,7 +74,8 @@ def window_starts(size: int, window: int, step: float) -> list[int]:
     if size <= window:
         return [0]
     count = math.ceil((size - window) / (window * step)) + 1
-    return [round(i * (size - window) / (count - 1)) for i in range(count)]
+    apart = (size - window) / (count - 1)  # divided first, as there: the other order rounds other halves
+    return [round(apart * i) for i in range(count)]
 
 
 def blending(size: int, window: int, starts: Sequence[int]) -> list[torch.Tensor]:
@@ -119,10 +120,10 @@ def predict(
     Returns:
         (classes, z, y, x) on `gather_on`; half precision where the network runs on a GPU.
     """
-    padded, inner = _padded(image, window_zyx, padding)
+    padded, inner = surrounded(image, window_zyx, padding)
     sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
     starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
-    flips = list(chain.from_iterable(combinations(mirror_axes, count) for count in range(len(mirror_axes) + 1)))
+    flips = flips_of(mirror_axes)
     gather_on = gather_on or image.device
     total = math.prod(len(places) for places in starts) * len(flips)
     done = 0
@@ -160,7 +161,13 @@ def predict(
     return _part(logits, inner)
 
 
-def _padded(image: torch.Tensor, window_zyx: Index, value: float) -> tuple[torch.Tensor, Box]:
+def flips_of(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every combination of axes, none of them first."""
+    return list(chain.from_iterable(combinations(mirror_axes, count) for count in range(len(mirror_axes) + 1)))
+
+
+def surrounded(image: torch.Tensor, window_zyx: Index, value: float) -> tuple[torch.Tensor, Box]:
+    """(z, y, x) padded evenly to at least a window, with the part that is the image."""
     missing = [max(0, window - size) for window, size in zip(window_zyx, image.shape, strict=True)]
     before = [amount // 2 for amount in missing]
     sides = [(b, m - b) for b, m in zip(before, missing, strict=True)]

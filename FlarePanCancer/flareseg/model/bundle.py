@@ -1,4 +1,5 @@
-"""A model is a folder, or the same zipped: model.json (plan and provenance), weights.safetensors, MODEL_CARD.md.
+"""A model is a folder, or the same zipped: model.json (plan and provenance), weights.safetensors, MODEL_CARD.md; the
+further nets of an ensemble are weights_1.safetensors and so on.
 
 Nothing in a model is ever executed: the plan is data, the weights are safetensors. What does not fit is refused before
 memory is taken for it. Neither MONAI nor the network is needed to load a model, and torch not to describe one.
@@ -9,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from flareseg.errors import FlareError, ModelError
-from flareseg.labels import BACKGROUND, by_name
+from flareseg.errors import ModelError
 from flareseg.model.network import own_weights, parameter_shapes
 from flareseg.model.plan import Plan
-from flareseg.model.storage import CARD, JSON, WEIGHTS, ModelFiles, open_model, write_model
+from flareseg.model.plan_checks import check_plan, short
+from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model, weights_file, write_model
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
+FORMAT = 2
+"""The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
+ensembles, structures of their own, other networks, parity."""
 COARSE = "coarse."
 """What the names of the coarse net's tensors begin with."""
 TRAINING_ONLY = "deep_supervision_heads."
@@ -30,8 +34,6 @@ TRAINING_ONLY = "deep_supervision_heads."
 LARGEST_JSON_BYTES = 2**20
 LARGEST_CARD_BYTES = 2**20
 LARGEST_WEIGHTS_BYTES = 2**31
-LARGEST_FEATURE_MAP_BYTES = 2**32
-"""Of one window in fp32. A network needs about five times its largest feature map: far more than FLARE's 4 GB here."""
 LONGEST_TEXT = 2000
 TEXTS = ("name", "version", "description", "licence", "citation")
 
@@ -44,11 +46,13 @@ class Description:
         plan: how the model is applied.
         info: name, version, description, licence and citation (one line of text each), provenance, metrics.
         sha256: of the weights file.
+        ensemble_sha256: of the further weights files of an ensemble.
     """
 
     plan: Plan
     info: dict[str, Any]
     sha256: str
+    ensemble_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Bundle:
         coarse_weights: those of `plan.coarse`, or None.
         info: as in `Description`.
         sha256: of the weights file.
+        ensemble: weights of the further nets, whose logits are averaged with those of the first.
     """
 
     plan: Plan
@@ -68,6 +73,7 @@ class Bundle:
     coarse_weights: dict[str, torch.Tensor] | None
     info: dict[str, Any]
     sha256: str
+    ensemble: tuple[dict[str, torch.Tensor], ...] = ()
 
     @property
     def name(self) -> str:
@@ -92,31 +98,28 @@ def save_bundle(
     metrics: dict[str, Any],
     card: str,
     overwrite: bool = False,
+    ensemble: Sequence[dict[str, torch.Tensor]] = (),
+    precision: Literal["fp16", "fp32"] = "fp16",
 ) -> None:
     """Write a model folder, whole or not at all; the same input gives the same bytes.
 
     Args:
-        weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.". Stored as fp16. The second
-            names that DynUNet's state dict has for them, and heads that only training uses, are left out.
+        weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.". The second names that
+            DynUNet's state dict has for them, and heads that only training uses, are left out.
         provenance: data, code revision, date and whatever else tells where the model comes from.
         metrics: scores, and on which cases.
         card: the text of MODEL_CARD.md.
+        ensemble: tensors of further networks of the same plan.
+        precision: of the weights as they are stored.
 
     Raises:
         OutputError: when the folder exists and `overwrite` is not set, or cannot be written.
         ModelError: when weights and plan do not fit, or the weights are more than fp16 can hold.
     """
-    import torch
-    from safetensors.torch import save
-
-    halves: dict[str, torch.Tensor] = {}
-    for key, value in own_weights(weights).items():
-        if not key.removeprefix(COARSE).startswith(TRAINING_ONLY):
-            # cloned, because tensors that share memory cannot be saved
-            halves[key] = value.detach().cpu().to(torch.float16).clone(memory_format=torch.contiguous_format)
-    data = save(halves)
+    data = {weights_file(n): _as_file(one, precision) for n, one in enumerate((weights, *ensemble))}
+    digests = [hashlib.sha256(content).hexdigest() for content in data.values()]
     contents = {
-        "format": FORMAT,
+        "format": 2 if ensemble else plan.needs_format,
         "name": name,
         "version": version,
         "description": description,
@@ -125,15 +128,30 @@ def save_bundle(
         "plan": plan.to_json(),
         "provenance": provenance,
         "metrics": metrics,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": digests[0],
+        **({"ensemble_sha256": digests[1:]} if ensemble else {}),
     }
     files = {
         JSON: (json.dumps(contents, indent=1, ensure_ascii=False) + "\n").encode(),
-        WEIGHTS: data,
+        **data,
         CARD: card.encode(),
     }
     _read(_InMemory(files), folder.name)  # what is written must be readable
     write_model(folder, files, overwrite=overwrite)
+
+
+def _as_file(weights: dict[str, torch.Tensor], precision: str) -> bytes:
+    """Safetensors of a network's own tensors."""
+    import torch
+    from safetensors.torch import save
+
+    kind = {"fp16": torch.float16, "fp32": torch.float32}[precision]
+    stored: dict[str, torch.Tensor] = {}
+    for key, value in own_weights(weights).items():
+        if not key.removeprefix(COARSE).startswith(TRAINING_ONLY):
+            # cloned, because tensors that share memory cannot be saved
+            stored[key] = value.detach().cpu().to(kind).clone(memory_format=torch.contiguous_format)
+    return save(stored)
 
 
 def load_bundle(path: Path | str) -> Bundle:
@@ -164,7 +182,9 @@ def copy_bundle(path: Path, folder: Path, *, overwrite: bool = False) -> None:
         contents = {JSON: files.read(JSON, LARGEST_JSON_BYTES), CARD: files.read(CARD, LARGEST_CARD_BYTES)}
         # What is checked is what is written, even if the source changes meanwhile.
         description = _described(_InMemory(contents), path.name)
-        contents[WEIGHTS] = files.read(WEIGHTS, _most_weight_bytes(_expected_shapes(description.plan)))
+        for number in range(1 + len(description.ensemble_sha256)):
+            most = _most_weight_bytes(_expected_shapes(description.plan, number))
+            contents[weights_file(number)] = files.read(weights_file(number), most)
     _read(_InMemory(contents), path.name)
     write_model(folder, {name: data for name, data in contents.items() if data is not None}, overwrite=overwrite)
 
@@ -185,9 +205,11 @@ class _InMemory:
 def _read(files: ModelFiles, name: str) -> Bundle:
     description = _described(files, name)
     tensors = _checked_weights(files, name, description)
+    further = range(1, 1 + len(description.ensemble_sha256))
+    ensemble = tuple(_checked_weights(files, name, description, number) for number in further)
     coarse = {key.removeprefix(COARSE): value for key, value in tensors.items() if key.startswith(COARSE)}
     main = {key: value for key, value in tensors.items() if not key.startswith(COARSE)}
-    return Bundle(description.plan, main, coarse or None, description.info, description.sha256)
+    return Bundle(description.plan, main, coarse or None, description.info, description.sha256, ensemble)
 
 
 def _described(files: ModelFiles, name: str) -> Description:
@@ -205,65 +227,40 @@ def _described(files: ModelFiles, name: str) -> Description:
         value = data.get(key)
         if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_TEXT:
             raise ModelError(f"The {JSON} of '{name}' needs '{key}' as one line of text.")
+    ensemble = data.get("ensemble_sha256", [])
+    if not isinstance(ensemble, list) or len(ensemble) >= MOST_NETS or not all(isinstance(s, str) for s in ensemble):
+        raise ModelError(f"The {JSON} of '{name}' needs 'ensemble_sha256' as up to {MOST_NETS - 1} checksums.")
     for key in ("provenance", "metrics"):
         if not isinstance(data.get(key, {}), dict):
             raise ModelError(f"The {JSON} of '{name}' needs '{key}' as a table.")
     try:
         plan = Plan.from_json(data["plan"])
-        _check_plan(plan)
+        check_plan(plan)
         if plan.coarse:
-            _check_plan(plan.coarse)
+            check_plan(plan.coarse)
             if plan.coarse.coarse:
                 raise ModelError(f"The coarse plan of '{name}' has a coarse plan itself; one is enough.")
         if 2 * sum(map(math.prod, _expected_shapes(plan).values())) > LARGEST_WEIGHTS_BYTES:
             raise ModelError(f"The network of '{name}' has more parameters than flareseg allows.")
     except ModelError as error:
-        raise ModelError(_short(str(error), 300)) from None
+        raise ModelError(short(str(error), 300)) from None
     info = {key: data[key] for key in TEXTS}
     info |= {"provenance": data.get("provenance", {}), "metrics": data.get("metrics", {})}
-    return Description(plan, info, data["sha256"])
+    return Description(plan, info, data["sha256"], tuple(ensemble))
 
 
 def _check_format(found: Any, name: str) -> None:
-    if found == FORMAT:
+    if type(found) is int and 1 <= found <= FORMAT:
         return
     if isinstance(found, int) and found > FORMAT:
-        raise ModelError(f"'{name}' is of model format {found}, this flareseg reads format {FORMAT}; update flareseg.")
-    raise ModelError(f"'{name}' is of an unknown model format; this flareseg reads format {FORMAT}.")
+        raise ModelError(f"'{name}' is of model format {found}, this flareseg reads up to {FORMAT}; update flareseg.")
+    raise ModelError(f"'{name}' is of an unknown model format; this flareseg reads up to format {FORMAT}.")
 
 
-def _check_plan(plan: Plan) -> None:
-    """That flareseg knows what the network segments, and that a machine could run it."""
-    if plan.labels[0] != BACKGROUND:
-        raise ModelError(f"The model's label 0 is '{_short(plan.labels[0])}', expected '{BACKGROUND}'.")
-    names = [plan.labels[channel] for channel in range(1, len(plan.labels))]
-    for name in names:
-        try:
-            by_name(name)
-        except FlareError:
-            raise ModelError(f"The model segments '{_short(name)}', which flareseg does not know yet.") from None
-        if names.count(name) > 1:
-            raise ModelError(f"The model segments '{_short(name)}' twice.")
-    for name in plan.components:
-        if name not in plan.labels.values():
-            raise ModelError(f"The model has a rule for components of '{_short(name)}', which it does not segment.")
-    if _largest_feature_map_bytes(plan) > LARGEST_FEATURE_MAP_BYTES:
-        raise ModelError(f"The model's windows of {plan.patch_zyx} voxels would need more memory than any CT is worth.")
-
-
-def _largest_feature_map_bytes(plan: Plan) -> float:
-    """Memory that the widest layer's output takes for one window, in fp32."""
-    parameter_shapes(plan)  # raises ModelError unless filters and strides make sense
-    voxels, largest = float(math.prod(plan.patch_zyx)), 0.0
-    for channels, stride in zip(plan.network.kwargs["filters"], plan.network.kwargs["strides"], strict=True):
-        voxels /= stride**3 if isinstance(stride, int) else math.prod(stride)
-        largest = max(largest, 4 * voxels * channels)
-    return largest
-
-
-def _expected_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(plan: Plan, number: int = 0) -> dict[str, tuple[int, ...]]:
+    """Of the weights file of net `number`; the coarse net is in the first."""
     shapes = parameter_shapes(plan)
-    if plan.coarse:
+    if plan.coarse and number == 0:
         shapes |= {COARSE + key: shape for key, shape in parameter_shapes(plan.coarse).items()}
     return shapes
 
@@ -273,24 +270,27 @@ def _most_weight_bytes(shapes: dict[str, tuple[int, ...]]) -> int:
     return min(LARGEST_WEIGHTS_BYTES, 4 * sum(map(math.prod, shapes.values())) + 1024 * (len(shapes) + 16))
 
 
-def _checked_weights(files: ModelFiles, name: str, description: Description) -> dict[str, torch.Tensor]:
+def _checked_weights(
+    files: ModelFiles, name: str, description: Description, number: int = 0
+) -> dict[str, torch.Tensor]:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    expected = _expected_shapes(description.plan)
-    data = files.read(WEIGHTS, _most_weight_bytes(expected))
+    expected = _expected_shapes(description.plan, number)
+    file = weights_file(number)
+    data = files.read(file, _most_weight_bytes(expected))
     if data is None:
-        raise ModelError(f"'{name}' is incomplete: it has no {WEIGHTS}.")
-    if hashlib.sha256(data).hexdigest() != description.sha256:
-        raise ModelError(f"The {WEIGHTS} of '{name}' is damaged or altered (sha256 differs); get the model again.")
+        raise ModelError(f"'{name}' is incomplete: it has no {file}.")
+    if hashlib.sha256(data).hexdigest() != (description.sha256, *description.ensemble_sha256)[number]:
+        raise ModelError(f"The {file} of '{name}' is damaged or altered (sha256 differs); get the model again.")
     try:
         tensors: dict[str, torch.Tensor] = load(data)
     except (SafetensorError, ValueError, KeyError, AttributeError):
-        raise ModelError(f"The {WEIGHTS} of '{name}' is no valid safetensors file.") from None
+        raise ModelError(f"The {file} of '{name}' is no valid safetensors file.") from None
     for key, shape in expected.items():
         if key not in tensors:
-            raise ModelError(f"The {WEIGHTS} of '{name}' lacks '{key}', which the plan asks for.")
+            raise ModelError(f"The {file} of '{name}' lacks '{key}', which the plan asks for.")
         tensor = tensors[key]
         if tuple(tensor.shape) != shape:
             raise ModelError(f"In '{name}', '{key}' has the shape {tuple(tensor.shape)}; the plan asks for {shape}.")
@@ -301,7 +301,7 @@ def _checked_weights(files: ModelFiles, name: str, description: Description) -> 
             raise ModelError(f"In '{name}', '{key}' holds NaN, or numbers that are too large for its type.")
     surplus = sorted(set(tensors) - set(expected))
     if surplus:
-        raise ModelError(f"The {WEIGHTS} of '{name}' holds '{_short(surplus[0])}', which the plan does not know.")
+        raise ModelError(f"The {file} of '{name}' holds '{short(surplus[0])}', which the plan does not know.")
     return tensors
 
 
@@ -317,9 +317,3 @@ def _finite(text: str) -> float:
 def _whole(text: str) -> int:
     # No number in a model has more digits, and long ones take quadratic time to read.
     return int(text) if len(text) <= 18 else _refuse(text)
-
-
-def _short(text: str, length: int = 80) -> str:
-    """A foreign text, fit for one line of a message."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[:length])
-    return shown if len(text) <= length else f"{shown}..."

@@ -7,14 +7,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from flareseg.errors import FlareError, ModelError
+from flareseg.errors import FlareError, ModelError, UsageError
 from flareseg.folders import user_data_folder
+from flareseg.labels import Structure
 from flareseg.model.bundle import copy_bundle, read_description
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.storage import CARD, JSON, delete_model
+from flareseg.model.structures import structures_of
+
+if TYPE_CHECKING:
+    from flareseg.model.nnunet_import import Choice, Imported
 
 EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
@@ -25,13 +30,20 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 
 @dataclass(frozen=True)
 class Entry:
-    """One model as `flareseg models list` shows it; a damaged one has the reason as its description."""
+    """One model as `flareseg models list` shows it; a damaged one has the reason as its description.
+
+    Attributes:
+        parity: whether it gives nnU-Net's own answer unless told otherwise.
+        structures: what it segments.
+    """
 
     name: str
     version: str
     description: str
     origin: Origin
     folder: Path
+    parity: bool = False
+    structures: tuple[Structure, ...] = ()
 
 
 def models_folder() -> Path:
@@ -65,20 +77,34 @@ def find_model(model: str | Path) -> Path:
     raise ModelError(f"There is no model '{model}'; at hand: {', '.join(sorted(folders)) or 'none'}.")
 
 
-def import_model(source: Path | str, *, name: str | None = None, overwrite: bool = False) -> Entry:
-    """Copy a model folder or zip into the user's models, after checking all of it.
-
-    Args:
-        source: the model folder or zip.
-        name: what to call it; the name that the model carries unless given.
-        overwrite: replace one of the user's models that has this name.
+def structures_in(model: str | Path) -> tuple[Structure, ...]:
+    """What the model called `model` segments. Its weights are not read.
 
     Raises:
-        ModelError: when it is no model, damaged, or its name is taken and `overwrite` is not set.
+        ModelError: when there is no such model, or it is damaged.
+    """
+    return structures_of(read_description(find_model(model)).plan)
+
+
+def import_model(
+    source: Path | str, *, name: str | None = None, overwrite: bool = False, choice: Choice | None = None
+) -> Entry:
+    """Copy a model folder or zip into the user's models, after checking all of it; nnU-Net's become our own.
+
+    Args:
+        source: the folder or zip of a model, or of an nnU-Net v2 trained model.
+        name: what to call it; the name that the model carries unless given.
+        overwrite: replace one of the user's models that has this name.
+        choice: of an nnU-Net model, which configuration, folds and checkpoint, and how it runs.
+
+    Raises:
+        ModelError: when it is no model, damaged, cannot be run, or its name is taken and `overwrite` is not set.
+        UsageError: when it must be told which of several nnU-Net models is meant, or `choice` is given for one of ours.
         OutputError: when the user's models folder cannot be written.
     """
     source = Path(source)
-    name = name or read_description(source).info["name"]
+    foreign = _nnunet_at(source, choice)
+    name = name or (foreign.name if foreign else read_description(source).info["name"])
     if not _is_usable(name):
         raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.' with --name.")
     taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
@@ -88,8 +114,24 @@ def import_model(source: Path | str, *, name: str | None = None, overwrite: bool
         raise ModelError(f"There is already a model '{taken.name}'; choose another with --name, or use --overwrite.")
     # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
     folder = taken.folder if taken else models_folder() / name
-    copy_bundle(source, folder, overwrite=overwrite)
+    if foreign:
+        foreign.save(folder, name=folder.name, overwrite=overwrite)
+    else:
+        copy_bundle(source, folder, overwrite=overwrite)
     return _entry(folder, "yours")
+
+
+def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
+    """The nnU-Net model there, None where it is one of ours (or none)."""
+    from flareseg.model.nnunet_folder import is_nnunet
+
+    if not (source / JSON).is_file() and is_nnunet(source):
+        from flareseg.model.nnunet_import import read_nnunet
+
+        return read_nnunet(source, choice)
+    if choice:
+        raise UsageError(f"'{source}' is no nnU-Net model; leave out --configuration, --folds and --checkpoint.")
+    return None
 
 
 def remove_model(name: str) -> None:
@@ -125,6 +167,10 @@ def describe(model: str | Path) -> str:
     if plan.coarse:
         lines.append(f"  region      {_network_line(plan.coarse)}")
     lines.append(f"  structures  {', '.join(name for value, name in plan.labels.items() if value)}")
+    if plan.parity:
+        lines.append("  runs        as nnU-Net does, voxel for voxel; --no-parity is several times faster")
+    if description.ensemble_sha256:
+        lines.append(f"  ensemble    of {1 + len(description.ensemble_sha256)} networks")
     lines.append(f"  weights     sha256 {description.sha256}")
     for key, value in info["provenance"].items():
         if isinstance(value, str | int | float):
@@ -173,10 +219,12 @@ def _model_folders(place: Path) -> Iterator[Path]:
 def _entry(folder: Path, origin: Origin) -> Entry:
     """How a model is listed: by its folder's name, which `import_model` chose."""
     try:
-        info = read_description(folder).info
+        found = read_description(folder)
+        parts = structures_of(found.plan)
     except FlareError as error:
         return Entry(folder.name, DAMAGED, str(error), origin, folder)
-    return Entry(folder.name, info["version"], info["description"], origin, folder)
+    version, description = found.info["version"], found.info["description"]
+    return Entry(folder.name, version, description, origin, folder, found.plan.parity, parts)
 
 
 def _is_usable(name: str) -> bool:

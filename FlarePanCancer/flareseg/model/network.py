@@ -1,18 +1,22 @@
-"""From a plan to a network: MONAI's DynUNet, which with these settings is nnU-Net's plain convolutional U-Net."""
+"""From a plan to a network: MONAI's DynUNet, which with these settings is nnU-Net's plain convolutional U-Net, or a
+`UNet` of our own where DynUNet has no such blocks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flareseg.errors import ModelError
 from flareseg.model.plan import NetworkSpec, Plan
+from flareseg.model.stages import Sizes, checked_kernels, checked_stages
+from flareseg.model.unet import NAME as UNET
+from flareseg.model.unet import unet_shapes
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# What a network may ask for, far above any that is used: a hostile plan must not make us allocate without end.
-LEAST_STAGES, MOST_STAGES, MOST_FILTERS, LARGEST_KERNEL, LARGEST_STRIDE = 3, 8, 2048, 7, 4
+NORM = ("INSTANCE", {"affine": True, "eps": 1e-5})
+ACTIVATION = ("leakyrelu", {"inplace": True, "negative_slope": 0.01})
 SHARED = "skip_layers."
 """DynUNet registers its layers a second time under this prefix; those entries are the same tensors."""
 
@@ -39,21 +43,26 @@ def dynunet_spec(
 
 
 def build_network(plan: Plan, deep_supervision_heads: int = 0, outputs: int | None = None) -> nn.Module:
-    """A DynUNet with one input channel (HU, normalised), randomly initialised.
+    """The network with one input channel (HU, normalised), randomly initialised.
 
     Args:
-        plan: its `network` gives filters, kernel sizes and strides.
+        plan: its `network` gives filters, kernel sizes and strides; "up_kernel_size", where a DynUNet has it, those of
+            the decoder's steps, deepest first.
         deep_supervision_heads: extra outputs at lower resolutions, used in training only.
         outputs: output channels; `plan.classes` unless given.
 
     Raises:
-        ModelError: for another network, or arguments that DynUNet does not take.
+        ModelError: for another network, or arguments that it does not take.
     """
+    if plan.network.name == UNET:
+        from flareseg.model.unet_network import build_unet
+
+        return build_unet(plan.network, outputs or plan.classes, deep_supervision_heads)
     from monai.networks.nets.dynunet import DynUNet
 
-    filters, kernels, strides = _stages(plan.network)
+    filters, kernels, strides, ups = _stages(plan.network)
     try:
-        return DynUNet(
+        network = DynUNet(
             spatial_dims=3,
             in_channels=1,
             out_channels=outputs or plan.classes,
@@ -61,12 +70,14 @@ def build_network(plan: Plan, deep_supervision_heads: int = 0, outputs: int | No
             strides=strides,
             upsample_kernel_size=strides[1:],
             filters=filters,
-            norm_name=("INSTANCE", {"affine": True, "eps": 1e-5}),
-            act_name=("leakyrelu", {"inplace": True, "negative_slope": 0.01}),
+            norm_name=NORM,
+            act_name=ACTIVATION,
             deep_supervision=deep_supervision_heads > 0,
             deep_supr_num=max(deep_supervision_heads, 1),
             trans_bias=True,
         )
+        _exchange_kernels(network, kernels, ups)
+        return network
     except (TypeError, ValueError, AssertionError) as error:
         raise ModelError(f"The model's network cannot be built: {error}") from None
 
@@ -92,11 +103,13 @@ def parameter_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: as `build_network`.
     """
-    filters, kernels, strides = _stages(plan.network)
+    if plan.network.name == UNET:
+        return unet_shapes(plan.network, plan.classes)
+    filters, kernels, strides, up_kernels = _stages(plan.network)
     last = len(filters) - 1
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def block(prefix: str, channels_in: int, channels: int, kernel: list[int]) -> None:
+    def block(prefix: str, channels_in: int, channels: int, kernel: Sizes) -> None:
         shapes[f"{prefix}.conv1.conv.weight"] = (channels, channels_in, *kernel)
         shapes[f"{prefix}.conv2.conv.weight"] = (channels, channels, *kernel)
         for norm in ("norm1", "norm2"):
@@ -109,43 +122,39 @@ def parameter_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
         below, channels = filters[stage], filters[stage - 1]
         shapes[f"upsamples.{up}.transp_conv.conv.weight"] = (below, channels, *strides[stage])
         shapes[f"upsamples.{up}.transp_conv.conv.bias"] = (channels,)
-        block(f"upsamples.{up}.conv_block", 2 * channels, channels, kernels[stage])
+        block(f"upsamples.{up}.conv_block", 2 * channels, channels, up_kernels[up])
     shapes["output_block.conv.conv.weight"] = (plan.classes, filters[0], 1, 1, 1)
     shapes["output_block.conv.conv.bias"] = (plan.classes,)
     return shapes
 
 
-def _stages(spec: NetworkSpec) -> tuple[list[int], list[list[int]], list[list[int]]]:
-    """Filters, kernels and strides per stage, checked; sizes as one number per axis."""
+def _stages(spec: NetworkSpec) -> tuple[list[int], list[Sizes], list[Sizes], list[Sizes]]:
+    """Of a DynUNet: filters, kernel sizes and strides per stage, and kernel sizes of the decoder, deepest first."""
     if spec.name != "DynUNet":
-        raise ModelError(f"The model's network is '{spec.name}'; flareseg builds 'DynUNet' only.")
-    if set(spec.kwargs) != {"filters", "kernel_size", "strides"}:
+        raise ModelError(f"The model's network is '{spec.name}'; flareseg builds 'DynUNet' and '{UNET}' only.")
+    if set(spec.kwargs) - {"up_kernel_size"} != {"filters", "kernel_size", "strides"}:
         raise ModelError(
             f"The model's network has the arguments {sorted(spec.kwargs)}, expected filters, kernel_size, strides."
         )
-    filters, kernels, strides = (spec.kwargs[name] for name in ("filters", "kernel_size", "strides"))
-    if not all(isinstance(values, list) for values in (filters, kernels, strides)):
-        raise ModelError("The model's network needs lists of filters, kernel sizes and strides.")
-    if not LEAST_STAGES <= len(filters) <= MOST_STAGES or not len(filters) == len(kernels) == len(strides):
-        raise ModelError(
-            f"The model's network has {len(filters)} stages; {LEAST_STAGES} to {MOST_STAGES} are possible, "
-            "with a kernel size and a stride for each."
-        )
-    if not all(_is_count(value, MOST_FILTERS) for value in filters):
-        raise ModelError(f"The model's network has filters {filters}; 1 to {MOST_FILTERS} are possible.")
-    kernels, strides = [_per_axis(value) for value in kernels], [_per_axis(value) for value in strides]
-    if not all(_is_count(size, LARGEST_KERNEL) and size % 2 for kernel in kernels for size in kernel):
-        raise ModelError(f"The model's network has kernels {kernels}; odd sizes up to {LARGEST_KERNEL} are possible.")
-    if not all(_is_count(size, LARGEST_STRIDE) for stride in strides for size in stride) or strides[0] != [1, 1, 1]:
-        raise ModelError(
-            f"The model's network has strides {strides}; the first must be 1, others 1 to {LARGEST_STRIDE}."
-        )
-    return filters, kernels, strides
+    filters, kernels, strides = checked_stages(spec)
+    ups = kernels[:0:-1]
+    if "up_kernel_size" in spec.kwargs:
+        given = spec.kwargs["up_kernel_size"]
+        if not isinstance(given, list) or len(given) != len(ups):
+            raise ModelError(f"The model's network needs {len(ups)} kernel sizes for its decoder.")
+        ups = checked_kernels(given)
+    return filters, kernels, strides, ups
 
 
-def _per_axis(value: Any) -> list[Any]:
-    return value if isinstance(value, list) and len(value) == 3 else [value] * 3
+def _exchange_kernels(network: nn.Module, kernels: list[Sizes], ups: list[Sizes]) -> None:
+    """Give the decoder's blocks the kernels of `ups`; DynUNet itself takes those of the stage below."""
+    from monai.networks.blocks.dynunet_block import UnetBasicBlock
+    from monai.networks.nets.dynunet import DynUNet
 
-
-def _is_count(value: Any, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+    below = kernels[:0:-1]
+    for layer, own, wanted in zip(network.upsamples, below, ups, strict=True):  # type: ignore[arg-type]
+        if own != wanted:
+            block = layer.conv_block
+            channels = block.conv2.conv.out_channels
+            new = UnetBasicBlock(3, 2 * channels, channels, wanted, 1, NORM, ACTIVATION)
+            layer.conv_block = new.apply(DynUNet.initialize_weights)

@@ -9,21 +9,32 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flareseg.errors import ModelError
+from flareseg.labels import by_name, is_known
 from flareseg.volume import Index, Triple
 
 WindowRule = Literal["fixed", "fitted"]
 ResamplingRule = Literal["auto", "isotropic", "separate_z"]
+IntensityScheme = Literal["ct", "zscore", "zscore_nonzero"]
+OrientationRule = Literal["canonical", "stored", "ras"]
 MOST_STRIDES = 16
 """Of stages, and of one stride: bounds of what is read at all; `network.py` has those of what can be built."""
 
 
 @dataclass(frozen=True)
 class Intensity:
-    """CT normalisation: clip to HU percentiles of the training foreground, subtract the mean, divide by the std."""
+    """How HU become network input.
+
+    Attributes:
+        clip_hu, mean_hu, std_hu: percentiles, mean and standard deviation of the training foreground.
+        scheme: "ct" clips to `clip_hu`, subtracts `mean_hu` and divides by `std_hu`. "zscore" takes mean and standard
+            deviation of each image instead and does not clip; "zscore_nonzero" takes them of what is not zero (holes
+            filled) and leaves the rest at 0.
+    """
 
     clip_hu: tuple[float, float]
     mean_hu: float
     std_hu: float
+    scheme: IntensityScheme = "ct"
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,11 @@ class Plan:
             training; None is nnU-Net's way, 0 after normalisation.
         resampling: "auto" is nnU-Net's rule: separate z (nearest along the coarse axis, cubic in plane) where the
             spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule.
+        image_order: of the splines that interpolate the image; 3 is cubic.
+        orientation: how a CT's voxels are ordered for the network: "canonical" (LPS), "ras", or as they are "stored"
+            in the file, which is nnU-Net's way.
+        axes: of that order, which axis becomes the network's first, second and third (nnU-Net's transpose_forward).
+        parity: give nnU-Net's own answer, voxel for voxel, unless the user asks for the faster way.
         network: what to build.
         labels: label value of each output channel and its structure name; channel 0 is background.
         components: post-processing per structure name.
@@ -76,11 +92,29 @@ class Plan:
     resampling: ResamplingRule = "auto"
     components: dict[str, ComponentRule] = field(default_factory=dict)
     coarse: Plan | None = None
+    image_order: int = 3
+    orientation: OrientationRule = "canonical"
+    axes: Index = (0, 1, 2)
+    parity: bool = False
 
     @property
     def classes(self) -> int:
         """Output channels of the network, background included."""
         return len(self.labels)
+
+    @property
+    def needs_format(self) -> int:
+        """The model format that can tell this plan: 2 where it has what came with imported nnU-Net models."""
+        added = (self.image_order, self.orientation, self.axes, self.parity, self.intensity.scheme)
+        plain = added == (3, "canonical", (0, 1, 2), False, "ct") and self.network.name == "DynUNet"
+        known = plain and "up_kernel_size" not in self.network.kwargs and not self.has_own_structures
+        return max(1 if known else 2, self.coarse.needs_format if self.coarse else 1)
+
+    @property
+    def has_own_structures(self) -> bool:
+        """Whether a structure is none of FLARE's, or there twice: the labels then keep the model's own numbers."""
+        names = [name for value, name in self.labels.items() if value]
+        return not all(map(is_known, names)) or len({by_name(name) for name in names}) < len(names)
 
     @property
     def padding(self) -> float:
@@ -110,6 +144,7 @@ class Plan:
                 "clip_hu": list(self.intensity.clip_hu),
                 "mean_hu": self.intensity.mean_hu,
                 "std_hu": self.intensity.std_hu,
+                **({} if self.intensity.scheme == "ct" else {"scheme": self.intensity.scheme}),
             },
             "padding_hu": self.padding_hu,
             "resampling": self.resampling,
@@ -120,7 +155,21 @@ class Plan:
                 for name, rule in self.components.items()
             },
             "coarse": self.coarse.to_json() if self.coarse else None,
+            **self._added(),
         }
+
+    def _added(self) -> dict[str, Any]:
+        """What format 2 added, as far as this plan uses it; older programs read the others."""
+        added: dict[str, Any] = {}
+        if self.image_order != 3:
+            added["image_order"] = self.image_order
+        if self.orientation != "canonical":
+            added["orientation"] = self.orientation
+        if self.axes != (0, 1, 2):
+            added["axes"] = list(self.axes)
+        if self.parity:
+            added["inference"] = {"parity": True}
+        return added
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
@@ -137,6 +186,7 @@ class Plan:
                     clip_hu=(float(data["intensity"]["clip_hu"][0]), float(data["intensity"]["clip_hu"][1])),
                     mean_hu=float(data["intensity"]["mean_hu"]),
                     std_hu=float(data["intensity"]["std_hu"]),
+                    scheme=data["intensity"].get("scheme", "ct"),
                 ),
                 network=NetworkSpec(name=str(data["network"]["name"]), kwargs=dict(data["network"]["kwargs"])),
                 labels={int(value): str(name) for value, name in data["labels"].items()},
@@ -150,6 +200,10 @@ class Plan:
                     for name, rule in data.get("components", {}).items()
                 },
                 coarse=cls.from_json(data["coarse"]) if data.get("coarse") else None,
+                image_order=int(data.get("image_order", 3)),
+                orientation=data.get("orientation", "canonical"),
+                axes=_index(data.get("axes", (0, 1, 2))),
+                parity=bool(data.get("inference", {}).get("parity", False)),
             )
             plan._check()
         except KeyError as error:
@@ -180,6 +234,12 @@ class Plan:
             raise ValueError(f"windows '{self.windows}' or resampling '{self.resampling}'")
         if set(self.mirror_axes) - {0, 1, 2}:
             raise ValueError(f"mirror axes {self.mirror_axes}")
+        if self.intensity.scheme not in ("ct", "zscore", "zscore_nonzero"):
+            raise ValueError(f"intensity scheme '{self.intensity.scheme}'")
+        if self.orientation not in ("canonical", "stored", "ras") or sorted(self.axes) != [0, 1, 2]:
+            raise ValueError(f"orientation '{self.orientation}' or axes {self.axes}")
+        if not 0 <= self.image_order <= 5:
+            raise ValueError(f"interpolation order {self.image_order}")
 
 
 def _check_strides(strides: Any) -> None:

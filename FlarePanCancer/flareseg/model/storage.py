@@ -1,4 +1,4 @@
-"""The three files of a model, in a folder or in a zip: read within bounds, written whole or not at all."""
+"""The files of a model, in a folder or in a zip: read within bounds, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from typing import Protocol
 from flareseg.errors import ModelError, OutputError
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
-FILES = (JSON, WEIGHTS, CARD)
+MOST_NETS = 20
+"""Of one ensemble."""
+
+
+def weights_file(number: int) -> str:
+    """The file of net `number` of an ensemble; 0 is the first, or the only one."""
+    return f"weights_{number}.safetensors" if number else WEIGHTS
+
+
+FILES = (JSON, WEIGHTS, CARD, *(weights_file(number) for number in range(1, MOST_NETS)))
 
 MOST_ZIP_MEMBERS = 64
 LARGEST_ZIP_DIRECTORY_BYTES = 2**16
@@ -58,7 +67,17 @@ def open_model(path: Path) -> Iterator[ModelFiles]:
 
 
 def write_model(folder: Path, files: dict[str, bytes], *, overwrite: bool = False) -> None:
-    """Write a model folder; a folder that is there stays as it is until the new one is complete.
+    """Write a model folder; raises as `whole_folder`."""
+    with whole_folder(folder, overwrite=overwrite) as scratch:
+        for name, content in files.items():
+            (scratch / name).write_bytes(content)
+
+
+@contextmanager
+def whole_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """An empty hidden folder beside `folder`, which takes its place when the block ends well.
+
+    A folder that is there stays as it is until then; whatever stops the block leaves nothing.
 
     Raises:
         OutputError: when it exists and `overwrite` is not set, is no folder, or cannot be written.
@@ -70,8 +89,7 @@ def write_model(folder: Path, files: dict[str, bytes], *, overwrite: bool = Fals
     scratch = _hidden_beside(folder)
     try:
         scratch.mkdir(parents=True)
-        for name, content in files.items():
-            (scratch / name).write_bytes(content)
+        yield scratch
         _put_in_place(scratch, folder)
     except OSError as error:
         raise OutputError(f"The model folder '{folder}' cannot be written: {error.strerror or error}.") from None

@@ -7,12 +7,13 @@ the same plane. Planes are the CT's own slices, those nearest to axial; both lin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.labels import Structure, by_name, structures
+from flareseg.labels import Structure
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Geometry, Orientation, Triple, Volume
 
@@ -70,7 +71,11 @@ def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float 
     labels = np.ascontiguousarray(orientation.to_canonical(segmentation.labels))
     hu = orientation.to_canonical(volume.hu)
     grid = orientation.geometry_to_canonical(segmentation.geometry)
-    value = by_name(TUMOUR).value
+    tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
+    if tumour is None:
+        return []
+    organs = [structure for structure in segmentation.structures if structure is not tumour]
+    value = tumour.value
     around = _box_of(labels, value)
     if around is None:
         return []
@@ -93,7 +98,7 @@ def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float 
                 voxels=int(sizes[number]),
                 mean_hu=float(inside.mean()),
                 sd_hu=float(inside.std()),
-                host=_host_of(mask, labels, (z, y, x), grid.spacing_zyx_mm),
+                host=_host_of(mask, labels, (z, y, x), organs, grid.spacing_zyx_mm),
                 longest=longest,
                 perpendicular=perpendicular,
                 touches_border=any(part.start == 0 or part.stop == size for part, size in ends),
@@ -173,7 +178,13 @@ def _longest_chord(outline: NDArray[np.float64], along: NDArray[np.float64]) -> 
     return np.stack([at * across + bottom * along, at * across + top * along])
 
 
-def _host_of(mask: NDArray[np.bool_], labels: NDArray[np.uint8], box: Box, spacing_zyx_mm: Triple) -> Structure | None:
+def _host_of(
+    mask: NDArray[np.bool_],
+    labels: NDArray[np.uint8],
+    box: Box,
+    organs: Sequence[Structure],
+    spacing_zyx_mm: Triple,
+) -> Structure | None:
     """The organ in which a lesion lies, by contact and overlap.
 
     Contact is the share of the lesion's surface that borders on the organ. Overlap is the share of its voxels that lie
@@ -188,9 +199,9 @@ def _host_of(mask: NDArray[np.bool_], labels: NDArray[np.uint8], box: Box, spaci
     inside[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, wide, strict=True))] = mask
     contact, surface = _contact_mm2(inside, labels[wide], spacing_zyx_mm)
     best, host = LEAST_SHARE, None
-    for structure in structures():
+    for structure in organs:
         touched = contact[structure.value] / surface
-        if structure.name == TUMOUR or not touched:
+        if not touched:
             continue
         total = touched + _overlap(mask, labels, structure.value, box)
         if total > best:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flareseg import labels
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path
+from flareseg.labels import Structure
 from flareseg.results.lesions import TUMOUR, Lesion, find_lesions
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Triple, Volume
@@ -102,12 +103,13 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
                 touches_border=bool(border[structure.value]),
             )
         )
-    if any(structure.name == TUMOUR and counts[structure.value] for structure in segmentation.structures):
-        rows += [_lesion_row(lesion, segmentation) for lesion in find_lesions(segmentation, volume)]
+    tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
+    if tumour and counts[tumour.value]:
+        rows += [_lesion_row(lesion, tumour, segmentation) for lesion in find_lesions(segmentation, volume)]
     return rows
 
 
-def _lesion_row(lesion: Lesion, segmentation: Segmentation) -> Measurement:
+def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -> Measurement:
     def end(point_xyz_mm: Triple) -> Triple:
         x, y, z = (round(mm, END_DECIMALS) for mm in point_xyz_mm)
         return x, y, z
@@ -115,8 +117,8 @@ def _lesion_row(lesion: Lesion, segmentation: Segmentation) -> Measurement:
     return Measurement(
         case=segmentation.name,
         model=segmentation.model,
-        value=labels.by_name(TUMOUR).value,
-        structure=TUMOUR,
+        value=tumour.value,
+        structure=tumour.name,
         lesion=lesion.number,
         voxels=lesion.voxels,
         volume_ml=round(lesion.voxels * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
@@ -174,8 +176,8 @@ def as_table(rows: Sequence[Measurement]) -> str:
 def title_of(row: Measurement) -> str:
     """What people read, e.g. "Lesion 2, liver"."""
     if row.lesion is None:
-        return labels.by_name(row.structure).title
-    return f"Lesion {row.lesion}, {labels.by_name(row.host).title.lower() if row.host else 'outside the organs'}"
+        return labels.title_of(row.structure)
+    return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'outside the organs'}"
 
 
 def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg import __version__, labels
+from flareseg.labels import Structure
 from flareseg.results.measure import Measurement
 from flareseg.results.views import OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
 from flareseg.segmentation import Segmentation
@@ -79,15 +80,20 @@ def layout(views: Sequence[View]) -> tuple[list[Panel], int, int]:
     return panels, width, max(LEAST_HEIGHT, top + FOOTER)
 
 
-def draw(view: View, width: int, height: int) -> NDArray[np.float32]:
+def draw(view: View, width: int, height: int, structures: Sequence[Structure] | None = None) -> NDArray[np.float32]:
     """The slice in a soft-tissue window with the labels over it, half transparent and outlined.
+
+    Args:
+        view: the slice.
+        width, height: of the picture, in pixels.
+        structures: whose colours the labels have; FLARE's unless given.
 
     Returns:
         (height, width, 3) red, green and blue, 0 to 1.
     """
     hu = _weights(view.hu.shape[0], height, 3) @ view.hu.astype(np.float32) @ _weights(view.hu.shape[1], width, 3).T
     grey = np.clip((hu - LEVEL_HU) / WINDOW_HU + 0.5, 0, 1)[..., None]
-    overlay = _overlay(view.labels, height, width)
+    overlay = _overlay(view.labels, height, width, structures or labels.structures())
     # Air has the colour of the picture's background, so that panels have no frames.
     background = np.array(BACKGROUND, np.float32)
     image = (background + (1 - background) * grey) * (1 - overlay[..., 3:]) + overlay[..., :3]
@@ -109,8 +115,8 @@ def write_picture(segmentation: Segmentation, volume: Volume, rows: Sequence[Mea
     page = _Page(figure, width, height, _fonts(segmentation.name))
     _draw_header(page, segmentation)
     for panel in panels:
-        _draw_panel(page, panel)
-    _draw_legend(page, rows, width - MARGIN - LEGEND_WIDTH)
+        _draw_panel(page, panel, segmentation.structures)
+    _draw_legend(page, rows, segmentation.structures, width - MARGIN - LEGEND_WIDTH)
     _draw_footer(page, volume)
     with warnings.catch_warnings():
         # A letter of a case's name that no font here has is drawn as a box; no one needs a warning on the terminal.
@@ -176,10 +182,10 @@ def _draw_header(page: _Page, segmentation: Segmentation) -> None:
     page.text(MARGIN, 112, "   ·   ".join(parts), 22, DIM)
 
 
-def _draw_panel(page: _Page, panel: Panel) -> None:
+def _draw_panel(page: _Page, panel: Panel, structures: Sequence[Structure]) -> None:
     view, left, top = panel.view, panel.left, panel.top
     right, bottom = left + panel.width, top + panel.height
-    page.image(draw(view, panel.width, panel.height), left, top)
+    page.image(draw(view, panel.width, panel.height, structures), left, top)
     title = view.plane.capitalize() + (f" {panel.number}" if panel.number else "")
     cell = MARGIN + (left - MARGIN) // (CELL_WIDTH + GAP) * (CELL_WIDTH + GAP)
     page.text(cell, top - 12, title, 20, PLAIN, weight="bold")
@@ -204,16 +210,19 @@ def _draw_panel(page: _Page, panel: Panel) -> None:
             page.text(right - 12 - length / 2, bottom - 22, "5 cm", 15, PLAIN, ha="center", path_effects=_halo())
 
 
-def _draw_legend(page: _Page, rows: Sequence[Measurement], left: int) -> None:
+def _draw_legend(page: _Page, rows: Sequence[Measurement], structures: Sequence[Structure], left: int) -> None:
+    known = {structure.name: structure for structure in structures}
     top = HEADER + CAPTION
     right = left + LEGEND_WIDTH
     page.text(right - 110, top - 12, "Volume, ml", 18, DIM, ha="right")
     page.text(right, top - 12, "Mean HU", 18, DIM, ha="right")
     y = top + 20
-    for row in rows:
-        if row.lesion is not None:
-            continue
-        structure = labels.by_name(row.structure)
+    listed = [row for row in rows if row.lesion is None]
+    room = (page.height - FOOTER - y) // LEGEND_ROW - 1
+    if len(listed) > room:  # the model has many structures
+        listed = [row for row in listed if row.voxels]
+    for row in listed[:room]:
+        structure = known[row.structure]
         colour = tuple(channel / 255 for channel in structure.colour)
         found = row.voxels > 0
         page.box(left, y - 12, 24, 24, (*colour, 0.6 if found else 0.0), colour if found else FAINT)
@@ -225,6 +234,8 @@ def _draw_legend(page: _Page, rows: Sequence[Measurement], left: int) -> None:
         else:
             page.text(right, y, "not found", 18, FAINT, ha="right", va="center_baseline")
         y += LEGEND_ROW
+    if len(listed) > room:
+        page.text(left + 42, y, f"and {len(listed) - room} more", 18, DIM, va="center_baseline")
     if any(row.touches_border for row in rows):
         page.text(left, y + 16, "≥  reaches the edge of the scan", 17, DIM)
 
@@ -247,11 +258,13 @@ def _litres(volume_ml: float) -> str:
     return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}"
 
 
-def _overlay(values: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+def _overlay(
+    values: NDArray[np.uint8], height: int, width: int, structures: Sequence[Structure]
+) -> NDArray[np.float32]:
     """(height, width, 4) colour of the labels times their opacity, and the opacity."""
     fine = _resized_labels(values, (height * OVERSAMPLING, width * OVERSAMPLING))
     table = np.zeros((2, 256, 4), np.float32)  # inside, outline
-    for structure in labels.structures():
+    for structure in structures:
         colour = np.array([*structure.colour, 255]) / 255
         table[:, structure.value] = colour * OPACITY, colour
     pixels = table[_outline(fine).astype(np.uint8), fine]

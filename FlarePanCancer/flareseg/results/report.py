@@ -8,9 +8,10 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
-from flareseg import __version__, labels
+from flareseg import __version__
 from flareseg.errors import OutputError, UsageError
 from flareseg.io.atomic import atomic_path, check_destination
+from flareseg.labels import Structure
 from flareseg.results.measure import Measurement, measure, title_of
 from flareseg.results.picture import DISCLAIMER, write_picture
 from flareseg.segmentation import Segmentation
@@ -82,11 +83,12 @@ def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement
     if segmentation.seconds:
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in segmentation.seconds.items())
         details.append(("Time", f"{sum(segmentation.seconds.values()):.1f} s ({stages})"))
+    known = {structure.name: structure for structure in segmentation.structures}
     return _TEMPLATE.format(
         name=escape(segmentation.name),
         disclaimer=escape(DISCLAIMER),
         picture=base64.b64encode(picture).decode("ascii"),
-        rows="\n".join(_row(row) for row in rows if row.lesion is None),
+        rows="\n".join(_row(row, known[row.structure]) for row in rows if row.lesion is None),
         lesions=_lesions([row for row in rows if row.lesion is not None]),
         cut=_CUT if any(row.touches_border for row in rows) else "",
         notes="\n".join(f"<p>{escape(note)}</p>" for note in segmentation.notes),
@@ -94,8 +96,7 @@ def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement
     )
 
 
-def _row(row: Measurement) -> str:
-    structure = labels.by_name(row.structure)
+def _row(row: Measurement, structure: Structure) -> str:
     red, green, blue = structure.colour
     swatch = f'<span class="swatch" style="background: rgb({red} {green} {blue})"></span>'
     if not row.voxels:

@@ -1,0 +1,170 @@
+"""An nnU-Net v2 trained model becomes one of ours: its plans a plan, its checkpoints checked safetensors in fp32."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flareseg.errors import ModelError
+from flareseg.model.bundle import LONGEST_TEXT, save_bundle
+from flareseg.model.nnunet_checkpoint import Checkpoint, read_checkpoint
+from flareseg.model.nnunet_folder import DATASET, PLANS, TrainedModel, open_trained_model
+from flareseg.model.nnunet_labels import plan_labels
+from flareseg.model.nnunet_plans import plan_of
+from flareseg.model.nnunet_weights import own_tensors
+from flareseg.model.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+CITATION = (
+    "Isensee et al., nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation, "
+    "Nature Methods 2021"
+)
+VERSION = "1"
+NOT_STATED = "not stated; ask whoever gave you the model"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of several nets is imported, and how it runs.
+
+    Attributes:
+        configuration: e.g. "3d_fullres", where a folder holds several.
+        folds: e.g. ("0", "1"); every numbered fold unless given.
+        checkpoint: file name; checkpoint_final.pth unless given.
+        parity: nnU-Net's own answer is what the model gives, unless the user asks for the faster way.
+    """
+
+    configuration: str | None = None
+    folds: tuple[str, ...] | None = None
+    checkpoint: str | None = None
+    parity: bool = True
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model that was read, ready to be written by `save`."""
+
+    name: str
+    plan: Plan
+    nets: tuple[dict[str, torch.Tensor], ...]
+    texts: dict[str, str]
+    provenance: dict[str, Any]
+
+    def save(self, folder: Path, *, name: str, overwrite: bool) -> None:
+        """Write it as a model folder; raises as `save_bundle`."""
+        save_bundle(
+            folder,
+            plan=self.plan,
+            weights=self.nets[0],
+            ensemble=self.nets[1:],
+            precision="fp32",
+            name=name,
+            version=VERSION,
+            **self.texts,
+            provenance=self.provenance,
+            metrics={},
+            card=_card(name, self.texts, self.provenance, self.plan),
+            overwrite=overwrite,
+        )
+
+
+def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
+    """Read an nnU-Net v2 trained model from a folder or zip.
+
+    Raises:
+        ModelError: naming what is missing, damaged, or cannot be run here.
+        UsageError: when it must be told which of several nets is meant.
+    """
+    choice = choice or Choice()
+    with open_trained_model(path, choice.configuration) as model:
+        plans, dataset = model.read_json(PLANS), model.read_json(DATASET)
+        labels = plan_labels(dataset.get("labels"))
+        _check_channels(dataset)
+        plan: Plan | None = None
+        first: Checkpoint | None = None
+        nets = []
+        files = model.folds(choice.folds, choice.checkpoint)
+        for name in files.values():
+            with model.file(name) as file:
+                checkpoint = read_checkpoint(file)
+                first = first or checkpoint
+                plan = plan or plan_of(
+                    plans, checkpoint.configuration, labels, checkpoint.mirror_axes, parity=choice.parity
+                )
+                if checkpoint.configuration != first.configuration:
+                    raise ModelError(f"The folds of '{model.name}' are of different configurations.")
+                nets.append(own_tensors(checkpoint.weights, plan.network))
+                # The tensors lie in the file until they are copied, and a zip's file is about to go.
+                nets[-1] = {key: value.clone() for key, value in nets[-1].items()}
+        assert plan and first
+        return Imported(
+            name=_name(plans, first.configuration),
+            plan=plan,
+            nets=tuple(nets),
+            texts=_texts(plans, dataset, first, list(files)),
+            provenance=_provenance(model, plans, dataset, first, files),
+        )
+
+
+def _check_channels(dataset: dict[str, Any]) -> None:
+    channels = dataset.get("channel_names", dataset.get("modality"))
+    if not isinstance(channels, dict) or not channels:
+        raise ModelError(f"The model's {DATASET} does not say what its images are (channel_names).")
+    if len(channels) > 1:
+        names = ", ".join(_line(name, 20) for name in list(channels.values())[:6])
+        raise ModelError(f"The model takes {len(channels)} images at once ({names}); flareseg has one CT.")
+
+
+def _name(plans: dict[str, Any], configuration: str) -> str:
+    """What the model is called unless the user says otherwise: letters, digits and '-' of the data set's name."""
+    own = re.sub(r"^Dataset\d+_", "", str(plans.get("dataset_name", "")))
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", f"{own[:40]}-{configuration[:20]}").strip("-")
+    return plain or "nnunet"
+
+
+def _texts(plans: dict[str, Any], dataset: dict[str, Any], first: Checkpoint, folds: list[str]) -> dict[str, str]:
+    licence = next((dataset[key] for key in ("licence", "license") if dataset.get(key)), NOT_STATED)
+    source = dataset.get("reference") or dataset.get("citation")
+    which = "fold" if len(folds) == 1 else "mean of folds"
+    about = f"nnU-Net {first.configuration} of {plans.get('dataset_name', 'an unnamed data set')}"
+    return {
+        "description": _line(f"{about}, {which} {' '.join(folds)}"),
+        "licence": _line(f"of the data: {licence}" if licence != NOT_STATED else licence),
+        "citation": _line(f"{CITATION}; data: {source}" if source else CITATION),
+    }
+
+
+def _provenance(
+    model: TrainedModel, plans: dict[str, Any], dataset: dict[str, Any], first: Checkpoint, files: dict[str, str]
+) -> dict[str, str]:
+    return {
+        "source": "imported from an nnU-Net v2 trained model",
+        "folder": _line(model.name),
+        "dataset": _line(plans.get("dataset_name", "")),
+        "plans": _line(plans.get("plans_name", "")),
+        "trainer": _line(first.trainer),
+        "configuration": _line(first.configuration),
+        "folds": " ".join(files),
+        "checkpoint": _line(next(iter(files.values())).rpartition("/")[2]),
+        "trained on": _line(f"{dataset.get('numTraining', 'an unknown number of')} cases"),
+    }
+
+
+def _card(name: str, texts: dict[str, str], provenance: dict[str, str], plan: Plan) -> str:
+    facts = "".join(f"- {key}: {value}\n" for key, value in provenance.items() if value)
+    structures = "".join(f"- {value} {label}\n" for value, label in plan.labels.items() if value)
+    return (
+        f"# {name}\n\n{texts['description']}. Imported by flareseg, which knows nothing of how well it segments.\n\n"
+        f"{facts}- licence: {texts['licence']}\n- citation: {texts['citation']}\n\n"
+        f"## Labels of the network\n\n{structures}"
+    )
+
+
+def _line(value: Any, length: int = 300) -> str:
+    """A foreign text as one line of bounded length."""
+    plain = "".join(c if c.isprintable() else " " for c in str(value)[: 4 * length])
+    return " ".join(plain.split())[: min(length, LONGEST_TEXT)]

@@ -1,0 +1,54 @@
+"""That a plan that was read is one that flareseg can run, on a machine that could run it."""
+
+from __future__ import annotations
+
+import math
+
+from flareseg.errors import ModelError
+from flareseg.labels import BACKGROUND
+from flareseg.model.network import parameter_shapes
+from flareseg.model.plan import Plan
+
+LARGEST_FEATURE_MAP_BYTES = 2**32
+"""Of one window in fp32. A network needs about five times its largest feature map: far more than FLARE's 4 GB here."""
+LONGEST_STRUCTURE = 80
+MOST_STRUCTURES = 255
+
+
+def check_plan(plan: Plan) -> None:
+    """Check what the network segments, and what it would need.
+
+    Raises:
+        ModelError: naming what is wrong.
+    """
+    if plan.labels[0] != BACKGROUND:
+        raise ModelError(f"The model's label 0 is '{short(plan.labels[0])}', expected '{BACKGROUND}'.")
+    names = [plan.labels[channel] for channel in range(1, len(plan.labels))]
+    if len(names) > MOST_STRUCTURES:
+        raise ModelError(f"The model has {len(names)} structures; label maps have room for {MOST_STRUCTURES}.")
+    for name in names:
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_STRUCTURE:
+            raise ModelError(f"The model segments '{short(name)}', which is no name of a structure.")
+        if names.count(name) > 1:
+            raise ModelError(f"The model segments '{short(name)}' twice.")
+    for name in plan.components:
+        if name not in plan.labels.values():
+            raise ModelError(f"The model has a rule for components of '{short(name)}', which it does not segment.")
+    if _largest_feature_map_bytes(plan) > LARGEST_FEATURE_MAP_BYTES:
+        raise ModelError(f"The model's windows of {plan.patch_zyx} voxels would need more memory than any CT is worth.")
+
+
+def _largest_feature_map_bytes(plan: Plan) -> float:
+    """Memory that the widest layer's output takes for one window, in fp32."""
+    parameter_shapes(plan)  # raises ModelError unless filters and strides make sense
+    voxels, largest = float(math.prod(plan.patch_zyx)), 0.0
+    for channels, stride in zip(plan.network.kwargs["filters"], plan.network.kwargs["strides"], strict=True):
+        voxels /= stride**3 if isinstance(stride, int) else math.prod(stride)
+        largest = max(largest, 4 * voxels * channels)
+    return largest
+
+
+def short(text: str, length: int = 80) -> str:
+    """A foreign text, fit for one line of a message."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[:length])
+    return shown if len(text) <= length else f"{shown}..."
