@@ -8,7 +8,7 @@ READY = $(VENV)/.ready
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model smoke bench benchmark benchmark-training screenshots clean
+.PHONY: help demo test lint format model smoke bench benchmark benchmark-parity benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -52,6 +52,9 @@ bench: $(READY) ## time and memory of the embedded model on a full-size CT
 
 benchmark: $(READY) ## side by side with nnU-Net's predictor (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+benchmark-parity: $(READY) ## imported nnU-Net models beside nnU-Net's predictor (ten minutes; makes .venv-nnunet)
+	$(MAKE) -C Testing/benchmarks parity PYTHON=$(PYTHON) TORCH=$(TORCH)
 
 benchmark-training: $(READY) ## side by side with nnU-Net's trainer (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks training PYTHON=$(PYTHON) TORCH=$(TORCH)

@@ -23,14 +23,15 @@ import numpy as np
 from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, section
 from harness import DEFAULT_MODEL, RESULTS, ROOT, describe, machine, run_fresh, versions, write_results
 from make_volume import benchmark_ct
-from write_nnunet_folder import MIRROR_AXES, write_nnunet_folder
 
 from flareseg.model.bundle import COARSE, load_bundle, save_bundle
+from flareseg.model.exports.export import export_model
 
 NNUNET_PYTHON = ROOT / ".venv-nnunet" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 LARGEST_LOGIT_DIFFERENCE = 1e-4
 BACKENDS = {"openvino": "OpenVINO", "torch": "torch"}
 SAME_WORK, AS_SHIPPED = "same work", "as shipped"
+MIRROR_AXES = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,10 @@ class Comparison:
     """Runs both programs on one CT, each time in a fresh process, with everything they need in `scratch`."""
 
     def __init__(self, model: Path, ct: Path, threads: int, nnunet_python: Path, scratch: Path) -> None:
-        self._ct, self._threads, self._nnunet_python = ct, threads, nnunet_python
+        self._ct, self._threads, self._nnunet_python = _as_the_net_learnt(ct, scratch), threads, nnunet_python
         self._output, self._patch = scratch / "labels.nii.gz", scratch / "patch.npy"
-        self._nnunet_model = scratch / "nnunet"
-        write_nnunet_folder(model, self._nnunet_model)
         self._models = {kind: _variant(model, scratch / kind, kind) for kind in (SAME_WORK, AS_SHIPPED)}
+        self._nnunet_model = export_model(self._models[SAME_WORK], "nnunet", folder=scratch / "nnunet")
         shape = load_bundle(model).plan.patch_zyx
         np.save(self._patch, np.random.default_rng(0).normal(size=shape).astype(np.float32))
 
@@ -117,6 +117,18 @@ class Comparison:
         labels: np.ndarray = sitk.GetArrayFromImage(sitk.ReadImage(str(self._output)))
         self._output.unlink()
         return labels
+
+
+def _as_the_net_learnt(ct: Path, scratch: Path) -> Path:
+    """The CT stored left-posterior-superior: flareseg turns it so by itself, nnU-Net takes voxels as they lie."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(ct))
+    if sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection()) == "LPS":
+        return ct
+    turned = scratch / ct.name
+    sitk.WriteImage(sitk.DICOMOrient(image, "LPS"), str(turned))
+    return turned
 
 
 def _variant(model: Path, folder: Path, kind: str) -> Path:

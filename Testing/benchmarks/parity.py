@@ -1,22 +1,26 @@
-"""Imported nnU-Net models beside nnU-Net's own predictor, label for label (`make -C Testing/benchmarks parity`).
+"""Imported nnU-Net models beside nnU-Net's own predictor, label for label (`make benchmark-parity`).
 
-    python Testing/benchmarks/parity.py [--threads 2] [--results DIR]
+    python Testing/benchmarks/parity.py [--threads 2] [--data ../shared/data] [--results DIR]
 
 Every case is one trained-model folder on one CT with one setting, run by nnU-Net in its own environment and, imported,
 by flareseg with --parity and without. The weights are the embedded model's, and those of the recordings that the tests
 use (`record_nnunet.py`): a network with flat kernels that was trained for a moment, two folds, and a residual encoder
-with random weights.
+with random weights. The CTs are the public sample, a phantom, and the middles of three more that lie in the folder of
+`--data`; cases whose CT is not there are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +29,29 @@ from compare import NNUNET_PYTHON
 from compare_tables import agreement
 from harness import DEFAULT_MODEL, RESULTS, ROOT, describe, machine, run_fresh, table, versions, write_results
 
-from flareseg.io.files import read_labels, write_volume
+from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.model.exports.export import export_model
 from flareseg.model.nnunet_import import read_nnunet
 from flareseg.model.structures import structures_of
 from flareseg.sample import sample_ct
-from flareseg.volume import Geometry, Volume
+from flareseg.volume import Geometry, Index, Triple, Volume
 
 RECORDED = ROOT / "Testing" / "engine" / "data" / "nnunet"
 PHANTOM_SEED, PHANTOM_SPACING_ZYX_MM = 11, (5.0, 1.6, 1.6)
 PHANTOM_PART_ZYX = (32, 96, 112)
 """From its middle: nnU-Net needs thousands of the recordings' small windows for more."""
+PHANTOM = "part of a phantom, 5 × 1.6 mm"
+REAL_PARTS = {
+    "part of cptac_c3l00189_lungbase, 5 × 0.86 mm": (30, 224, 256),
+    "part of lidc_0001_thorax_upper_abdomen, 2.5 × 0.7 mm": (48, 192, 224),
+    "part of spl_abdominal_atlas, 3 × 1.33 mm": (40, 96, 112),
+}
+"""Of the CTs in the folder of real ones, how much (z, y, x) of the middle."""
+CPTAC, LIDC, ATLAS = REAL_PARTS
+SAMPLE = "real, 3 mm"
+EMBEDDED, FLAT, RESIDUAL = "embedded weights", "flat kernels, two folds", "residual encoder, random"
+UNMASKED = "residual encoder, random, z-score of the whole image"
 LEAST_EQUAL, LEAST_DICE = 0.9999, 0.999
 
 
@@ -51,30 +66,37 @@ class Case:
 
 
 CASES = (
-    Case("embedded weights", "real, 3 mm", 0.5, True),
-    Case("embedded weights", "real, 3 mm", 1.0, False),
-    Case("embedded weights", "part of a phantom, 5 × 1.6 mm", 1.0, False),
-    Case("flat kernels, two folds", "part of a phantom, 5 × 1.6 mm", 0.5, True),
-    Case("flat kernels, two folds", "real, 3 mm", 1.0, False),
-    Case("residual encoder, random", "part of a phantom, 5 × 1.6 mm", 0.5, True),
-    Case("residual encoder, random", "real, 3 mm", 1.0, False),
+    Case(EMBEDDED, SAMPLE, 0.5, True),
+    Case(EMBEDDED, SAMPLE, 1.0, False),
+    Case(EMBEDDED, PHANTOM, 1.0, False),
+    Case(EMBEDDED, CPTAC, 1.0, False),
+    Case(EMBEDDED, LIDC, 0.5, True),
+    Case(FLAT, PHANTOM, 0.5, True),
+    Case(FLAT, SAMPLE, 1.0, False),
+    Case(FLAT, CPTAC, 1.0, False),
+    Case(FLAT, ATLAS, 0.5, True),
+    Case(RESIDUAL, PHANTOM, 0.5, True),
+    Case(RESIDUAL, SAMPLE, 1.0, False),
+    Case(UNMASKED, ATLAS, 0.5, True),
 )
 
 
 class Parity:
     """Runs both programs, each time in a fresh process, with everything they need in `scratch`."""
 
-    def __init__(self, threads: int, nnunet_python: Path, scratch: Path) -> None:
+    def __init__(self, threads: int, nnunet_python: Path, data: Path, scratch: Path) -> None:
         self._threads, self._nnunet_python, self._scratch = threads, nnunet_python, scratch
         self.models: dict[str, Callable[[], Path]] = {
-            "embedded weights": self._embedded,
-            "flat kernels, two folds": lambda: RECORDED / "anisotropic" / "model",
-            "residual encoder, random": lambda: RECORDED / "residual" / "model",
+            EMBEDDED: self._embedded,
+            FLAT: lambda: RECORDED / "anisotropic" / "model",
+            RESIDUAL: lambda: RECORDED / "residual" / "model",
+            UNMASKED: self._unmasked,
         }
-        self.cts: dict[str, Callable[[], Path]] = {
-            "real, 3 mm": sample_ct,
-            "part of a phantom, 5 × 1.6 mm": self._phantom,
-        }
+        self.cts: dict[str, Callable[[], Path]] = {SAMPLE: sample_ct, PHANTOM: self._phantom}
+        for name in REAL_PARTS:
+            path = data / name.split()[2].rstrip(",") / "ct.nii.gz"
+            if path.is_file():
+                self.cts[name] = partial(self._part_of, path, REAL_PARTS[name])
 
     def row(self, case: Case) -> dict[str, Any]:
         """How far both programs agree, and how long they took."""
@@ -121,19 +143,38 @@ class Parity:
         save_bundle(self._scratch / "own", plan=plan, weights=dict(bundle.weights), card="", **bundle.info)
         return export_model(self._scratch / "own", "nnunet", folder=exported)
 
+    def _unmasked(self) -> Path:
+        """The residual encoder with the other z-score normalisation."""
+        folder = self._scratch / "unmasked"
+        if not folder.exists():
+            shutil.copytree(RECORDED / "residual" / "model", folder)
+            plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
+            plans["configurations"]["3d_fullres"]["use_mask_for_norm"] = [False]
+            (folder / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
+        return folder
+
     def _phantom(self) -> Path:
         sys.path.insert(0, str(ROOT))
         from train.phantom import make_phantom
 
         path = self._scratch / "phantom.nii.gz"
-        if path.exists():
-            return path
-        phantom = make_phantom(PHANTOM_SEED, spacing_zyx_mm=PHANTOM_SPACING_ZYX_MM, view="abdomen")
-        starts = [(size - part) // 2 for size, part in zip(phantom.hu.shape, PHANTOM_PART_ZYX, strict=True)]
-        box = tuple(slice(start, start + part) for start, part in zip(starts, PHANTOM_PART_ZYX, strict=True))
-        hu = np.ascontiguousarray(phantom.hu[box])
-        write_volume(Volume(hu, Geometry(PHANTOM_PART_ZYX, phantom.spacing_zyx_mm)), path)
+        if not path.exists():
+            phantom = make_phantom(PHANTOM_SEED, spacing_zyx_mm=PHANTOM_SPACING_ZYX_MM, view="abdomen")
+            self._write_middle(phantom.hu, phantom.spacing_zyx_mm, PHANTOM_PART_ZYX, path)
         return path
+
+    def _part_of(self, ct: Path, part_zyx: Index) -> Path:
+        path = self._scratch / f"{ct.parent.name}.nii.gz"
+        if not path.exists():
+            volume = read_volume(ct)
+            self._write_middle(volume.hu, volume.geometry.spacing_zyx_mm, part_zyx, path)
+        return path
+
+    @staticmethod
+    def _write_middle(hu: np.ndarray, spacing_zyx_mm: Triple, part_zyx: Index, path: Path) -> None:
+        starts = [(size - part) // 2 for size, part in zip(hu.shape, part_zyx, strict=True)]
+        box = tuple(slice(start, start + part) for start, part in zip(starts, part_zyx, strict=True))
+        write_volume(Volume(np.ascontiguousarray(hu[box]), Geometry(part_zyx, spacing_zyx_mm)), path)
 
 
 def text_of(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
@@ -173,12 +214,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--nnunet", type=Path, default=NNUNET_PYTHON, help="Python of nnU-Net's environment")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real CTs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for parity.json and parity.md")
     arguments = parser.parse_args()
     command, environment = shlex.join(["python", *sys.argv]), machine()
     with tempfile.TemporaryDirectory() as folder:
-        parity = Parity(arguments.threads, arguments.nnunet, Path(folder))
-        rows = [parity.row(case) for case in CASES]
+        parity = Parity(arguments.threads, arguments.nnunet, arguments.data, Path(folder))
+        rows = [parity.row(case) for case in CASES if case.ct in parity.cts]
     numbers = versions() | {"nnunetv2": rows[0]["nnunet_versions"]["nnunetv2"]}
     facts = {"command": command, "machine": environment, "versions": numbers, "threads": arguments.threads}
     write_results("parity", facts | {"cases": rows}, text_of(rows, facts), arguments.results)

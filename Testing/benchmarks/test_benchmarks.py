@@ -13,10 +13,9 @@ import torch
 from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, section
 from harness import peak_resident_bytes, run_fresh
 from make_volume import continued
-from write_nnunet_folder import nnunet_weights, write_nnunet_folder
 
 from flareseg.labels import BACKGROUND, structures
-from flareseg.model.bundle import load_bundle, save_bundle
+from flareseg.model.bundle import save_bundle
 from flareseg.model.network import build_network, dynunet_spec, own_weights
 from flareseg.model.plan import Intensity, Plan
 
@@ -75,26 +74,6 @@ def test_peak_memory_is_counted_in_bytes_and_does_not_fall_with_what_is_freed() 
     # Linux adds up its counters per thread and now and then: they are true to some hundred pages.
     assert 2**20 < before < after
     assert peak_resident_bytes() > after - size / 10
-
-
-def test_every_weight_reaches_nnunet_once_per_name(model: Path) -> None:
-    weights = load_bundle(model).weights
-    converted = nnunet_weights(weights, stages=3)
-    twice = ("all_modules", "decoder.encoder")
-    own = {name: value for name, value in converted.items() if not any(part in name for part in twice)}
-    arrived = sorted(float(value.double().abs().sum()) for value in own.values() if value.any())
-    sent = sorted(float(value.double().abs().sum()) for value in weights.values() if value.any())
-    assert arrived == pytest.approx(sent)
-    for name, value in own.items():
-        if name.startswith("encoder."):
-            assert torch.equal(converted[f"decoder.{name}"], value)
-
-
-def test_the_nnunet_folder_has_the_three_files_that_its_predictor_reads(model: Path, tmp_path: Path) -> None:
-    write_nnunet_folder(model, tmp_path)
-    assert (tmp_path / "plans.json").exists() and (tmp_path / "dataset.json").exists()
-    checkpoint = torch.load(tmp_path / "fold_0" / "checkpoint_final.pth", weights_only=True)
-    assert checkpoint["network_weights"]["encoder.stages.0.0.convs.0.conv.weight"].shape == (4, 1, 3, 3, 3)
 
 
 @pytest.mark.parametrize(("available", "wanted"), [(192, 600), (193, 600), (40, 41)])

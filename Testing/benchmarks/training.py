@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from compare import NNUNET_PYTHON
 from harness import GIB, RESULTS, ROOT, describe, machine, run_fresh, table, versions, write_results
-from write_nnunet_folder import nnunet_plans
+
+from flareseg.model.exports.nnunet import nnunet_plans
 
 CASES = 4
 COARSER = 2

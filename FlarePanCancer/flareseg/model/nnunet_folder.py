@@ -104,7 +104,8 @@ class TrainedModel:
         if self._archive is None:
             yield self._files[name]
             return
-        with tempfile.TemporaryDirectory(prefix="flareseg-") as folder:
+        # Windows deletes no file that something still has open, e.g. the traceback of an error.
+        with tempfile.TemporaryDirectory(prefix="flareseg-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / PurePosixPath(name).name
             with self._open(name) as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, 2**22)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
 from flareseg.model.bundle import LONGEST_TEXT, save_bundle
-from flareseg.model.nnunet_checkpoint import Checkpoint, read_checkpoint
+from flareseg.model.nnunet_checkpoint import read_checkpoint
 from flareseg.model.nnunet_folder import DATASET, PLANS, TrainedModel, open_trained_model
 from flareseg.model.nnunet_labels import plan_labels
 from flareseg.model.nnunet_plans import plan_of
@@ -84,30 +84,39 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         plans, dataset = model.read_json(PLANS), model.read_json(DATASET)
         labels = plan_labels(dataset.get("labels"))
         _check_channels(dataset)
-        plan: Plan | None = None
-        first: Checkpoint | None = None
-        nets = []
         files = model.folds(choice.folds, choice.checkpoint)
+        folds = []
         for name in files.values():
             with model.file(name) as file:
-                checkpoint = read_checkpoint(file)
-                first = first or checkpoint
-                plan = plan or plan_of(
-                    plans, checkpoint.configuration, labels, checkpoint.mirror_axes, parity=choice.parity
-                )
-                if checkpoint.configuration != first.configuration:
-                    raise ModelError(f"The folds of '{model.name}' are of different configurations.")
-                nets.append(own_tensors(checkpoint.weights, plan.network))
-                # The tensors lie in the file until they are copied, and a zip's file is about to go.
-                nets[-1] = {key: value.clone() for key, value in nets[-1].items()}
-        assert plan and first
+                folds.append(_read_fold(file, plans, labels, choice))
+        first = folds[0]
+        if any(fold.configuration != first.configuration for fold in folds):
+            raise ModelError(f"The folds of '{model.name}' are of different configurations.")
         return Imported(
             name=_name(plans, first.configuration),
-            plan=plan,
-            nets=tuple(nets),
+            plan=first.plan,
+            nets=tuple(fold.weights for fold in folds),
             texts=_texts(plans, dataset, first, list(files)),
             provenance=_provenance(model, plans, dataset, first, files),
         )
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """One fold's network, under our names."""
+
+    plan: Plan
+    weights: dict[str, torch.Tensor]
+    configuration: str
+    trainer: str
+
+
+def _read_fold(file: Path, plans: dict[str, Any], labels: dict[int, str], choice: Choice) -> _Fold:
+    checkpoint = read_checkpoint(file)
+    plan = plan_of(plans, checkpoint.configuration, labels, checkpoint.mirror_axes, parity=choice.parity)
+    # Copied, because a checkpoint's tensors lie in its file, and that of a zip is about to be deleted.
+    weights = {name: value.clone() for name, value in own_tensors(checkpoint.weights, plan.network).items()}
+    return _Fold(plan, weights, checkpoint.configuration, checkpoint.trainer)
 
 
 def _check_channels(dataset: dict[str, Any]) -> None:
@@ -126,7 +135,7 @@ def _name(plans: dict[str, Any], configuration: str) -> str:
     return plain or "nnunet"
 
 
-def _texts(plans: dict[str, Any], dataset: dict[str, Any], first: Checkpoint, folds: list[str]) -> dict[str, str]:
+def _texts(plans: dict[str, Any], dataset: dict[str, Any], first: _Fold, folds: list[str]) -> dict[str, str]:
     licence = next((dataset[key] for key in ("licence", "license") if dataset.get(key)), NOT_STATED)
     source = dataset.get("reference") or dataset.get("citation")
     which = "fold" if len(folds) == 1 else "mean of folds"
@@ -139,7 +148,7 @@ def _texts(plans: dict[str, Any], dataset: dict[str, Any], first: Checkpoint, fo
 
 
 def _provenance(
-    model: TrainedModel, plans: dict[str, Any], dataset: dict[str, Any], first: Checkpoint, files: dict[str, str]
+    model: TrainedModel, plans: dict[str, Any], dataset: dict[str, Any], first: _Fold, files: dict[str, str]
 ) -> dict[str, str]:
     return {
         "source": "imported from an nnU-Net v2 trained model",
