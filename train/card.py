@@ -9,6 +9,7 @@ from typing import Any
 from flareseg.labels import structures
 from flareseg.model.plan import Plan
 from train.config import PHANTOMS, Config, NewPatientsConfig
+from train.lesions import lesion_table
 
 _TEXT = """\
 # {name} {version}
@@ -42,7 +43,7 @@ DSC / NSD (FLARE's rules and tolerances) in per cent; "-": not annotated or not 
 that it judges: a case that taught the exported weights is judged by a fit like them that saw nothing of its patient.
 
 {scores}
-{notes}
+{lesions}{notes}
 ## Limits
 
 - Small and low-contrast structures (pancreas, adrenal glands, duodenum, esophagus, gallbladder) are the hardest; plain
@@ -52,14 +53,20 @@ that it judges: a case that taught the exported weights is judged by a fit like 
 """
 
 
-def model_card(config: Config, plan: Plan, provenance: dict[str, Any], scores: list[dict[str, Any]]) -> str:
+def model_card(
+    config: Config,
+    plan: Plan,
+    provenance: dict[str, Any],
+    scores: list[dict[str, Any]],
+    lesions: list[dict[str, Any]],
+) -> str:
     """The text of MODEL_CARD.md.
 
     Args:
         config: of the run.
         plan: of the exported model.
         provenance: as `export` collects it.
-        scores: rows of `evaluate`, may be empty.
+        scores, lesions: what `evaluate` found, may be empty.
     """
     phantoms = f"{PHANTOMS}_"
     columns = [
@@ -88,12 +95,23 @@ def model_card(config: Config, plan: Plan, provenance: dict[str, Any], scores: l
         ),
         notes="".join(f"\n{note}\n" for note in config.notes),
         scores=_scores(columns) if columns else "Not measured.",
+        lesions=_lesions(config, lesions),
     )
 
 
 def _new_patients(made: NewPatientsConfig) -> str:
     cases = " and ".join(made.cases)
     return f"- {made.count} new patients of each of {cases}, made by `train/repatient.py`: deformed, other contrast.\n"
+
+
+def _lesions(config: Config, lesions: list[dict[str, Any]]) -> str:
+    """What the exported model finds in cases that no fit saw."""
+    mine = [case for case in lesions if case["model"] == config.export.fit]
+    if not mine or "tumour" in config.export.silent:
+        return ""
+    phantoms = all(case["case"].startswith(f"{PHANTOMS}_") for case in mine)
+    table = _table((f"lesions of {len(mine)} {'phantoms' if phantoms else 'cases'}", "found"), lesion_table(mine))
+    return f"\n{table}\n"
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:

@@ -63,12 +63,14 @@ class PhantomConfig:
     Attributes:
         scenario: "full" annotates everything; "flare" imitates FLARE 2023: some phantoms with tumour labels and a part
             of the organs, the others with nothing, all with imperfect organ pseudo-labels as the organizers gave.
+        elsewhere: share of those that teach that show a head or thighs, where there is nothing to segment.
     """
 
     count: int
     validation: int
     spacing_zyx_mm: Triple = (3.0, 3.0, 3.0)
     scenario: Literal["full", "flare"] = "full"
+    elsewhere: float = 0.0
     weight: float | None = None
 
 
@@ -77,13 +79,11 @@ class NewPatientsConfig:
     """Patients made of labelled cases: deformed, and in another contrast phase, see `repatient.py`.
 
     Attributes:
-        source: name of the source that the cases are in; its layout is "cases".
-        cases: their names within the source.
+        cases: SOURCE/CASE each: the name of a source of the layout "cases", and the case's name within it.
         count: patients made of each.
         seed: of the first of each; those after it follow.
     """
 
-    source: str
     cases: list[str]
     count: int
     seed: int = 0
@@ -215,6 +215,7 @@ class FitConfig:
             equation 1 prints it.
         batch_size: patches a process and step.
         foreground: share of the patches that lie around some annotated structure.
+        emphasis: structures around which more patches lie than around others, and how many times as many.
         largest_weight: most that a voxel of a small structure weighs in the cross entropy, see `losses.py`; 1: alike.
         validate_every, validation_patches: after every so many epochs that many fixed patches of the validation cases
             are scored; the best such average is kept as best.ckpt. 0: never.
@@ -246,6 +247,7 @@ class FitConfig:
     average_decay: float = 0.999
     precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
     foreground: float = 0.67
+    emphasis: dict[str, float] = field(default_factory=dict)
     largest_weight: float = 1.0
     validate_every: int = 0
     validation_patches: int = 16
@@ -406,12 +408,13 @@ def _check(config: Config) -> None:
 
 
 def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:
-    paths = {source.name: Path(source.path) for source in config.sources if source.layout == "cases"}
-    if wanted.source not in paths:
-        raise UsageError(f"{NEW_PATIENTS}: there is no source '{wanted.source}' of the layout 'cases'.")
+    folders = {source.name: Path(source.path).expanduser() for source in config.sources if source.layout == "cases"}
     for case in wanted.cases:
-        if not (paths[wanted.source].expanduser() / case).is_dir():
-            raise UsageError(f"{NEW_PATIENTS}: the source '{wanted.source}' has no case '{case}'.")
+        source, _, name = case.partition("/")
+        if source not in folders:
+            raise UsageError(f"{NEW_PATIENTS}: there is no source '{source}' of the layout 'cases'.")
+        if not name or not (folders[source] / name).is_dir():
+            raise UsageError(f"{NEW_PATIENTS}: the source '{source}' has no case '{name}'.")
 
 
 def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
@@ -433,6 +436,9 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
     if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
         raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
     net = config.nets[fit.net]
+    strange = set(fit.emphasis) - set(net.names)
+    if strange or min(fit.emphasis.values(), default=0) < 0:
+        raise UsageError(f"{where}: emphasis is a number from 0 up for some of the structures that the net segments.")
     if net.deep_supervision > len(net.filters) - 2:
         raise UsageError(
             f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."

@@ -6,7 +6,7 @@ all of it (`finished=True`). Both draw the same numbers, and `to_batch` ends bot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Dataset, Sampler, default_collate
 
 from flareseg.errors import InputError
+from flareseg.labels import by_name
 from flareseg.model.plan import Plan
 from train.augment import NOTHING, augmented, mirrored
 from train.cache import CachedCase
@@ -57,6 +58,7 @@ class PatchDataset(Dataset["Sample | Patch"]):
         seed: int,
         length: int,
         finished: bool,
+        emphasis: Mapping[str, float] | None = None,
     ) -> None:
         """
         Args:
@@ -70,6 +72,7 @@ class PatchDataset(Dataset["Sample | Patch"]):
             seed: of the stream.
             length: patches in it.
             finished: give `Patch`; otherwise `Sample`, to be augmented by `to_batch`.
+            emphasis: names of structures that are drawn more often than others, and how many times as often.
 
         Raises:
             InputError: when there is no case to draw.
@@ -79,6 +82,7 @@ class PatchDataset(Dataset["Sample | Patch"]):
             raise InputError("There is no case to train on.")
         self._cases, self._shares = list(cases), np.cumsum(weights / weights.sum())
         self._net, self._plan, self._augment = net, plan, augment
+        self._emphasis = {by_name(name).value: factor for name, factor in (emphasis or {}).items()}
         self._foreground, self._seed, self._length, self._finished = foreground, seed, length, finished
 
     def __len__(self) -> int:
@@ -88,7 +92,7 @@ class PatchDataset(Dataset["Sample | Patch"]):
         rng = np.random.default_rng([self._seed, index])
         number = int(np.searchsorted(self._shares, rng.random(), side="right"))
         case = self._cases[min(number, len(self._cases) - 1)]
-        sample = read_sample(case, self._net, self._plan, self._augment, self._foreground, rng)
+        sample = read_sample(case, self._net, self._plan, self._augment, self._foreground, self._emphasis, rng)
         if not self._finished:
             return sample
         return finished_patch(sample, self._net, self._plan, self._augment, torch.device("cpu"))
@@ -171,7 +175,7 @@ def validation_batches(
     batches = []
     for number in range(patches if cases else 0):
         rng = np.random.default_rng([seed, number])
-        sample = read_sample(cases[number % len(cases)], net, plan, NOTHING, foreground, rng)
+        sample = read_sample(cases[number % len(cases)], net, plan, NOTHING, foreground, {}, rng)
         batches.append(to_batch([sample], net, plan, NOTHING, device))
     return batches
 

@@ -27,9 +27,10 @@ from train.export import export_model
 from train.fits import fold_groups
 from train.index import CaseIndex, IndexedCase
 from train.json_files import read_table, write_json
+from train.lesions import compare_lesions
 from train.places import Places
 from train.plots import write_plots
-from train.tables import write_tables
+from train.tables import TUMOUR, write_tables
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def evaluate(config: Config, places: Places, index: CaseIndex) -> None:
     Raises:
         InputError: when there is nothing to judge.
     """
-    rows, costs = [], []
+    rows, costs, lesions = [], [], []
     judged = models_to_judge(config, index)
     if not judged:
         raise InputError("There is no validation case and no fold to judge a model on.")
@@ -59,11 +60,13 @@ def evaluate(config: Config, places: Places, index: CaseIndex) -> None:
         for facts in _scored(model, folder, places, config.pseudo.device):
             rows += facts.get("rows", [])
             costs += [facts["cost"]] if "cost" in facts else []
+            lesions += [facts["lesions"]] if "lesions" in facts else []
     ablation = asdict(config.ablation)
     write_json(places.scores / "scores.json", rows)
     write_json(places.scores / "costs.json", costs)
+    write_json(places.scores / "lesions.json", lesions)
     write_json(places.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
-    write_tables(rows, costs, places.scores)
+    write_tables(rows, costs, lesions, places.scores)
     write_plots(rows, costs, places.scores)
 
 
@@ -79,7 +82,7 @@ def models_to_judge(config: Config, index: CaseIndex) -> list[Judged]:
 
 
 def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]:
-    """Rows and cost of one case, read to labels.
+    """Rows, cost and, where tumours are annotated, lesions of one case, read to labels.
 
     Structures that the case does not annotate are left out, and so are those that lie in neither the reference nor the
     prediction: they would score 1 for nothing.
@@ -93,6 +96,7 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
         seconds = time.perf_counter() - begin
     orientation = Orientation.of(geometry)
     spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
+    annotates_tumours = TUMOUR in case.covered and any(s.name == TUMOUR for s in segmenter.structures)
     known = [s for s in by_names(case.covered) if s in segmenter.structures]
     found = score_case(orientation.to_canonical(prediction), orientation.to_canonical(reference), spacing, known)
     rows = [
@@ -117,7 +121,10 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
         "area_cpu_percent_s": round(curve.area_cpu_percent_s(), 1),
         "device": segmenter.device_description,
     }
-    return {"rows": rows, "cost": cost}
+    facts = {"rows": rows, "cost": cost}
+    if annotates_tumours:
+        facts["lesions"] = {"model": model, "case": case.name} | compare_lesions(reference, prediction, volume)
+    return facts
 
 
 def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ def export_model(
     *,
     left_out: Sequence[str] = (),
     scores: list[dict[str, Any]] | None = None,
+    lesions: list[dict[str, Any]] | None = None,
 ) -> Path:
     """Write a fit as a model folder, or replace the one that is there.
 
@@ -53,7 +54,7 @@ def export_model(
         fit: name of the fit.
         folder: to write.
         left_out: cases that the fit did not see.
-        scores: rows of `evaluate` for the model card.
+        scores, lesions: what `evaluate` found, for the model card.
 
     Raises:
         InputError: when the fit is not finished.
@@ -81,7 +82,7 @@ def export_model(
         citation=CITATION,
         provenance=provenance,
         metrics={"rows": scores or []},
-        card=model_card(config, plan, provenance, scores or []),
+        card=model_card(config, plan, provenance, scores or [], lesions or []),
         overwrite=True,
     )
     return folder
@@ -94,9 +95,9 @@ def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[s
     weights[OUTPUT_BIAS] = bias
 
 
-def read_scores(places: Places) -> list[dict[str, Any]]:
-    """The rows that `evaluate` wrote; none where it has not run."""
-    path = places.scores / "scores.json"
+def read_scores(places: Places, name: str = "scores") -> list[dict[str, Any]]:
+    """The rows that `evaluate` wrote, or its "lesions"; none where it has not run."""
+    path = places.scores / f"{name}.json"
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))

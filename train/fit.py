@@ -104,6 +104,7 @@ def _loader(learner: Learner, rank: Rank) -> DataLoader[Any]:
         work.plan,
         settings.augment,
         foreground=settings.foreground,
+        emphasis=settings.emphasis,
         seed=work.seed,
         length=work.steps * per_step,
         finished=settings.augment_on == "workers" or (settings.augment_on == "auto" and not torch.cuda.is_available()),

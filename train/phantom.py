@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.anatomy import draw_patient
+from train.anatomy import draw_elsewhere, draw_patient
 from train.body.contrast import draw_phase
 from train.body.patient import Person, Sex, draw_person
 from train.body.scanner import acquire, add_table
@@ -28,6 +28,8 @@ _VIEWS = {
     "abdomen and pelvis": ((-320, -270), (112, 150)),
     "chest, abdomen and pelvis": ((-310, -260), (190, 250)),
 }
+ELSEWHERE = {"head": ((-170, -60), (140, 185)), "thighs": ((-230, -90), (70, 180))}
+"""Views without any labelled structure; z is counted from the mouth's floor, and from the middle of the thighs."""
 _SLAB = "slab"
 _VIEW_SHARES = (0.40, 0.28, 0.12, 0.20)
 _THICK = 2.5
@@ -62,7 +64,8 @@ def make_phantom(
     """Draw and scan the patient of this seed; the same arguments give the same arrays.
 
     `phase` and `view` ("abdomen", "abdomen and pelvis", "chest, abdomen and pelvis", "slab") are drawn at random unless
-    given; the first three views show all of the abdominal organs. `tumours`: at least one, or none; drawn unless given.
+    given; the first three views show all of the abdominal organs. "head" and "thighs", which are never drawn at random,
+    show nothing that is labelled. `tumours`: at least one, or none; drawn unless given.
     """
     rng = np.random.default_rng(seed)
     drawn_phase = draw_phase(rng)
@@ -73,7 +76,10 @@ def make_phantom(
     times = 2 if spacing_zyx_mm[0] > _THICK * max(spacing_zyx_mm[1:]) else 1
     fine = (spacing_zyx_mm[0] / times, spacing_zyx_mm[1], spacing_zyx_mm[2])
     scene = Scene(rng, person.build, low, high, fine, bend_mm=rng.uniform(2.5, 5.5))
-    draw_patient(scene, person, phase, tumours=tumours)
+    if view in ELSEWHERE:
+        draw_elsewhere(scene, person, phase, view)
+    else:
+        draw_patient(scene, person, phase, tumours=tumours)
     hu, labels = _thicker(scene.hu, scene.labels, times)
     add_table(hu, rng, spacing_zyx_mm)
     hu = acquire(hu, rng, spacing_zyx_mm, arms=person.arms)
@@ -98,11 +104,13 @@ def _draw_field(
         middle, half = rng.uniform(-60, 90), rng.uniform(35, 85)
         z = (middle - half, middle + half)
     else:
-        lows, highs = _VIEWS[view]
+        lows, highs = (_VIEWS | ELSEWHERE)[view]
         z = (rng.uniform(*lows), rng.uniform(*highs))
     wide = build.width * 150 + fat_mm * 1.2 + (62 if person.arms else 0)
     front = build.front * 118 + fat_mm * 1.1
     back = build.back * 98 + fat_mm * 1.1
+    if view == "head":
+        wide, front, back = 130 + build.width * (60 if z[0] < -115 else 0), 120.0, 110.0
     zoom = rng.choice([-18.0, 8.0, 30.0, 60.0], p=[0.1, 0.4, 0.35, 0.15]) + rng.normal(0, 5)
     aside, below = rng.normal(0, 6), rng.uniform(10, 45)
     return (

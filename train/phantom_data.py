@@ -22,12 +22,12 @@ from train.cases import ORGANS, TRUTH, UNFINISHED, disk_told, new_case, read_inf
 from train.config import PhantomConfig
 from train.index import TUMOUR
 from train.parallel import in_parallel, told
-from train.phantom import make_phantom
+from train.phantom import ELSEWHERE, make_phantom
 from train.spoil import spoiled
 
 VALIDATION_SEED = 1_000_000
 """Seed of the first phantom that validates; those that teach count from 0."""
-VERSION = 2
+VERSION = 3
 """Of what is drawn: phantoms of another version in the folder are drawn anew."""
 TUMOUR_SHARE, PART_SHARE = 0.18, 0.45
 """FLARE 2023: 2,200 of its 4,000 training CTs are annotated in part, 735 of them with tumours."""
@@ -46,6 +46,8 @@ class Drawing:
     spacing_zyx_mm: Triple
     scenario: str
     annotation: Annotation
+    view: str | None = None
+    """Drawn at random unless given."""
 
     @property
     def name(self) -> str:
@@ -59,7 +61,7 @@ class Drawing:
         """What info.json must say of a phantom that need not be drawn again."""
         return {
             "version": VERSION, "seed": self.seed, "spacing_zyx_mm": [float(mm) for mm in self.spacing_zyx_mm],
-            "scenario": self.scenario, "annotation": self.annotation,
+            "scenario": self.scenario, "annotation": self.annotation, "wanted_view": self.view,
         }  # fmt: skip
 
 
@@ -98,7 +100,23 @@ def drawings(config: PhantomConfig) -> list[Drawing]:
     """Every phantom of a configuration: first those that teach, then those that validate."""
     seeds = [*range(config.count), *range(VALIDATION_SEED, VALIDATION_SEED + config.validation)]
     spacing, scenario = config.spacing_zyx_mm, config.scenario
-    return [Drawing(seed, spacing, scenario, annotation_of(seed) if scenario == "flare" else "all") for seed in seeds]
+    return [
+        Drawing(
+            seed,
+            spacing,
+            scenario,
+            annotation_of(seed) if scenario == "flare" else "all",
+            view_of(seed, config.elsewhere),
+        )
+        for seed in seeds
+    ]
+
+
+def view_of(seed: int, elsewhere: float) -> str | None:
+    """Head and thighs by turns for that share of the phantoms that teach; None: an abdomen, drawn at random."""
+    if seed >= VALIDATION_SEED or not _takes(seed, elsewhere, 0.5):
+        return None
+    return tuple(ELSEWHERE)[math.floor(seed * elsewhere + 0.5) % len(ELSEWHERE)]
 
 
 def annotation_of(seed: int) -> Annotation:
@@ -122,7 +140,10 @@ def _takes(number: int, share: float, offset: float) -> bool:
 def _draw(folder: Path, drawing: Drawing) -> None:
     """Draw one phantom and put its folder in place."""
     phantom = make_phantom(
-        drawing.seed, spacing_zyx_mm=drawing.spacing_zyx_mm, tumours=True if drawing.annotation == "tumour" else None
+        drawing.seed,
+        spacing_zyx_mm=drawing.spacing_zyx_mm,
+        view=drawing.view,
+        tumours=True if drawing.annotation == "tumour" else None,
     )
     geometry = Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)
     covered = _covered(drawing)

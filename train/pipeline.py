@@ -68,8 +68,9 @@ def evaluate(run: Run) -> None:
 def export(run: Run) -> None:
     from train.export import export_model, read_scores
 
-    scores = read_scores(run.places)
-    path = export_model(run.config, run.places, run.config.export.fit, run.config.output, scores=scores)
+    config, places = run.config, run.places
+    scores, lesions = read_scores(places), read_scores(places, "lesions")
+    path = export_model(config, places, config.export.fit, config.output, scores=scores, lesions=lesions)
     print(f"Wrote {path}.", flush=True)
 
 

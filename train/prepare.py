@@ -89,8 +89,8 @@ def _sources(config: Config, places: Places) -> list[SourceConfig]:
     if patients:
         from train.repatient import draw_all
 
-        home = next(Path(source.path).expanduser() for source in sources if source.name == patients.source)
-        made = draw_all(patients, home, places.new_patients, config.processes)
+        homes = {source.name: Path(source.path).expanduser() for source in sources}
+        made = draw_all(patients, homes, places.new_patients, config.processes)
         folder = str(places.new_patients)
         sources.append(SourceConfig(NEW_PATIENTS, "cases", folder, weight=patients.weight, only=made))
     if not sources:

@@ -35,6 +35,7 @@ from train.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR, Tissues
 DETAILED: Mapping[str, Tissues] = {
     "extra_full_atlas_labels.nii.gz": SPL_ATLAS,
     "extra_totalsegmentator_v2_fast_labels.nii.gz": TOTALSEGMENTATOR,
+    "extra_totalsegmentator_v2_labels.nii.gz": TOTALSEGMENTATOR,
 }
 """Label maps of more than the 14 structures that a case may bring."""
 _HOLLOW = ("esophagus_wall", "stomach_wall", "duodenum_wall", "bowel_wall")
@@ -196,12 +197,12 @@ def draw_patients(source: Path, folder: Path, count: int, seed: int = 0) -> list
     return paths
 
 
-def draw_all(wanted: NewPatientsConfig, home: Path, folder: Path, processes: int = 1) -> list[str]:
+def draw_all(wanted: NewPatientsConfig, homes: Mapping[str, Path], folder: Path, processes: int = 1) -> list[str]:
     """Write the new patients of a configuration as cases under `folder`; those that are there are kept.
 
     Args:
         wanted: whose, and how many.
-        home: folder of the source that they are made of.
+        homes: folders of the sources, by name.
         folder: to write into.
         processes: that draw at the same time, a source case each.
 
@@ -212,7 +213,8 @@ def draw_all(wanted: NewPatientsConfig, home: Path, folder: Path, processes: int
         As `draw_patients`.
     """
     draw = partial(draw_patients, folder=folder, count=wanted.count, seed=wanted.seed)
-    drawn = in_parallel(draw, [home / case for case in wanted.cases], processes, "new patients")
+    cases = [homes[source] / name for source, _, name in (case.partition("/") for case in wanted.cases)]
+    drawn = in_parallel(draw, cases, processes, "new patients")
     return [path.name for paths in told(drawn, len(wanted.cases), "new patients") for path in paths]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,13 +60,23 @@ def read_sample(
     plan: Plan,
     augment: AugmentConfig,
     foreground: float,
+    emphasis: Mapping[int, float],
     rng: np.random.Generator,
 ) -> Sample:
-    """Draw a place and a pose in `case`, and read what they need from the cache."""
+    """Draw a place and a pose in `case`, and read what they need from the cache.
+
+    Args:
+        foreground: chance that the patch lies around a structure of the net.
+        emphasis: how much more often than others a label value is that structure; 1 unless given.
+    """
     patch, shape = plan.patch_zyx, case.shape_zyx
     pose = draw_pose(case.spacing_zyx_mm, plan.spacing_zyx_mm, patch, augment, rng)
     wanted = sorted(set(case.centres) & set(net.values))
-    points = case.centres[wanted[int(rng.integers(len(wanted)))]] if wanted and rng.random() < foreground else None
+    points = None
+    if wanted and rng.random() < foreground:
+        chances = np.cumsum([emphasis.get(value, 1.0) for value in wanted])
+        if chances[-1] > 0:
+            points = case.centres[wanted[int(np.searchsorted(chances, rng.random() * chances[-1], side="right"))]]
     pose = pose.at(_centre(shape, pose.extent(patch), points, rng), patch)
     has_labels = bool(case.known[1:].any())
     lesions = np.zeros((0, 4), np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 from flareseg.errors import InputError
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import structures
+from train.lesions import lesion_table
 
 Row = dict[str, Any]
 COLUMNS = ("model", "case", "structure", "dsc", "nsd", "reference_ml")
@@ -20,7 +21,7 @@ TUMOUR = "tumour"
 THE_PAPER = ("The paper, FLARE23 test set, not these cases", "92.17", "95.44", "54.99", "42.45")
 
 
-def write_tables(rows: Sequence[Row], costs: Sequence[Row], folder: Path) -> None:
+def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Row], folder: Path) -> None:
     """scores.csv with every figure, scores.md for people."""
     with atomic_path(folder / "scores.csv", overwrite=True) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -29,6 +30,14 @@ def write_tables(rows: Sequence[Row], costs: Sequence[Row], folder: Path) -> Non
     lines = ["# Scores", "", "DSC and NSD in per cent by FLARE's rules, mean ± standard deviation over cases.", ""]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines += [f"## {model}", "", *_scores([row for row in rows if row["model"] == model]), ""]
+        found = [case for case in lesions if case["model"] == model]
+        if found:
+            lines += [
+                f"Lesions of {len(found)} cases:",
+                "",
+                *_markdown([("lesions", "found"), *lesion_table(found)]),
+                "",
+            ]
     lines += [
         "## Time and memory",
         "",

@@ -146,6 +146,11 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     importing.add_argument(
         "--no-parity", action="store_true", help="run it the fast way from now on, not voxel for voxel as nnU-Net does"
     )
+    importing.add_argument(
+        "--region",
+        action="store_true",
+        help="the fast way looks only where the embedded model's coarse net finds organs; what that misses is lost",
+    )
     importing.add_argument("--name", help="call it so (default: the name it carries)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
     importing.set_defaults(handler=_models_import)
@@ -223,7 +228,9 @@ def _models_import(arguments: argparse.Namespace) -> int:
     from flareseg.model.catalogue import import_model
     from flareseg.model.nnunet_import import Choice
 
-    choice = Choice(arguments.configuration, arguments.folds, arguments.checkpoint, not arguments.no_parity)
+    choice = Choice(
+        arguments.configuration, arguments.folds, arguments.checkpoint, not arguments.no_parity, arguments.region
+    )
     entry = import_model(
         arguments.source,
         name=arguments.name,

@@ -25,6 +25,7 @@ STAGE_TITLES = {
     "resample": "Resampling",
     "network": "Segmenting",
     "labels": "Back to the CT's grid",
+    "beyond": "Following structures out of the abdomen",
     "components": "Cleaning up",
     "write": "Writing",
 }

@@ -15,7 +15,7 @@ from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
 from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
 from flareseg.inference.postprocess import remove_small_components
-from flareseg.inference.region import region_of_labels
+from flareseg.inference.region import extension, region_of_labels
 from flareseg.labels import Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
@@ -110,6 +110,7 @@ class Segmenter:
         with progress.stage("body"):
             as_nnunet = self._parity or self._plan.intensity.scheme != "ct"  # HU tell a body only in a CT
             box = nonzero_box(ct.hu) if as_nnunet else body_box(ct.hu, ct.geometry.spacing_zyx_mm)
+        body = box
         if box and self._coarse:
             with progress.stage("region"):
                 box = self._region(self._coarse, ct, box, wanted, progress, preview)
@@ -117,6 +118,9 @@ class Segmenter:
             box = _overlap(box, _checked(roi, ct))
         if box:
             labels[box] = self._labels(ct, box, progress, certainty)
+            if body and self._coarse and not roi:
+                axis = volume_orientation(self._coarse.plan, ct.geometry).axes[0]
+                self._follow(labels, ct, box, body, axis, progress, certainty)
             with progress.stage("components"):
                 self._clean(labels, ct.geometry.voxel_ml, wanted)
         else:
@@ -141,11 +145,16 @@ class Segmenter:
         progress: Progress,
         preview: Callable[[Segmentation], None] | None,
     ) -> Box | None:
-        labels = engine.coarse_labels(ct.hu[box], ct.geometry.spacing_zyx_mm, progress)
+        # The CT lies as the main net wants it, the coarse one may want it otherwise.
+        way = volume_orientation(engine.plan, ct.geometry)
+        spacing = way.geometry_to_canonical(ct.geometry).spacing_zyx_mm
+        found = engine.coarse_labels(way.to_canonical(ct.hu[box]), spacing, progress)
+        labels = np.ascontiguousarray(way.from_canonical(found))
         z, y, x = ((part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True))
         if preview:
             preview(_coarse_segmentation(labels, engine.plan, ct, box, wanted, self.model_name))
-        return region_of_labels(labels, engine.plan.spacing_zyx_mm, (z, y, x), box)
+        along_z, along_y, along_x = ct.geometry.spacing_zyx_mm
+        return region_of_labels(labels, (z * along_z, y * along_y, x * along_x), (z, y, x), box)
 
     def _labels(
         self, ct: Volume, box: Box, progress: Progress, certainty: NDArray[np.uint8] | None
@@ -160,6 +169,34 @@ class Segmenter:
                 certainty[box] = confidence_of(logits, part.shape)
             labels = self._engine.labels(logits, part.shape, spacing, progress)
             return labels if self._values is None else self._values[labels]
+
+    def _follow(
+        self,
+        labels: NDArray[np.uint8],
+        ct: Volume,
+        box: Box,
+        body: Box,
+        axis: int,
+        progress: Progress,
+        certainty: NDArray[np.uint8] | None,
+    ) -> None:
+        """Go on above and below the region as long as a structure leaves it there; `labels` grow in place."""
+        found = None if certainty is None else np.zeros_like(certainty)
+        spacing = ct.geometry.spacing_zyx_mm
+        # The stages within are those of the region again; told twice, a bar would go back.
+        quiet = Progress(cancelled=progress.cancelled)
+        for upwards in (True, False):
+            while grown := extension(labels, box, body, axis, spacing, upwards=upwards):
+                with progress.stage("beyond"):
+                    part = self._labels(ct, grown.seen, quiet, found)
+                first = grown.new[axis].start - grown.seen[axis].start
+                count = grown.new[axis].stop - grown.new[axis].start
+                labels[grown.new] = part.take(range(first, first + count), axis)
+                if certainty is not None and found is not None:
+                    certainty[grown.new] = found[grown.new]
+                box = grown.box
+        for text in quiet.messages:
+            progress.message(text)
 
     def _intensity_of(self, ct: Volume) -> Intensity | None:
         """Of a model that normalises each image by its own statistics, and takes them of the whole image."""

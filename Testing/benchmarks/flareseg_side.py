@@ -34,6 +34,7 @@ def main() -> None:
         ),
     )
     ready = time.time()
+    counted = CountedWindows.of(segmenter)
     runs = [one_case(segmenter, Path(order["ct"]), Path(order["output"])) for _ in range(order["repeats"])]
     answer = {
         "import_s": imported - order["started_at"],
@@ -43,8 +44,32 @@ def main() -> None:
         "device": segmenter.device_description,
         "runs": runs,
         "peak_resident_bytes": peak_resident_bytes(),
+        "windows": counted.number // order["repeats"],
+        "window_voxels": counted.voxels // order["repeats"],
     }
     Path(order["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+class CountedWindows:
+    """A network that counts what goes through it; everything else is the network's own."""
+
+    def __init__(self, network: Any) -> None:
+        self._network, self.number, self.voxels = network, 0, 0
+
+    @classmethod
+    def of(cls, segmenter: Any) -> CountedWindows:
+        """Counts in the main net of a segmenter, the first one of an ensemble."""
+        networks = segmenter._engine._networks
+        networks[0] = counted = cls(networks[0])
+        return counted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+    def __call__(self, windows: Any) -> Any:
+        self.number += len(windows)
+        self.voxels += windows.numel()
+        return self._network(windows)
 
 
 def one_case(segmenter: Any, ct: Path, output: Path) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """nnU-Net's half of the comparison: its own predictor on one CT, timed by wrapping its functions from outside.
 
 Runs in nnU-Net's environment, started by `harness.run_fresh`; the order is a JSON object: ct, model (a trained-model
-folder), folds ([0] unless given), step, mirroring, threads, repeats, output, patch, started_at, answer. `patch` names
-a .npy file: its logits are written beside it, to compare the two networks. nnU-Net works in one process here
-(`predict_from_files_sequential`): for a single case its worker processes would only add their start.
+folder), folds ([0] unless given), step, mirroring, threads, repeats, output, patch, timed_windows, started_at, answer.
+`patch` names a .npy file: its logits are written beside it, to compare the two networks. With `timed_windows` only so
+many windows go through the network; the others get the last one's logits, and their time is that of the mean window,
+for every window is computed alike. nnU-Net works in one process here (`predict_from_files_sequential`): for a single
+case its worker processes would only add their start.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ class Stopwatch:
         self.calls: dict[str, int] = defaultdict(int)
         self._inner: list[float] = []
 
-    def wrap(self, owner: Any, function: str, name: str | Callable[[dict[str, Any]], str]) -> None:
-        """Time `owner.function` under `name`, or under what `name` makes of the keyword arguments of a call."""
+    def wrap(self, owner: Any, function: str, name: str | Callable[..., str]) -> None:
+        """Time `owner.function` under `name`, or under what `name` makes of the arguments of a call."""
         original = getattr(owner, function)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            key = name if isinstance(name, str) else name(kwargs)
+            key = name if isinstance(name, str) else name(*args, **kwargs)
             self._inner.append(0.0)
             began = time.perf_counter()
             try:
@@ -49,6 +51,37 @@ class Stopwatch:
         setattr(owner, function, timed)
 
 
+class SparedWindows:
+    """Lets only the first windows of each case through the network, and says what the others would have taken."""
+
+    def __init__(self, predictor: Any, timed: int | None) -> None:
+        self._times: list[float] = []
+        self._spared = 0
+        if timed is None:
+            return
+        original, last = predictor._internal_maybe_mirror_and_predict, None
+
+        def predict(*args: Any, **kwargs: Any) -> Any:
+            nonlocal last
+            if len(self._times) == timed:
+                self._spared += 1
+                return last.clone()
+            began = time.perf_counter()
+            last = original(*args, **kwargs)
+            self._times.append(time.perf_counter() - began)
+            return last
+
+        predictor._internal_maybe_mirror_and_predict = predict
+
+    def seconds(self) -> float:
+        """Of the windows spared since the last call; the next case is timed anew."""
+        # the first window warms up, unless it is the only one
+        times = self._times[1:] or self._times
+        spent = self._spared * sum(times) / len(times) if self._spared else 0.0
+        self._times, self._spared = [], 0
+        return spent
+
+
 def main() -> None:
     order = json.loads(sys.argv[1])
     hold_to_cores(order["threads"])
@@ -58,6 +91,7 @@ def main() -> None:
     import nnunetv2.inference.export_prediction as export
     import nnunetv2.inference.predict_from_raw_data as prediction
     import nnunetv2.preprocessing.resampling.default_resampling as resampling
+    import nnunetv2.preprocessing.resampling.resample_torch as resample_torch
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
     from nnunetv2.utilities.label_handling.label_handling import LabelManager
@@ -67,6 +101,8 @@ def main() -> None:
     watch.wrap(SimpleITKIO, "read_images", "read")
     watch.wrap(DefaultPreprocessor, "run_case_npy", "crop and normalise")
     watch.wrap(resampling, "resample_data_or_seg_to_shape", _what_is_resampled)
+    watch.wrap(resample_torch, "resample_torch_fornnunet", _what_torch_resamples)
+    spared = SparedWindows(prediction.nnUNetPredictor, order.get("timed_windows"))
     watch.wrap(prediction.nnUNetPredictor, "_internal_maybe_mirror_and_predict", "forward passes")
     watch.wrap(prediction.nnUNetPredictor, "predict_logits_from_preprocessed_data", "rest of the sliding window")
     watch.wrap(LabelManager, "convert_logits_to_segmentation", "argmax")
@@ -89,9 +125,13 @@ def main() -> None:
         watch.calls.clear()
         began, began_cpu = time.perf_counter(), time.process_time()
         predictor.predict_from_files_sequential([[order["ct"]]], [order["output"].removesuffix(ENDING)])
-        total_s = time.perf_counter() - began
+        windows, estimated_s = watch.calls["forward passes"], spared.seconds()
+        watch.seconds["forward passes"] += estimated_s
+        total_s = time.perf_counter() - began + estimated_s
         runs.append(
             {
+                "windows": windows,
+                "estimated_s": estimated_s,
                 "stages_s": dict(watch.seconds),
                 "calls": dict(watch.calls),
                 "total_s": total_s,
@@ -112,10 +152,16 @@ def main() -> None:
     Path(order["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _what_is_resampled(arguments: dict[str, Any]) -> str:
+def _what_is_resampled(*_: Any, **arguments: Any) -> str:
     if arguments.get("is_seg"):
         return "resample dummy label"
     return "resample image" if arguments.get("order") == 3 else "resample logits"
+
+
+def _what_torch_resamples(data: Any, *_: Any, **arguments: Any) -> str:
+    if arguments.get("is_seg"):
+        return "resample dummy label"
+    return "resample image" if len(data) == 1 else "resample logits"
 
 
 def _versions() -> dict[str, str]:

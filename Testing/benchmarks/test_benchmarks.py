@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import embedded
@@ -11,13 +12,20 @@ import pytest
 import SimpleITK as sitk
 import torch
 from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, section
+from flareseg_side import CountedWindows
 from harness import peak_resident_bytes, run_fresh
 from make_volume import continued
+from nnunet_side import SparedWindows
+from smaller import GraphNetwork, pruned, pruned_graph
 
+from flareseg.inference.openvino_network import network_graph, openvino_installed
+from flareseg.io.files import read_volume
 from flareseg.labels import BACKGROUND, structures
-from flareseg.model.bundle import save_bundle
+from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, own_weights
 from flareseg.model.plan import Intensity, Plan
+from flareseg.options import Options
+from flareseg.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +111,40 @@ def test_ratios_are_nnunets_time_over_ours() -> None:
     assert "| read | 16.0 |" in text
     assert "| **total** | **16.0** |" in text
     assert "| ours | 100.000 % |" in text
+
+
+def test_the_time_of_spared_windows_is_that_of_the_mean_window() -> None:
+    class Predictor:
+        def _internal_maybe_mirror_and_predict(self, number: int) -> torch.Tensor:
+            time.sleep(0.05)
+            return torch.tensor([number])
+
+    spared = SparedWindows(Predictor, 3)
+    predictor = Predictor()
+    answers = [int(predictor._internal_maybe_mirror_and_predict(number)) for number in range(10)]
+    assert answers == [0, 1, *[2] * 8], "the last one computed stands for those that are not"
+    assert spared.seconds() == pytest.approx(7 * 0.05, rel=0.4)
+    assert spared.seconds() == 0, "of a case without spared windows"
+
+
+def test_every_window_of_the_main_net_is_counted(model: Path, ct: Path) -> None:
+    segmenter = Segmenter(model, Options(device="cpu", backend="torch", threads=1))
+    counted = CountedWindows.of(segmenter)
+    plain = Segmenter(model, Options(device="cpu", backend="torch", threads=1)).segment(read_volume(ct)).labels
+    assert np.array_equal(segmenter.segment(read_volume(ct)).labels, plain)
+    assert counted.number >= 1 and counted.voxels >= 24 * 36 * 36 * (8 / 12) ** 3
+
+
+@pytest.mark.skipif(not openvino_installed(), reason="OpenVINO is not installed")
+def test_pruned_filters_are_gone_and_nothing_else(model: Path) -> None:
+    bundle = load_bundle(model)
+    window = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 8, 8, 12)).astype(np.float32))
+    whole, parameters = pruned_graph(bundle, 0.0)
+    full = GraphNetwork(network_graph(bundle.plan, bundle.weights), "f32", 1, 15)(window)
+    assert torch.equal(GraphNetwork(whole, "f32", 1, 15)(window), full)
+    half, fewer = pruned_graph(bundle, 0.5)
+    logits = GraphNetwork(half, "f32", 1, 15)(window)
+    assert logits.shape == full.shape and not torch.equal(logits, full)
+    assert 0.3 * parameters < fewer < 0.8 * parameters
+    block = {name: tuple(t.shape) for name, t in pruned(bundle.weights, 0.5).items() if name.startswith("input_block")}
+    assert block["input_block.conv1.conv.weight"][0] == 2 and block["input_block.conv2.conv.weight"][:2] == (4, 2)

@@ -10,8 +10,15 @@ import pytest
 import SimpleITK as sitk
 
 from flareseg.cli import main
+from flareseg.errors import UsageError
 from flareseg.io.files import read_labels
 from flareseg.labels import by_name
+from flareseg.model.catalogue import import_model
+from flareseg.model.nnunet_import import Choice
+from flareseg.options import Options
+from flareseg.segmenter import Segmenter
+from flareseg.volume import Geometry, Volume, WorldBox
+from train.phantom import make_phantom
 
 RECORDED = Path(__file__).parent / "data" / "nnunet" / "residual"
 IMAGE = RECORDED / "image.nii.gz"
@@ -61,6 +68,30 @@ def test_structures_are_chosen_by_the_models_names(tmp_path: Path, capsys: pytes
     capsys.readouterr()
     assert main(["segment", str(IMAGE), "-o", str(out), "--structures", "spleen", *HOW]) == 2
     assert "known are: prostate, urinary_bladder, liver" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("direction", [(1.0, 1.0), (-1.0, -1.0)], ids=["as DICOM", "turned"])
+def test_the_region_is_found_however_the_voxels_of_the_file_lie(tmp_path: Path, direction: tuple[float, float]) -> None:
+    phantom = make_phantom(5, spacing_zyx_mm=(5.0, 4.0, 4.0), phase="portal", view="abdomen", tumours=False)
+    x, y = direction
+    hu, labels = (np.ascontiguousarray(array[:, :: int(y), :: int(x)]) for array in (phantom.hu, phantom.labels))
+    grid = Geometry(hu.shape, phantom.spacing_zyx_mm, direction=((x, 0.0, 0.0), (0.0, y, 0.0), (0.0, 0.0, 1.0)))
+    model = import_model(RECORDED.parent / "anisotropic" / "model", choice=Choice(parity=False, region=True)).folder
+    previews = []
+    middle = np.array(grid.world_of(tuple(np.argwhere(labels == 1).mean(axis=0))))
+    box = WorldBox(tuple(middle - 12), tuple(middle + 12))
+    Segmenter(model, Options(device="cpu", threads=1)).segment(Volume(hu, grid), roi=box, preview=previews.append)
+    [preview] = previews
+    assert {structure.name for structure in preview.present()} >= {"liver", "right_kidney", "left_kidney"}
+    for value in (1, 13):
+        found = preview.geometry.world_of(tuple(np.argwhere(preview.labels == value).mean(axis=0)))
+        true = grid.world_of(tuple(np.argwhere(labels == value).mean(axis=0)))
+        assert np.linalg.norm(np.subtract(found, true)) < 40, f"mm, structure {value}"
+
+
+def test_no_region_is_promised_for_other_structures() -> None:
+    with pytest.raises(UsageError, match="FLARE's structures in CTs only; this model is for 'prostate'"):
+        import_model(RECORDED / "model", name="second", choice=Choice(region=True))
 
 
 def _field(header: str, key: str) -> str:

@@ -103,6 +103,28 @@ def test_only_the_wanted_structures_stay(a_segmenter, a_ct):
     assert some.structures == tuple(wanted)
 
 
+def test_what_leaves_the_region_is_followed_however_the_file_lies(the_embedded_one, monkeypatch):
+    phantom = make_phantom(4, spacing_zyx_mm=(5.0, 3.0, 3.0), phase="portal", view="chest, abdomen and pelvis")
+    ct = Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm))
+    whole = the_embedded_one.segment(ct)
+    middle = int(np.argwhere(phantom.labels == 1)[:, 0].mean())
+
+    def too_short(engine, ct, box, *_):
+        return (slice(middle - 12, middle + 12), *box[1:])
+
+    monkeypatch.setattr(the_embedded_one, "_region", too_short)
+    progress = Progress()
+    followed = the_embedded_one.segment(ct, progress=progress, confidence=True)
+    assert "beyond" in progress.seconds
+    for value in (1, 2, 5, 6, 13):
+        assert dice(followed.labels == value, whole.labels == value) > 0.85, f"structure {value}"
+    slices = np.flatnonzero((followed.labels > 0).any(axis=(1, 2)))
+    assert slices.min() < middle - 12 and slices.max() > middle + 12
+    assert followed.confidence[slices.max()].any() and followed.confidence[slices.min()].any()
+    turned = the_embedded_one.segment(reordered(ct, (2, 0, 1), (True, False, True)))
+    assert np.array_equal(turned.labels, reordered_array(followed.labels, (2, 0, 1), (True, False, True)))
+
+
 def test_nothing_is_labelled_outside_the_region_of_interest(a_segmenter, a_ct):
     low, high = a_ct.geometry.world_of((5, 20, 30)), a_ct.geometry.world_of((15, 40, 60))
     labels = a_segmenter.segment(a_ct, roi=WorldBox(low, high)).labels

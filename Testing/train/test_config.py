@@ -39,10 +39,11 @@ def test_the_smoke_configuration_has_a_fit_for_every_stage(smoke):
 
 
 def test_the_embedded_models_configuration_names_all_it_needs(tmp_path):
-    for case in ("spl_abdominal_atlas", "ts_example_3mm"):
+    for case in ("spl_abdominal_atlas", "ts_example_3mm", "lidc_0001_thorax_upper_abdomen"):
         (tmp_path / case).mkdir()
-    config = load_config(CONFIGS / "default.yaml", [f"sources.real.path={tmp_path}"])
-    assert config.fits_of("final") == ["coarse", "base", "final"]
+    paths = [f"sources.{name}.path={tmp_path}" for name in ("real", "healthy", "packages")]
+    config = load_config(CONFIGS / "default.yaml", paths)
+    assert config.fits_of("final") == ["coarse", "base", "base_again", "final"]
     assert config.grids() == [(6.0, 6.0, 6.0), (3.0, 3.0, 3.0)]
     assert config.net_of("final").plan().intensity.mean_hu == 70.0
 
@@ -105,7 +106,9 @@ def test_command_line_values_replace_those_of_the_file():
         ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),
         ("sources.phantoms={layout: cases, path: .}", "are called 'phantoms'"),
         ("pseudo.tumour_fit=pretrained", "no fit 'pretrained'"),
-        ("new_patients={source: mine, cases: [a], count: 1}", "no source 'mine' of the layout 'cases'"),
+        ("fits.final.emphasis={heart: 2}", "emphasis is a number from 0 up"),
+        ("fits.final.emphasis={liver: -1}", "emphasis is a number from 0 up"),
+        ("new_patients={cases: [mine/a], count: 1}", "no source 'mine' of the layout 'cases'"),
     ],
 )
 def test_what_does_not_fit_is_named_in_one_line(override, words):

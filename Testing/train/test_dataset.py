@@ -98,6 +98,18 @@ def test_each_structure_is_in_the_middle_as_often_as_the_others(organs):
     assert seen[7] > 40 and seen[8] > 40 and seen[14] > 40
 
 
+def test_an_emphasized_structure_is_in_the_middle_more_often(organs):
+    def share_of_tumours(emphasis):
+        net = make_net()
+        dataset = PatchDataset([organs], [1], net, net.plan(), NOTHING, foreground=1.0, seed=1, length=200,
+                               finished=True, emphasis=emphasis)  # fmt: skip
+        return np.mean([bool((dataset[i].labels == 14).any()) for i in range(200)])
+
+    assert share_of_tumours({}) < 0.5
+    assert share_of_tumours({"tumour": 9.0}) > 0.7
+    assert share_of_tumours({"tumour": 0.0}) < 0.25
+
+
 def test_a_tumour_net_looks_at_tumours_and_has_two_channels(organs):
     dataset = make_dataset([organs], make_net(["tumour"]), foreground=1.0)
     patches = [dataset[i] for i in range(50)]

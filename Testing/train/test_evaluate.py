@@ -18,6 +18,7 @@ from flareseg.segmentation import Segmentation
 from train.config import FitConfig
 from train.evaluate import evaluate, models_to_judge, score
 from train.export import read_scores
+from train.lesions import lesion_table
 
 STOMACH = 11
 
@@ -147,3 +148,18 @@ def test_nothing_to_judge_on_is_an_error(run):
 def test_tumours_missed_score_zero(run):
     truth = truth_of(4)
     assert judged(run, np.where(truth == TUMOUR, LIVER, truth))["tumour"] == (0, 0)
+
+
+def test_lesions_are_found_missed_and_invented_one_by_one(run):
+    case = run[2].of("mine_p4")
+    truth = truth_of(4)
+    found = score("m", case, Oracle(truth))["lesions"]
+    assert [one["found"] for one in found["annotated"]] == [True] and found["false"] == 0
+    invented = np.where(truth == TUMOUR, 0, truth)
+    invented[-4:, :4, :4] = TUMOUR
+    missed = score("m", case, Oracle(invented))["lesions"]
+    assert [one["found"] for one in missed["annotated"]] == [False] and missed["false"] == 1
+    assert missed["annotated"][0]["mm"] > 5
+    table = dict(lesion_table([found, missed]))
+    assert sum(int(text.split(" of ")[0]) for text in table.values() if " of " in text) == 1
+    assert table["false ones a case"] == "0.5 (0 to 1)"

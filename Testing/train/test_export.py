@@ -141,6 +141,18 @@ def test_the_card_shows_scores_by_case_and_means(run):
     assert "not a medical device" in card
 
 
+def test_the_card_counts_the_lesions_that_the_exported_model_found(run):
+    config, _places = run
+    rows = [{"model": "final", "case": "mine_p0", "structure": "liver", "dsc": 0.9, "nsd": 0.8}]
+    found = {"annotated": [{"host": "liver", "mm": 25.0, "found": True}], "false": 3}
+    other = {"annotated": [{"host": "liver", "mm": 25.0, "found": False}], "false": 9}
+    lesions = [{"model": "final", "case": "phantoms_phantom_1", **found}, {"model": "fold", "case": "mine_p0", **other}]
+    exported(run, scores=rows, lesions=lesions)
+    card = (config.output / "MODEL_CARD.md").read_text()
+    assert "| lesions of 1 phantoms | found |" in card
+    assert "| liver and kidneys, 20 mm and more | 1 of 1 |" in card and "| false ones a case | 3.0 (3 to 3) |" in card
+
+
 def test_a_card_without_scores_says_so(run):
     exported(run)
     assert "Not measured." in (run[0].output / "MODEL_CARD.md").read_text()

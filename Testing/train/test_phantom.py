@@ -163,6 +163,15 @@ def test_a_slab_may_cut_organs_off() -> None:
     assert (slab.labels > 0).any()
 
 
+@pytest.mark.parametrize("view", ["head", "thighs"])
+def test_where_there_is_no_abdomen_nothing_is_labelled(view: str) -> None:
+    phantom = make_phantom(3, spacing_zyx_mm=COARSE, view=view, tumours=True)
+    assert not phantom.labels.any()
+    tissue = phantom.hu[(phantom.hu > 0) & (phantom.hu < 100)].size * np.prod(COARSE) / 1000
+    assert 1000 < tissue < 20_000, "ml of soft tissue"
+    assert (phantom.hu > 400).mean() > 0.005, "bone"
+
+
 def test_patients_are_women_and_men_of_45_to_130_kg() -> None:
     people = [draw_person(np.random.default_rng(seed)) for seed in range(400)]
     weights = np.array([person.weight_kg for person in people])

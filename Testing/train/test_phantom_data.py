@@ -92,6 +92,16 @@ def test_the_scenario_full_annotates_everything(tmp_path: Path) -> None:
     assert np.array_equal(read_volume(tmp_path / "phantom_0" / "ct.nii.gz").hu, drawn.hu)
 
 
+def test_a_share_of_the_phantoms_that_teach_shows_no_abdomen(tmp_path: Path) -> None:
+    draw_phantoms(tmp_path, replace(FULL, count=4, elsewhere=0.5))
+    views = {path.name: info(path)["view"] for path in tmp_path.glob("phantom_*")}
+    assert sorted(views.values()).count("head") == sorted(views.values()).count("thighs") == 1
+    assert views["phantom_1000000"] not in ("head", "thighs")
+    [head] = [name for name, view in views.items() if view == "head"]
+    assert not read_labels(tmp_path / head / "seg.nii.gz")[0].any()
+    assert len(info(tmp_path / head)["labels_present"]) == 14, "known to be absent, not unknown"
+
+
 @pytest.mark.parametrize("count", [3, 10, 50, 400])
 def test_the_shares_are_those_of_flare_for_any_count(count: int) -> None:
     shares = Counter(annotation_of(seed) for seed in range(count))

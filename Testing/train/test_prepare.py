@@ -133,13 +133,13 @@ def test_without_any_labels_the_body_is_measured(tmp_path, places):
 
 
 def test_new_patients_are_made_of_the_cases_that_the_configuration_names(data, places):
-    wanted = NewPatientsConfig("mine", ["p0", "p1"], 2, seed=5, weight=0.5)
+    wanted = NewPatientsConfig(["mine/p0", "mine/p1"], 2, seed=5, weight=0.5)
     index = prepare(config_for(source(data), new_patients=wanted), places)
     made = [case for case in index.cases if case.source == "new_patients"]
     assert [case.name for case in made] == [f"new_patients_p{case}_{seed}" for case in (0, 1) for seed in (5, 6)]
     assert [case.patient for case in made] == ["p0", "p0", "p1", "p1"]
     assert all(case.covered == ("liver", "spleen") and case.split == "train" for case in made)
-    again = replace(wanted, cases=["p1"], count=1)
+    again = replace(wanted, cases=["mine/p1"], count=1)
     index = prepare(config_for(source(data), new_patients=again), places)
     assert [case.name for case in index.cases if case.source == "new_patients"] == ["new_patients_p1_5"]
 

@@ -17,6 +17,10 @@ COST = {
     "model": "final", "case": "a", "shape_zyx": [100, 512, 500], "seconds": 1.5, "peak_gpu_mib": 0.0,
     "area_gpu_mib_s": 0.0, "area_cpu_percent_s": 80.0, "device": "CPU",
 }  # fmt: skip
+LESIONS = {
+    "model": "final", "case": "a", "false": 1,
+    "annotated": [{"host": "liver", "mm": 31.0, "found": True}, {"host": "", "mm": 9.0, "found": False}],
+}  # fmt: skip
 # liver twice, spleen once: each structure counts the same
 ROWS = [row("a", "liver", 0.9), row("b", "liver", 0.7), row("a", "spleen", 0.4), row("a", "tumour", 0.25, 0.125)]
 
@@ -35,7 +39,7 @@ def cells(line):
 
 
 def test_structures_are_averaged_over_cases_and_organs_over_structures(tmp_path):
-    write_tables(ROWS, [COST], tmp_path)
+    write_tables(ROWS, [COST], [LESIONS], tmp_path)
     lines = {
         cells(line)[0]: cells(line)[1:] for line in (tmp_path / "scores.md").read_text().splitlines() if "|" in line
     }
@@ -44,10 +48,13 @@ def test_structures_are_averaged_over_cases_and_organs_over_structures(tmp_path)
     assert lines["**Tumour**"] == ["25.00", "12.50", "1"]
     assert lines["final"] == ["a", "500×512×100", "1.5", "0", "0", "80", "CPU"]
     assert "Pancreas" not in lines
+    assert lines["liver and kidneys, 20 mm and more"] == ["1 of 1"]
+    assert lines["elsewhere, smaller"] == ["0 of 1"]
+    assert lines["false ones a case"] == ["1.0 (1 to 1)"]
 
 
 def test_the_csv_holds_every_figure(tmp_path):
-    write_tables(ROWS, [], tmp_path)
+    write_tables(ROWS, [], [], tmp_path)
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[0] == "model,case,structure,dsc,nsd,reference_ml"
     assert lines[4] == "final,a,tumour,0.25,0.125,100.0"
@@ -55,7 +62,7 @@ def test_the_csv_holds_every_figure(tmp_path):
 
 
 def test_every_model_has_its_own_table(tmp_path):
-    write_tables([*ROWS, row("a", "liver", 0.1, model="distill")], [], tmp_path)
+    write_tables([*ROWS, row("a", "liver", 0.1, model="distill")], [], [], tmp_path)
     text = (tmp_path / "scores.md").read_text()
     assert text.index("## final") < text.index("## distill") < text.index("10.0 ± 0.0")
 

@@ -117,8 +117,8 @@ def _draw_tumour(scene: Scene, patient: Patient, at: np.ndarray, radius: float, 
     rng, hu = scene.rng, patient.hu
     host = float(np.median(region.hu()[shape < 0]))
     value = hu["lesion_rich"] if rich else hu["lesion_poor"]
-    if abs(value - host) < (10 if radius > 6 else 20) and rng.random() < 0.85:  # what gets annotated can be seen
-        value = host - rng.uniform(15, 40)
+    if abs(value - host) < 22 and rng.random() < 0.9:  # what gets annotated can be seen
+        value = host - rng.uniform(22, 60)
     sharp = radius < 6 or rng.random() < 0.6
     blurred = shape if sharp else shape * rng.uniform(0.25, 0.6)
     region.paint(blurred, value + rng.uniform(2, 9) * region.noise(8.0))

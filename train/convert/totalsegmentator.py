@@ -17,7 +17,7 @@ from train.config import SourceConfig
 from train.convert.found import FoundCase, LabelFile
 from train.index import IGNORE
 
-_NAMES = {
+NAMES = {
     "liver": "liver",
     "kidney_right": "right_kidney",
     "spleen": "spleen",
@@ -32,7 +32,7 @@ _NAMES = {
     "duodenum": "duodenum",
     "kidney_left": "left_kidney",
 }
-_UNKNOWN = ("kidney_cyst_left", "kidney_cyst_right")
+UNKNOWN = ("kidney_cyst_left", "kidney_cyst_right")
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
@@ -42,12 +42,12 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
 
 def _case(folder: Path, splits: dict[str, Literal["train", "validation"]]) -> FoundCase:
     files = []
-    for theirs, ours in _NAMES.items():
+    for theirs, ours in NAMES.items():
         path = folder / "segmentations" / f"{theirs}.nii.gz"
         if path.exists():
             files.append(LabelFile(path, {1: by_name(ours).value}))
     covered = tuple(value for file in files for value in (file.values or {}).values())
-    cysts = [folder / "segmentations" / f"{name}.nii.gz" for name in _UNKNOWN]
+    cysts = [folder / "segmentations" / f"{name}.nii.gz" for name in UNKNOWN]
     files += [LabelFile(path, {1: IGNORE}) for path in cysts if path.exists()]
     return FoundCase(
         name=folder.name,

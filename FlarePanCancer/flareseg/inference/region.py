@@ -1,7 +1,8 @@
-"""The part of the scan that can hold abdominal organs, from the labels of the coarse net."""
+"""The part of the scan that can hold abdominal organs, from the labels of the coarse net, and where it must grow."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,12 @@ from flareseg.volume import Box, Triple
 SMALLEST_ISLAND_ML = 5.0
 SMALLEST_ABDOMEN_ML = 30.0
 MARGIN_MM = 30.0
+FOLLOWED_MM = 96.0
+"""How far the region grows at a time where a structure leaves it."""
+OVERLAP_MM = 60.0
+"""What the network sees again then, of what it has seen."""
+LEAVING_MM2 = 40.0
+"""Area of a structure's section in the region's last slice: a fifth of a narrow aorta's."""
 
 
 def region_of_labels(labels: NDArray[Any], spacing_zyx_mm: Triple, scale_zyx: Triple, within: Box) -> Box | None:
@@ -46,3 +53,56 @@ def region_of_labels(labels: NDArray[Any], spacing_zyx_mm: Triple, scale_zyx: Tr
         stop = min(outer.stop, outer.start + int(np.ceil(high * scale_zyx[axis])))
         parts.append(slice(start, stop))
     return parts[0], parts[1], parts[2]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A region that grew at one end.
+
+    Attributes:
+        box: the larger region.
+        seen: what the network must see: what is new, and some of the old region.
+        new: what is new.
+    """
+
+    box: Box
+    seen: Box
+    new: Box
+
+
+def extension(
+    labels: NDArray[Any], box: Box, within: Box, axis: int, spacing_zyx_mm: Triple, *, upwards: bool
+) -> Extension | None:
+    """How the region grows along an axis where a structure reaches its last slice, as an aorta that enters the chest.
+
+    Args:
+        labels: (z, y, x) of the CT, found so far in `box`.
+        box: the region.
+        within: what it cannot outgrow.
+        axis: along the body.
+        spacing_zyx_mm: of `labels`.
+        upwards: at the end of the higher indices.
+
+    Returns:
+        None where nothing leaves, or the region ends with the body.
+    """
+    old, most, step_mm = box[axis], within[axis], spacing_zyx_mm[axis]
+    last = old.stop - 1 if upwards else old.start
+    if old.start >= old.stop or (old.stop >= most.stop if upwards else old.start <= most.start):
+        return None
+    section = np.count_nonzero(labels[_with(box, axis, slice(last, last + 1))])
+    if section * float(np.prod(spacing_zyx_mm)) / step_mm < LEAVING_MM2:
+        return None
+    further, overlap = (max(1, round(mm / step_mm)) for mm in (FOLLOWED_MM, OVERLAP_MM))
+    if upwards:
+        end = min(most.stop, old.stop + further)
+        whole, seen, new = slice(old.start, end), slice(max(old.start, old.stop - overlap), end), slice(old.stop, end)
+    else:
+        end = max(most.start, old.start - further)
+        whole, seen, new = slice(end, old.stop), slice(end, min(old.stop, old.start + overlap)), slice(end, old.start)
+    return Extension(_with(box, axis, whole), _with(box, axis, seen), _with(box, axis, new))
+
+
+def _with(box: Box, axis: int, part: slice) -> Box:
+    z, y, x = (part if number == axis else own for number, own in enumerate(box))
+    return z, y, x

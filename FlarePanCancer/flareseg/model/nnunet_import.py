@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flareseg.errors import ModelError
-from flareseg.model.bundle import LONGEST_TEXT, save_bundle
+from flareseg.errors import ModelError, UsageError
+from flareseg.model.bundle import COARSE, LONGEST_TEXT, load_bundle, save_bundle
 from flareseg.model.nnunet_checkpoint import read_checkpoint
 from flareseg.model.nnunet_folder import DATASET, PLANS, TrainedModel, open_trained_model
 from flareseg.model.nnunet_labels import plan_labels
@@ -36,12 +36,14 @@ class Choice:
         folds: e.g. ("0", "1"); every numbered fold unless given.
         checkpoint: file name; checkpoint_final.pth unless given.
         parity: nnU-Net's own answer is what the model gives, unless the user asks for the faster way.
+        region: the faster way looks only where the embedded model's coarse net finds organs.
     """
 
     configuration: str | None = None
     folds: tuple[str, ...] | None = None
     checkpoint: str | None = None
     parity: bool = True
+    region: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,13 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         first = folds[0]
         if any(fold.configuration != first.configuration for fold in folds):
             raise ModelError(f"The folds of '{model.name}' are of different configurations.")
+        plan, (weights, *others) = first.plan, [fold.weights for fold in folds]
+        if choice.region:
+            plan, weights = _with_region(plan, weights)
         return Imported(
             name=_name(plans, first.configuration),
-            plan=first.plan,
-            nets=tuple(fold.weights for fold in folds),
+            plan=plan,
+            nets=(weights, *others),
             texts=_texts(plans, dataset, first, list(files)),
             provenance=_provenance(model, plans, dataset, first, files),
         )
@@ -117,6 +122,24 @@ def _read_fold(file: Path, plans: dict[str, Any], labels: dict[int, str], choice
     # Copied, because a checkpoint's tensors lie in its file, and that of a zip is about to be deleted.
     weights = {name: value.clone() for name, value in own_tensors(checkpoint.weights, plan.network).items()}
     return _Fold(plan, weights, checkpoint.configuration, checkpoint.trainer)
+
+
+def _with_region(plan: Plan, weights: dict[str, torch.Tensor]) -> tuple[Plan, dict[str, torch.Tensor]]:
+    """With the embedded model's coarse net, which finds the abdomen.
+
+    Raises:
+        UsageError: when the model segments more than that, or other images than CTs.
+    """
+    from flareseg.model.catalogue import find_model  # which itself imports models
+
+    embedded = load_bundle(find_model("default"))
+    assert embedded.plan.coarse and embedded.coarse_weights
+    strange = sorted(set(plan.labels.values()) - set(embedded.plan.coarse.labels.values()))
+    if strange or plan.intensity.scheme != "ct":
+        what = f"'{strange[0]}'" if strange else "images that are normalised one by one"
+        raise UsageError(f"A region is found for FLARE's structures in CTs only; this model is for {what}.")
+    found = {COARSE + name: tensor.float() for name, tensor in embedded.coarse_weights.items()}
+    return replace(plan, coarse=embedded.plan.coarse), weights | found
 
 
 def _check_channels(dataset: dict[str, Any]) -> None:

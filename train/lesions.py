@@ -1,0 +1,77 @@
+"""Lesion by lesion: which of the annotated tumours a model found, and what it took for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.labels import Structure, by_name, structures
+from flareseg.results.lesions import SMALLEST_ML, find_lesions
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Volume
+
+FOUND = 0.1
+"""Share of a lesion's voxels that must be drawn as tumour for it to count as found."""
+LARGE_MM = 20.0
+SOLID = ("liver", "right_kidney", "left_kidney")
+"""Organs whose lesions are counted apart: there most readers would want them found."""
+
+
+def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], volume: Volume) -> dict[str, Any]:
+    """Annotated lesions with what was found of them, and the number of false ones.
+
+    Args:
+        reference, prediction: (z, y, x) in FLARE's numbers, on the grid of `volume`.
+        volume: the CT.
+
+    Returns:
+        "annotated": a table for each lesion of at least 0.1 ml: host organ or "", longest axial diameter in mm, whether
+        it was found. "false": drawn lesions of that size that touch no annotated tumour, nor what is unknown.
+    """
+    tumour = by_name("tumour")
+    annotated = []
+    for mask, mm, host in _lesions(reference, volume, tumour):
+        found = float((prediction[mask] == tumour.value).mean()) >= FOUND
+        annotated.append({"host": host, "mm": round(mm, 1), "found": found})
+    parts, _ = cc3d.connected_components(prediction == tumour.value, connectivity=26, return_N=True)
+    sizes = np.bincount(parts.ravel())
+    real = np.unique(parts[(reference == tumour.value) | (reference > max(s.value for s in structures()))])
+    large = np.flatnonzero(sizes * volume.geometry.voxel_ml >= SMALLEST_ML)
+    return {"annotated": annotated, "false": len(set(large.tolist()) - set(real.tolist()) - {0})}
+
+
+def _lesions(
+    labels: NDArray[np.uint8], volume: Volume, tumour: Structure
+) -> Iterable[tuple[NDArray[np.bool_], float, str]]:
+    """Mask, longest diameter and host of every component of the tumour that counts."""
+    parts, count = cc3d.connected_components(labels == tumour.value, connectivity=26, return_N=True)
+    for number in range(1, count + 1):
+        mask = parts == number
+        alone = np.where(mask | (labels != tumour.value), labels, 0).astype(np.uint8)
+        for lesion in find_lesions(Segmentation(alone, volume.geometry, tuple(structures())), volume):
+            yield mask, lesion.longest.mm, lesion.host.name if lesion.host else ""
+
+
+def lesion_table(cases: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Rows for people: found of annotated lesions by place and size, false ones a case.
+
+    Args:
+        cases: what `compare_lesions` returned, a case each.
+    """
+    rows: list[tuple[str, ...]] = []
+    for title, solid in (("liver and kidneys", True), ("elsewhere", False)):
+        for size, large in ((f"{LARGE_MM:g} mm and more", True), ("smaller", False)):
+            mine = [
+                one["found"]
+                for case in cases
+                for one in case["annotated"]
+                if (one["host"] in SOLID) == solid and (one["mm"] >= LARGE_MM) == large
+            ]
+            rows.append((f"{title}, {size}", f"{sum(mine)} of {len(mine)}"))
+    false = [case["false"] for case in cases]
+    rows.append(("false ones a case", f"{np.mean(false):.1f} ({min(false)} to {max(false)})"))
+    return rows
