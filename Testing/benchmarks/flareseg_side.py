@@ -44,8 +44,8 @@ def main() -> None:
         "device": segmenter.device_description,
         "runs": runs,
         "peak_resident_bytes": peak_resident_bytes(),
-        "windows": counted.number // order["repeats"],
-        "window_voxels": counted.voxels // order["repeats"],
+        "windows": counted.number // max(1, order["repeats"]),
+        "window_voxels": counted.voxels // max(1, order["repeats"]),
     }
     Path(order["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -13,9 +14,10 @@ import SimpleITK as sitk
 import torch
 from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, section
 from flareseg_side import CountedWindows
-from harness import peak_resident_bytes, run_fresh
+from harness import RESULTS, ROOT, peak_resident_bytes, run_fresh
 from make_volume import continued
 from nnunet_side import SparedWindows
+from page import page, plot
 from smaller import GraphNetwork, pruned, pruned_graph
 
 from flareseg.inference.openvino_network import network_graph, openvino_installed
@@ -148,3 +150,16 @@ def test_pruned_filters_are_gone_and_nothing_else(model: Path) -> None:
     assert 0.3 * parameters < fewer < 0.8 * parameters
     block = {name: tuple(t.shape) for name, t in pruned(bundle.weights, 0.5).items() if name.startswith("input_block")}
     assert block["input_block.conv1.conv.weight"][0] == 2 and block["input_block.conv2.conv.weight"][:2] == (4, 2)
+
+
+def test_the_page_answers_from_the_results_that_are_committed(tmp_path: Path) -> None:
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")}
+    text = page(found)
+    costs = found["costs"]
+    for one in costs["options"]:
+        assert f"| {one['name']} | {one['seconds']:.2f} |" in text
+    seconds = " | ".join(f"{one['seconds']:.1f}" for one in costs["lengths"])
+    assert f"| seconds | {seconds} |" in text
+    assert text == (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8"), "make benchmark-page makes it anew"
+    plot(costs, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
