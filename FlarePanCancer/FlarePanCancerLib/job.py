@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from FlarePanCancerLib.exchange import Labels, write_ct
 from FlarePanCancerLib.process import EngineProcess, Event
 from FlarePanCancerLib.request import Request
-from flareseg.console import STAGE_SHARES, STAGE_TITLES
+from flareseg.console import STAGES, title_of
 from flareseg.volume import Volume
 
 PREPARING = "Handing over the CT"
@@ -154,7 +154,7 @@ class Job:
                 self._listener.said(str(event.get("message", "")))
                 return
             self._stages[str(event["stage"])] = float(event["fraction"])
-            self._tell_progress(STAGE_TITLES.get(str(event["stage"]), str(event["stage"])))
+            self._tell_progress(title_of(str(event["stage"])))
         elif kind == "preview" and number is not None:
             self._listener.previewed(number, event["labels"])
         elif kind == "done" and number is not None:
@@ -164,7 +164,7 @@ class Job:
             self._complain(number, str(event.get("message", "")), self.log)
 
     def _tell_progress(self, text: str) -> None:
-        done = sum(STAGE_SHARES.get(stage, 0.0) * part for stage, part in self._stages.items())
+        done = sum(STAGES[stage].share * part for stage, part in self._stages.items() if stage in STAGES)
         count = self._count
         fraction = min((self._current + done) / count, 1.0)
         spent = time.monotonic() - self._began

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from flareseg.errors import Cancelled
 from flareseg.io.atomic import discard_unfinished
@@ -18,17 +18,30 @@ if TYPE_CHECKING:
     from flareseg.results.measure import Measurement
 
 STOP_WITHIN_S = 0.7
-STAGE_TITLES = {
-    "read": "Reading",
-    "body": "Finding the body",
-    "region": "Finding the abdomen",
-    "resample": "Resampling",
-    "network": "Segmenting",
-    "labels": "Back to the CT's grid",
-    "beyond": "Following structures out of the abdomen",
-    "components": "Cleaning up",
-    "write": "Writing",
+
+
+class Stage(NamedTuple):
+    """What people read while a stage runs, and its rough share of a case's time, so that a bar moves evenly."""
+
+    title: str
+    share: float
+
+
+STAGES = {
+    "read": Stage("Reading", 0.2),
+    "body": Stage("Finding the body", 0.03),
+    "region": Stage("Finding the abdomen", 0.05),
+    "resample": Stage("Resampling", 0.12),
+    "network": Stage("Segmenting", 0.35),
+    "labels": Stage("Back to the CT's grid", 0.12),
+    "beyond": Stage("Following structures out of the abdomen", 0.0),  # few CTs need it: the bar waits for it
+    "components": Stage("Cleaning up", 0.03),
+    "write": Stage("Writing", 0.1),
 }
+
+
+def title_of(stage: str) -> str:
+    return STAGES[stage].title if stage in STAGES else stage
 
 
 class CaseListener(Protocol):
@@ -53,7 +66,7 @@ class BarListener:
     def begin(self, case: str) -> None:
         from tqdm import tqdm
 
-        self._stages = dict.fromkeys(STAGE_TITLES, 0.0)
+        self._stages = dict.fromkeys(STAGES, 0.0)
         self._bar = tqdm(
             total=100,
             desc=case,
@@ -67,8 +80,8 @@ class BarListener:
         if self._bar is None or name not in self._stages:
             return
         self._stages[name] = fraction
-        self._bar.n = 100 * sum(STAGE_SHARES[stage] * done for stage, done in self._stages.items())
-        self._bar.set_postfix_str(STAGE_TITLES[name])
+        self._bar.n = 100 * sum(STAGES[stage].share * done for stage, done in self._stages.items())
+        self._bar.set_postfix_str(STAGES[name].title)
 
     def message(self, text: str) -> None:
         print_line(text, self._stream)
@@ -89,19 +102,6 @@ class BarListener:
             self._bar = None
 
 
-STAGE_SHARES = {
-    "read": 0.2,
-    "body": 0.03,
-    "region": 0.05,
-    "resample": 0.12,
-    "network": 0.35,
-    "labels": 0.12,
-    "components": 0.03,
-    "write": 0.1,
-}
-"""Rough share of each stage in a case's time, so that a bar moves evenly."""
-
-
 class JsonListener:
     """One JSON object a line on standard output, for programs; errors also go to standard error, for people."""
 
@@ -116,7 +116,7 @@ class JsonListener:
     def stage(self, name: str, fraction: float) -> None:
         event = "progress" if name == self._stage else "stage"
         self._stage = name
-        self._print(event, stage=name, fraction=round(fraction, 4), message=STAGE_TITLES.get(name, name))
+        self._print(event, stage=name, fraction=round(fraction, 4), message=title_of(name))
 
     def message(self, text: str) -> None:
         self._print("progress", stage=self._stage, message=text)

@@ -9,7 +9,8 @@ import sys
 import textwrap
 import time
 
-from flareseg.console import JsonListener, print_line
+from flareseg.console import STAGES, BarListener, JsonListener, print_line
+from flareseg.progress import Progress
 
 ABANDONED = textwrap.dedent(
     """
@@ -50,6 +51,26 @@ def test_json_listener_prints_one_object_per_event():
         "message": "Reading",
     }
     assert [event["output"] for event in events[-2:]] == ["coarse.nrrd", "out.nii.gz"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_grows_with_every_stage_and_ends_full():
+    stream = Terminal()
+    listener = BarListener(stream)
+    listener.begin("patient")
+    progress = Progress(listener)
+    filled = []
+    for name, stage in STAGES.items():
+        with progress.stage(name):
+            pass
+        filled.append(listener._bar.n)
+        assert stage.title in stream.getvalue()
+    assert filled == sorted(filled)
+    assert filled[-1] == 100 == round(100 * sum(stage.share for stage in STAGES.values()))
 
 
 def test_text_that_the_stream_cannot_encode_is_escaped():
