@@ -62,9 +62,9 @@ def _draw_breastbone(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
     paint_bone(region, patient, np.maximum(flat, 88 - region.z) + 0.6 * region.noise(8.0), 1.5)
 
 
-def paint_bone(region: Region, patient: Patient, shape: np.ndarray, cortex: float) -> None:
-    """A bone: dense shell of `cortex` mm round a spongy inside."""
-    region.paint(shape, patient.hu["cortical_bone"] + 60 * region.noise(8.0), 0)
+def paint_bone(region: Region, patient: Patient, shape: np.ndarray, cortex: float, density: float = 1.0) -> None:
+    """A bone: dense shell of `cortex` mm round a spongy inside; `density` times as dense as the trunk's."""
+    region.paint(shape, density * patient.hu["cortical_bone"] + 60 * region.noise(8.0), 0)
     region.paint(shape + cortex, patient.hu["spongy_bone"] + 40 * region.noise(3.5))
 
 

@@ -9,7 +9,8 @@ from train.body.patient import Patient
 from train.body.scene import Region, Scene
 from train.body.shapes import blend, turned
 
-SKULL_AT = (0.0, -6.0, 30.0)
+COMPACT = 2.0
+"""The skull's vault and the shafts of long bones, against the thin cortex of the trunk's bones."""
 
 
 def draw_head(scene: Scene, patient: Patient) -> None:
@@ -28,7 +29,7 @@ def draw_head(scene: Scene, patient: Patient) -> None:
     meat = np.maximum(blend(face, neck, 15) + fat_mm, 6 * (region.noise(8.0) - 1.1))
     region.paint(meat, hu["muscle"] + 6 * region.noise(8.0))
     _draw_neck(region, patient)
-    paint_bone(region, patient, vault, rng.uniform(4, 7))
+    paint_bone(region, patient, vault, rng.uniform(4, 7), COMPACT)
     _draw_brain(region, patient, vault + rng.uniform(7, 10))
     _draw_face(region, patient)
 
@@ -55,7 +56,7 @@ def _draw_face(region: Region, patient: Patient) -> None:
     paint_bone(region, patient, base + 2.5 * region.noise(8.0), 2.5)
     for side in (-1, 1):
         petrous = region.ellipsoid((side * 40, 14, 38), (26, 11, 12), turned(0, 0, side * 38))
-        paint_bone(region, patient, petrous + 2 * region.noise(8.0), 5)
+        paint_bone(region, patient, petrous + 2 * region.noise(8.0), 5, COMPACT)
         mastoid = region.ellipsoid((side * 56, 30, 26), (13, 14, 18))
         region.paint(np.maximum(mastoid, 3 * (0.2 - region.noise(3.5))), -700)
         orbit = region.ellipsoid((side * 32, -66, 62), (20, 24, 18))
@@ -137,7 +138,7 @@ def _draw_thigh(region: Region, patient: Patient, side: int) -> None:
     seams = np.abs(np.sin(2.5 * angle + rng.uniform(0, 6) + 0.3 * region.noise(20.0))) * away - rng.uniform(1, 3.5)
     region.paint(np.maximum(np.maximum(seams, flesh + 2), 16 - away), hu["fat"] + 15)
     shaft = np.where(region.z < -170, 14 + 0.45 * (-170 - region.z), 14).astype(np.float32)
-    paint_bone(region, patient, np.hypot(x - side * 6, y + 6) - shaft, rng.uniform(4, 7))
+    paint_bone(region, patient, np.hypot(x - side * 6, y + 6) - shaft, rng.uniform(4, 7), COMPACT)
     region.paint(np.hypot(x - side * 6, y + 6) - 6, hu["fat"] + 40 * region.noise(8.0) * (rng.random() < 0.5))
     region.paint(np.hypot(x + side * 24, y - 10) - rng.uniform(3, 4.5), hu["arteries"])
     region.paint(np.hypot(x + side * 27, y - 18) - rng.uniform(4, 6), hu["portal_vein"])
