@@ -346,14 +346,6 @@ def test_a_stride_beyond_the_kernel_is_refused_as_torch_refuses_it(a_plan, openv
             build(plan)
 
 
-def test_openvino_results_of_two_windows_do_not_share_memory(a_plan, random_weights, openvino):
-    network = open_on_cpu(a_plan, random_weights, Options(backend="openvino", threads=1))
-    first = network(torch.zeros(1, 1, 16, 16, 16))
-    kept = first.clone()
-    network(torch.ones(1, 1, 16, 16, 16))
-    assert torch.equal(first, kept)
-
-
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_cpu_threads_are_bounded(a_plan, random_weights, backend):
     if backend == "openvino":

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from flareseg.errors import Cancelled
 from flareseg.inference import export
+from flareseg.inference.dense import rows_of
 from flareseg.inference.export import logits_to_labels, winning_class
 from flareseg.inference.resample import nearest_indices
 from flareseg.progress import Progress, Silent
@@ -44,6 +45,15 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(params=["by cells", "by rows", "as measured"])
+def either_way(request, monkeypatch):
+    """Undecided cells alone, every row of every slice, or what is faster slice by slice."""
+    if request.param != "as measured":
+        monkeypatch.setattr(export, "CELL_COST", 0 if request.param == "by cells" else 1e9)
+        monkeypatch.setattr(export, "OUTPUT_COST", 0)
+
+
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("nearest", [None, 0, 1, 2])
 @pytest.mark.parametrize("shapes", SHAPES)
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
@@ -53,7 +63,8 @@ def test_the_labels_are_those_of_interpolating_every_class_everywhere(shapes, ne
     assert np.array_equal(logits_to_labels(logits, shapes[1], nearest), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.usefixtures("either_way")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 2**31),
     st.integers(2, 6),
@@ -66,6 +77,7 @@ def test_noise_of_any_size_gives_the_labels_of_interpolating_everything(seed, cl
     assert np.array_equal(logits_to_labels(logits, large, nearest), all_classes_everywhere(logits, large, nearest))
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("values", [1, 5000])
 def test_the_size_of_a_batch_does_not_matter(values, monkeypatch):
     logits = smooth_logits(9, 6, (7, 9, 8))
@@ -74,6 +86,7 @@ def test_the_size_of_a_batch_does_not_matter(values, monkeypatch):
     assert np.array_equal(logits_to_labels(logits, (15, 21, 30), None), expected)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_part_of_a_larger_array_is_read_where_it_lies():
     logits = smooth_logits(10, 5, (12, 14, 16))
     part = logits[:, 2:9, 3:14, 1:12]
@@ -118,6 +131,18 @@ class Fractions(Silent):
         self.heard.append(fraction)
 
 
+def test_slices_full_of_borders_are_interpolated_whole_and_others_by_their_borders(monkeypatch):
+    logits = torch.full((4, 12, 40, 40), -1.0)
+    logits[1, :, 10:20, 10:20] = 1
+    logits[:, 8:] = torch.randn(4, 4, 40, 40, generator=torch.Generator().manual_seed(13))
+    whole = []
+    monkeypatch.setattr(export, "rows_of", lambda slices, *others: whole.extend(slices) or rows_of(slices, *others))
+    labels = logits_to_labels(logits, (24, 50, 50), None)
+    assert 14 < min(whole) <= 18 and max(whole) == 23 and len(whole) == len(set(whole))
+    assert np.array_equal(labels, all_classes_everywhere(logits, (24, 50, 50), None))
+
+
+@pytest.mark.usefixtures("either_way")
 def test_progress_only_goes_forward_and_comes_often(monkeypatch):
     monkeypatch.setattr(export, "BATCH_VALUES", {"cpu": 2000})
     listener = Fractions()

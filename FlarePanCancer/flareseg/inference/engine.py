@@ -60,7 +60,9 @@ class Engine:
         self._options = options
         every = (weights, *ensemble)
         self._networks = [open_network(plan, one, options) for one in every]
-        self._reopen_on_cpu = lambda: [open_on_cpu(plan, one, options) for one in every]
+        # Kept for when a GPU runs out of memory, and only then: a large net's weights are hundreds of megabytes.
+        kept = () if self._network.device.type == "cpu" else every
+        self._reopen_on_cpu = lambda: [open_on_cpu(plan, one, options) for one in kept]
         self._halvings = 0
 
     @property

@@ -3,14 +3,14 @@
 Linear interpolation lies between the samples around it. So where the samples at the corners of a cell agree on the
 class that wins, it wins everywhere in the cell and nothing need be interpolated; and in the other cells, at the borders
 between organs, only those classes can win that reach the lowest corner of every other class. That is exact, not an
-approximation, and leaves a few per cent of the work.
+approximation, and leaves a few per cent of the work. In slices that are full of borders, as those of an unsure network,
+every class is interpolated everywhere instead (`dense.py`), which gives the same labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.resample import centres, nearest_indices
+from flareseg.inference.axis import Axis
+from flareseg.inference.dense import decide_rows, rows_of
 from flareseg.progress import Progress
 from flareseg.volume import Index
 
@@ -26,8 +27,12 @@ Item = TypeVar("Item")
 Report = Callable[[float], None]
 """Told how far a step is, from 0 to 1; may raise `Cancelled`."""
 
+CELL_COST, OUTPUT_COST = 100, 10
+"""What an undecided cell and each output in it take, if a class at an output of a crowded slice takes 1 (measured)."""
 BATCH_VALUES = {"cpu": 2**17, "cuda": 2**24}
 """Worked on at a time: enough to keep the processor busy, few enough to stay in a CPU's cache."""
+ROWS_AT_ONCE = 4
+"""Rows of a crowded slice take so many times as much: every step of the work on them is simple and long."""
 BITS = 31
 """Classes to a word of candidates: the sign of an int32 is left alone."""
 ROUNDING = 1e-5
@@ -59,7 +64,7 @@ def logits_to_labels(
         (z, y, x) uint8 class numbers; the lowest of classes with equal values.
     """
     axes = [
-        _Axis.of(size_in, size_out, nearest == axis, logits.device)
+        Axis.of(size_in, size_out, nearest == axis, logits.device)
         for axis, (size_in, size_out) in enumerate(zip(logits.shape[1:], out_shape_zyx, strict=True))
     ]
     winners = winning_class(logits, _between(0.0, 0.1, progress))
@@ -69,15 +74,30 @@ def logits_to_labels(
         labels = labels.index_select(number, axes[number].low[axes[number].cell_of])
     # Rounding can make equal what is not; but a value never rounds beyond what is rounded already, as all corners are.
     candidates = _candidates(logits, _between(0.1, 0.3, progress)) if rounded else None
-    cells = _undecided(winners, axes) if candidates is None else _contested(candidates, winners, axes)
-    if len(cells):
-        if candidates is None:
-            candidates = _candidates(logits, _between(0.1, 0.3, progress))
+    undecided = _undecided(winners, axes) if candidates is None else _contested(candidates, axes)
+    crowded = _crowded(undecided, axes, len(logits))
+    cells = undecided.logical_and_(~crowded[:, None, None]).nonzero()
+    if candidates is None and len(cells):
+        candidates = _candidates(logits, _between(0.1, 0.3, progress))
+    slices = [z for cell in crowded.nonzero().flatten().tolist() for z in axes[0].outputs_of(cell)]
+    begun = 0.1 if candidates is None else 0.3
+    done = begun + (1 - begun) * len(slices) / len(axes[0].cell_of)
+    rows = rows_of(slices, axes, len(logits), ROWS_AT_ONCE * _values_at_once(logits))
+    _each(rows, partial(decide_rows, labels, logits, axes, rounded), logits.device, _between(begun, done, progress))
+    if candidates is not None:
         outputs = int(np.prod([len(axis.members) for axis in axes]))
         batches = cells.split(max(1, _values_at_once(logits) // outputs))
         decide = partial(_decide, labels, logits, candidates, axes, rounded)
-        _each(batches, decide, logits.device, _between(0.3, 1.0, progress))
+        _each(batches, decide, logits.device, _between(done, 1.0, progress))
     return labels.cpu().numpy()
+
+
+def _crowded(undecided: torch.Tensor, axes: Sequence[Axis], classes: int) -> torch.Tensor:
+    """(cells along z) whether so many of (z, y, x) cells are undecided that interpolating everything is faster."""
+    cells = undecided[0].numel()
+    outputs = axes[0].cell_of.bincount() * len(axes[1].cell_of) * len(axes[2].cell_of)
+    cost_of_each = CELL_COST + OUTPUT_COST * outputs / cells
+    return undecided.sum((1, 2)) * cost_of_each > classes * outputs
 
 
 def winning_class(logits: torch.Tensor, report: Report = _silent) -> torch.Tensor:
@@ -98,60 +118,26 @@ def winning_class(logits: torch.Tensor, report: Report = _silent) -> torch.Tenso
     return label
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Linear interpolation along one axis. Output voxels that lie between the same two samples share a cell.
-
-    Attributes:
-        low, high: (cells) the samples on both sides.
-        cell_of: (outputs) the cell of every output.
-        members: (most outputs of any cell, cells) the outputs of every cell; the last one repeats.
-        weight: as `members`: how much of `high` there is in each.
-    """
-
-    low: torch.Tensor
-    high: torch.Tensor
-    cell_of: torch.Tensor
-    members: torch.Tensor
-    weight: torch.Tensor
-
-    @classmethod
-    def of(cls, size_in: int, size_out: int, nearest: bool, device: torch.device) -> _Axis:
-        if nearest:
-            below = nearest_indices(size_in, size_out)
-            weight = np.zeros(size_out)
-        else:
-            place = np.clip(centres(size_in, size_out), 0, size_in - 1)
-            below = np.floor(place).astype(np.intp)
-            weight = place - below
-        low, first, cell_of, counts = np.unique(below, return_index=True, return_inverse=True, return_counts=True)
-        members = first + np.minimum(np.arange(counts.max())[:, None], counts - 1)
-        high = low if nearest else np.minimum(low + 1, size_in - 1)
-        share = weight[members].astype(np.float32)
-        arrays = (low, high, cell_of.reshape(-1), members, share)
-        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
-
-
-def _undecided(winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
-    """(n, 3) the cells whose corners do not all have the same winner."""
+def _undecided(winners: torch.Tensor, axes: list[Axis]) -> torch.Tensor:
+    """(z, y, x) whether a cell's corners do not all have the same winner."""
     lowest = highest = winners
     for number, axis in enumerate(axes):
         lowest = torch.minimum(lowest.index_select(number, axis.low), lowest.index_select(number, axis.high))
         highest = torch.maximum(highest.index_select(number, axis.low), highest.index_select(number, axis.high))
-    return (lowest != highest).nonzero()
+    return lowest != highest
 
 
-def _contested(candidates: torch.Tensor, winners: torch.Tensor, axes: list[_Axis]) -> torch.Tensor:
-    """(n, 3) the cells in which more than one class may win."""
-    several = torch.zeros(winners.shape, dtype=torch.bool, device=winners.device)
-    count = torch.zeros(winners.shape, dtype=torch.uint8, device=winners.device)
+def _contested(candidates: torch.Tensor, axes: list[Axis]) -> torch.Tensor:
+    """(z, y, x) whether more than one class may win in a cell."""
+    several = torch.zeros(candidates.shape[1:], dtype=torch.bool, device=candidates.device)
+    count = torch.zeros(several.shape, dtype=torch.uint8, device=candidates.device)
     for word in candidates:
         several |= (word & (word - 1)) != 0
         count += word != 0
     several |= count > 1
     for number, axis in enumerate(axes):
         several = several.index_select(number, axis.low)
-    return several.nonzero()
+    return several
 
 
 def _candidates(logits: torch.Tensor, report: Report) -> torch.Tensor:
@@ -190,7 +176,7 @@ def _decide(
     labels: torch.Tensor,
     logits: torch.Tensor,
     candidates: torch.Tensor,
-    axes: list[_Axis],
+    axes: list[Axis],
     rounded: bool,
     cells: torch.Tensor,
 ) -> None:

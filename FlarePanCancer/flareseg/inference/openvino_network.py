@@ -61,10 +61,9 @@ class OpenVinoNetwork:
         self.description = f"{cpu_name(running)}, OpenVINO {'bf16' if half else 'fp32'}"
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) float32 out."""
+        """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) float32 out, in memory that the next call writes into."""
         outputs = self._request.infer({0: windows.numpy()}, share_inputs=True, share_outputs=True)
-        # copied, because the next call writes into the same memory
-        return torch.from_numpy(np.array(outputs[0]))
+        return torch.from_numpy(outputs[0])
 
 
 @cache

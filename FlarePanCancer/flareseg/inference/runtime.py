@@ -49,7 +49,7 @@ class TorchNetwork:
         self._network = network
         self.description = f"{_device_name(device)}, torch {_PRECISION_NAMES[self._precision]}"
 
-    @torch.inference_mode()
+    @torch.no_grad()  # no inference mode, whose results nobody may change in place
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) out: fp16 on CUDA, else float32."""
         logits: torch.Tensor

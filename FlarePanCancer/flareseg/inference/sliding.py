@@ -21,7 +21,10 @@ and the time of one forward pass, after which a cancel is seen."""
 
 
 class Forward(Protocol):
-    """A network ready to run: (n, 1, z, y, x) float32 to (n, classes, z, y, x) float, both on `device`."""
+    """A network ready to run: (n, 1, z, y, x) float32 to (n, classes, z, y, x) float, both on `device`.
+
+    What it gives may be changed by its caller, and is overwritten by its next call.
+    """
 
     @property
     def device(self) -> torch.device: ...
@@ -118,7 +121,8 @@ def predict(
         gather_on: where the logits are put together; the network's device unless given.
 
     Returns:
-        (classes, z, y, x) on `gather_on`; half precision where the network runs on a GPU.
+        (classes, z, y, x) on `gather_on`; in half precision where there are several windows, because the logits of a
+        large CT are the largest array of all.
     """
     padded, inner = surrounded(image, window_zyx, padding)
     sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
@@ -133,8 +137,12 @@ def predict(
         window = padded[box][None, None]
         result: torch.Tensor | None = None
         for flip in flips:
-            dims = [axis + 2 for axis in flip]
-            output = network(window.flip(dims).contiguous()).flip(dims)
+            if not flip:
+                output = network(window.contiguous())
+                output = output.clone() if len(flips) > 1 else output
+            else:
+                dims = [axis + 2 for axis in flip]
+                output = network(window.flip(dims).contiguous()).flip(dims)
             result = output if result is None else result.add_(output)
             done += 1
             if progress:
@@ -144,10 +152,8 @@ def predict(
 
     if all(len(places) == 1 for places in starts):
         box = _box((0, 0, 0), window_zyx)
-        return _part(forward(box), inner).to(gather_on)
-    # Half precision halves what is the largest array of a GPU; a CPU adds in single precision faster.
-    kind = torch.float32 if image.device.type == "cpu" else torch.float16
-    logits = torch.zeros((network.classes, *sizes), dtype=kind, device=gather_on)
+        return _part(forward(box), inner).to(gather_on, copy=True)
+    logits = torch.zeros((network.classes, *sizes), dtype=torch.float16, device=gather_on)
     weights = [
         [share.to(image.device) for share in blending(size, window, places)]
         for size, window, places in zip(sizes, window_zyx, starts, strict=True)
@@ -156,8 +162,10 @@ def predict(
         corner = [places[i] for places, i in zip(starts, number, strict=True)]
         box = _box(corner, window_zyx)
         z, y, x = (shares[i] for shares, i in zip(weights, number, strict=True))
-        weighted = forward(box) * (z[:, None, None] * y[:, None] * x)
-        _part(logits, box).add_(weighted.to(gather_on, kind))
+        weight = z[:, None, None] * y[:, None] * x
+        # class by class: what is multiplied stays in the processor's cache, and nothing large is made in passing
+        for total_of_class, values in zip(_part(logits, box), forward(box), strict=True):
+            total_of_class.add_(values.mul_(weight).to(gather_on, torch.float16))
     return _part(logits, inner)
 
 
