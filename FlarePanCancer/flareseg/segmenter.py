@@ -164,6 +164,7 @@ class Segmenter:
             image = self._engine.resampled(part, spacing, progress, self._intensity_of(ct))
         with progress.stage("network"):
             logits = self._engine.logits(image, progress)
+        del image  # on the way back every large array counts
         with progress.stage("labels"):
             if certainty is not None:
                 certainty[box] = confidence_of(logits, part.shape)

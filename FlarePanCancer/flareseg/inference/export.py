@@ -122,8 +122,12 @@ def _undecided(winners: torch.Tensor, axes: list[Axis]) -> torch.Tensor:
     """(z, y, x) whether a cell's corners do not all have the same winner."""
     lowest = highest = winners
     for number, axis in enumerate(axes):
-        lowest = torch.minimum(lowest.index_select(number, axis.low), lowest.index_select(number, axis.high))
-        highest = torch.maximum(highest.index_select(number, axis.low), highest.index_select(number, axis.high))
+        above = lowest.index_select(number, axis.high)
+        lowest = lowest.index_select(number, axis.low)
+        torch.minimum(lowest, above, out=lowest)
+        above = highest.index_select(number, axis.high)
+        highest = highest.index_select(number, axis.low)
+        torch.maximum(highest, above, out=highest)
     return lowest != highest
 
 
