@@ -17,8 +17,8 @@ from flareseg.model.bundle import COARSE, save_bundle
 from train.card import model_card
 from train.checkpoints import DONE, averaged_weights
 from train.config import Config, NetConfig
-from train.fits import plan_of
-from train.index import read_index
+from train.fits import hidden_from, plan_of
+from train.index import CaseIndex, read_index
 from train.json_files import read_table
 from train.places import Places
 
@@ -60,6 +60,7 @@ def export_model(
         InputError: when the fit is not finished.
     """
     coarse = config.export.coarse if config.fits[fit].net == config.fits[config.export.fit].net else ""
+    index = read_index(places.index)
     plan = plan_of(config, places, fit)
     weights = averaged_weights(places.fit(fit, left_out), config.export.weights)
     silent = config.export.silent if fit == config.export.fit else []
@@ -67,10 +68,11 @@ def export_model(
     if coarse:
         coarse_plan = plan_of(config, places, coarse)
         plan = config.net_of(fit).plan(plan.intensity, coarse_plan)
-        found = averaged_weights(places.fit(coarse), config.export.weights)
+        hidden = hidden_from(config, index, coarse, left_out)
+        found = averaged_weights(places.fit(coarse, hidden), config.export.weights)
         _silence(found, config.net_of(coarse), silent)
         weights |= {COARSE + name: value for name, value in found.items()}
-    provenance = _provenance(config, places, fit, coarse, left_out)
+    provenance = _provenance(config, places, index, _line(config, index, fit, coarse, left_out))
     save_bundle(
         folder,
         plan=plan,
@@ -104,9 +106,8 @@ def read_scores(places: Places, name: str = "scores") -> list[dict[str, Any]]:
     return rows
 
 
-def _provenance(config: Config, places: Places, fit: str, coarse: str, left_out: Sequence[str]) -> dict[str, Any]:
-    index = read_index(places.index)
-    fits = {name: _done(places.fit(name, left_out if name == fit else ())) for name in _line(config, fit, coarse)}
+def _provenance(config: Config, places: Places, index: CaseIndex, line: dict[str, Sequence[str]]) -> dict[str, Any]:
+    fits = {name: _done(places.fit(name, hidden)) for name, hidden in line.items()}
     seen = sorted({case for done in fits.values() for case in done["cases"]})
     phantoms, patients = config.phantoms, config.new_patients
     return {
@@ -129,24 +130,24 @@ def _provenance(config: Config, places: Places, fit: str, coarse: str, left_out:
     }
 
 
-def _line(config: Config, fit: str, coarse: str) -> list[str]:
-    """The fits that this one came from, first things first, as far as they are this run's."""
-    result: list[str] = []
+def _line(config: Config, index: CaseIndex, fit: str, coarse: str, left_out: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The fits that this one came from, first things first, as far as they are this run's, and what each left out."""
+    result: dict[str, Sequence[str]] = {}
 
-    def follow(name: str) -> None:
+    def follow(name: str, hidden: Sequence[str]) -> None:
         settings = config.fits[name]
-        if settings.task == "reconstruct" and not config.ablation.pretraining:
+        if name in result or (settings.task == "reconstruct" and not config.ablation.pretraining):
             return
-        before = [settings.start, settings.teacher, config.pseudo.tumour_fit if settings.labels == "fused" else ""]
-        for other in before:
-            if other in config.fits and other not in result:
-                follow(other)
-        if name not in result:
-            result.append(name)
+        for other in (settings.start, settings.teacher):
+            if other in config.fits:
+                follow(other, hidden_from(config, index, other, left_out))
+        if settings.labels == "fused" and config.pseudo.tumour_fit in config.fits:
+            follow(config.pseudo.tumour_fit, ())  # pseudo-labels are made once, see `fits.fit_named`
+        result[name] = hidden
 
-    for name in (coarse, fit):
-        if name:
-            follow(name)
+    if coarse:
+        follow(coarse, hidden_from(config, index, coarse, left_out))
+    follow(fit, left_out)
     return result
 
 

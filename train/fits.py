@@ -80,6 +80,12 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     return sorted(cases, key=lambda case: case.name)
 
 
+def hidden_from(config: Config, index: CaseIndex, name: str, left_out: Sequence[str]) -> list[str]:
+    """Those of the cases left out that the fit `name`, from which another one begins, would have seen."""
+    seen = {case.patient for case in cases_of(config, index, name)}
+    return sorted(case for case in left_out if index.of(case).patient in seen)
+
+
 def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
     """How often each case is drawn; sums to 1.
 
@@ -135,8 +141,7 @@ def _weights(
     if name not in config.fits:
         bundle = load_bundle(find_model(name))
         return bundle.plan, bundle.weights
-    seen = {case.patient for case in cases_of(config, index, name)}
-    hidden = sorted(case for case in left_out if index.of(case).patient in seen)
+    hidden = hidden_from(config, index, name, left_out)
     fit_named(config, places, index, name, hidden)
     return plan_of(config, places, name), averaged_weights(places.fit(name, hidden))
 

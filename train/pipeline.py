@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 
 from train.config import Config, Stage
-from train.fits import fit_named, fold_groups
+from train.fits import fit_named, fold_groups, hidden_from
 from train.index import CaseIndex, read_index
 from train.places import Places
 from train.ranks import Meeting, sharing_rank, this_rank
@@ -99,9 +99,12 @@ def _report(run: Run, name: str) -> None:
 
 
 def folds(run: Run) -> None:
-    """The exported fit once without each group of cases that is judged together."""
+    """The exported fit, and the coarse one if it saw them, once without each group of cases that is judged together."""
+    export = run.config.export
     for left_out in fold_groups(run.config, run.index):
-        fit_named(run.config, run.places, run.index, run.config.export.fit, left_out)
+        if export.coarse and (hidden := hidden_from(run.config, run.index, export.coarse, left_out)):
+            fit_named(run.config, run.places, run.index, export.coarse, hidden)
+        fit_named(run.config, run.places, run.index, export.fit, left_out)
         run.meeting.wait(f"folds.{'+'.join(left_out)}")
 
 

@@ -1,6 +1,7 @@
 """A configuration either fits or says in one line which word does not."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def test_the_embedded_models_configuration_names_all_it_needs(tmp_path):
     assert config.fits_of("final") == ["coarse", "base", "base_again", "final"]
     assert config.grids() == [(6.0, 6.0, 6.0), (3.0, 3.0, 3.0)]
     assert config.net_of("final").plan().intensity.mean_hu == 70.0
+    sizes = load_config(CONFIGS / "sizes.yaml", paths)
+    assert [sizes.net_of(fit).filters[0] for fit in ("size8", "size16", "size24", "student8")] == [8, 16, 24, 8]
+    assert sizes.fits["genesis16"].start == "genesis" and sizes.fits["genesis"].task == "reconstruct"
+    short = [sizes.fits[fit] for fit in ("size8", "size16", "size24", "genesis16")]
+    assert all(replace(fit, net="main", start="") == short[1] for fit in short)
 
 
 def test_the_papers_nets_have_the_papers_sizes(paper):

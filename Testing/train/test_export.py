@@ -100,6 +100,17 @@ def test_a_fit_that_left_cases_out_is_exported_from_its_own_folder(run):
     assert all(torch.equal(bundle.weights[name].float(), value.half().float()) for name, value in expected.items())
 
 
+def test_what_a_fold_began_with_left_the_same_cases_out(run):
+    config, places = run
+    fits = config.fits | {"final": replace(config.fits["final"], start="tumor")}
+    finish(config, places, "final", seed=77, left_out=("mine_p0",))
+    begun = (replace(config, fits=fits), places)
+    with pytest.raises(InputError, match="tumor_without_mine_p0' is not finished"):
+        exported(begun, left_out=("mine_p0",))
+    finish(config, places, "tumor", seed=78, left_out=("mine_p0",))
+    assert list(provenance(exported(begun, left_out=("mine_p0",)))["fits"]) == ["tumor", "final"]
+
+
 def test_other_weights_than_the_average_can_be_asked_for(run):
     config, places = run
     with pytest.raises(InputError, match="it was not validated"):
