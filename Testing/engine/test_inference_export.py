@@ -15,7 +15,9 @@ from flareseg.inference.resample import nearest_indices
 from flareseg.progress import Progress, Silent
 
 
-def all_classes_everywhere(logits: torch.Tensor, shape: tuple[int, ...], nearest: int | None) -> np.ndarray:
+def all_classes_everywhere(
+    logits: torch.Tensor, shape: tuple[int, ...], nearest: int | None, *, rounded: bool = False
+) -> np.ndarray:
     """Every class interpolated to the whole grid, one axis after the other, then argmax."""
     values = logits.float().numpy()
     for axis, (size_in, size_out) in enumerate(zip(values.shape[1:], shape, strict=True)):
@@ -27,7 +29,7 @@ def all_classes_everywhere(logits: torch.Tensor, shape: tuple[int, ...], nearest
         weight = (place - low).astype(np.float32).reshape([-1 if i == axis + 1 else 1 for i in range(4)])
         high = np.minimum(low + 1, size_in - 1)
         values = values.take(low, axis + 1) * (1 - weight) + values.take(high, axis + 1) * weight
-    return values.argmax(0).astype(np.uint8)
+    return (values.astype(np.float16) if rounded else values).argmax(0).astype(np.uint8)
 
 
 def smooth_logits(seed: int, classes: int, shape: tuple[int, int, int]) -> torch.Tensor:
@@ -61,6 +63,15 @@ def test_the_labels_are_those_of_interpolating_every_class_everywhere(shapes, ne
     logits = smooth_logits(6, 15, shapes[0]).to(kind)
     expected = all_classes_everywhere(logits, shapes[1], nearest)
     assert np.array_equal(logits_to_labels(logits, shapes[1], nearest), expected)
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("nearest", [None, 0])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_values_that_rounding_makes_equal_go_to_the_lowest_class(scale, nearest):
+    logits = (smooth_logits(7, 6, (9, 11, 10)) + scale).half()
+    expected = all_classes_everywhere(logits, (23, 25, 31), nearest, rounded=True)
+    assert np.array_equal(logits_to_labels(logits, (23, 25, 31), nearest, rounded=True), expected)
 
 
 @pytest.mark.usefixtures("either_way")
