@@ -207,8 +207,8 @@ class FitConfig:
         labels: "truth" as the sources have them, or "fused" (pseudo-labels under the ground truth, see `fusion.py`).
         cases: "all"; "labelled" ones; those with a "tumour" in their ground truth.
         sources: only cases of these sources; all unless given.
-        start: name of the fit whose averaged weights this one begins with (layers of another shape, such as another
-            task's output, begin anew), or a model folder; random unless given.
+        start: name of the fit whose averaged weights this one begins with, or a model folder; random unless given. A
+            narrower net is widened, see `widen.py`; layers of another shape, such as another task's output, begin anew.
         teacher: for "distill": name of a fit, or a model folder.
         distill_weight: of the teacher's answer in the loss, against 1 for the labels.
         reconstruction: for "reconstruct": "mse" as the paper's text and Model Genesis have it, or "l1" as its

@@ -16,6 +16,7 @@ from flareseg.model.plan import Plan
 from train.config import FitConfig, NetConfig
 from train.dataset import to_batch
 from train.tasks import Batch, TaskOf
+from train.widen import is_narrower, widened
 
 if TYPE_CHECKING:
     from train.cache import CachedCase
@@ -33,7 +34,7 @@ class Work:
         settings: of the fit.
         cases, shares: what it learns from, and how often each is drawn.
         validation: cases that are scored now and then.
-        start: weights to begin with; layers of another name or shape begin anew.
+        start: weights to begin with; see `begin_with`.
         seed, deterministic: see `Config`.
     """
 
@@ -71,7 +72,7 @@ class Learner(L.LightningModule):
         self.task, self.work, self.settings = task, work, work.settings
         self.network = task.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if work.start:
-            begin_with(self.network, work.start)
+            begin_with(self.network, work.start, work.seed)
         self.average = {name: value.detach().clone() for name, value in exported(self.network).items()}
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
@@ -176,9 +177,13 @@ def exported(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     return without_heads(own_weights(network.state_dict()))
 
 
-def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> list[str]:
-    """Copy every tensor whose name and shape fit; returns the names of the network's tensors that begin anew."""
+def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed: int = 0) -> list[str]:
+    """Copy every tensor whose name and shape fit, a narrower net's widened; returns the names of the network's tensors
+    that begin anew."""
     own = exported(network)
+    shapes = {name: value.shape for name, value in own.items()}
+    if is_narrower(weights, shapes):
+        weights = widened(weights, shapes, torch.Generator().manual_seed(seed))
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise UsageError("The weights to start from fit no layer of this net.")

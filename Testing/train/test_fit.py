@@ -110,6 +110,28 @@ def test_reconstruction_learns_too_and_hands_its_layers_on(tmp_path):
     assert anew == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
 
 
+def test_a_wider_net_begins_with_the_narrower_one_s_answer_and_learns_apart():
+    torch.manual_seed(5)
+    narrow, wide = (build_network(replace(NET, filters=filters).plan()) for filters in ([5, 7, 9], [8, 13, 24]))
+    assert begin_with(wide, narrow.state_dict()) == []
+    image = torch.randn(1, 1, *NET.patch_zyx)
+    narrow.eval(), wide.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(wide(image), narrow(image), rtol=1e-3, atol=1e-4)
+    kernels = wide.input_block.conv1.conv.weight
+    assert torch.equal(kernels[5:], kernels[:3]), "an added channel repeats one that is there"
+    wide(image).square().mean().backward()
+    assert kernels.grad is not None
+    directions = torch.nn.functional.normalize(kernels.grad.flatten(1), dim=1)
+    assert ((directions[5:] * directions[:3]).sum(1).abs() < 0.999).all(), "repeated channels would stay alike"
+
+
+def test_a_wider_net_for_other_structures_begins_its_output_anew():
+    narrow = build_network(NET.plan())
+    wide = build_network(replace(NET, filters=[8, 12, 16], segments=["liver"]).plan())
+    assert begin_with(wide, narrow.state_dict()) == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
+
+
 def test_weights_of_another_net_are_refused(tmp_path):
     other = build_network(replace(NET, filters=[5, 7, 9]).plan())
     with pytest.raises(UsageError, match="no layer"):
