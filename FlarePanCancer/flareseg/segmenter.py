@@ -13,9 +13,10 @@ from flareseg.errors import UsageError
 from flareseg.inference.body import body_box
 from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
+from flareseg.inference.fat import remove_fat
 from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
 from flareseg.inference.postprocess import remove_small_components
-from flareseg.inference.region import extension, region_of_labels
+from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
 from flareseg.labels import Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
@@ -122,7 +123,10 @@ class Segmenter:
                 axis = volume_orientation(self._coarse.plan, ct.geometry).axes[0]
                 self._follow(labels, ct, box, body, axis, progress, certainty)
             with progress.stage("components"):
-                self._clean(labels, ct.geometry.voxel_ml, wanted)
+                self._clean(labels, ct)
+                if self._coarse and not roi and not self._plan.has_own_structures:
+                    self._doubt(labels, ct, progress)
+                _keep(labels, wanted, self.structures)
         else:
             progress.message(NOTHING_FOUND)
         return Segmentation(
@@ -205,15 +209,21 @@ class Segmenter:
             return None
         return own_statistics(ct.hu, self._plan.intensity)
 
-    def _clean(self, labels: NDArray[np.uint8], voxel_ml: float, wanted: tuple[Structure, ...]) -> None:
+    def _clean(self, labels: NDArray[np.uint8], ct: Volume) -> None:
         channels = {name: channel for channel, name in self._plan.labels.items()}
         rules = {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
-        remove_small_components(labels, voxel_ml, rules)
-        if len(wanted) < len(self.structures):
-            kept = np.zeros(256, np.uint8)
-            values = [structure.value for structure in wanted]
-            kept[values] = values
-            np.take(kept, labels, out=labels)
+        without_fat = [value for value, rule in rules.items() if rule.without_fat]
+        if without_fat:
+            remove_fat(labels, ct.hu, ct.geometry.spacing_zyx_mm, without_fat)
+        remove_small_components(labels, ct.geometry.voxel_ml, rules)
+
+    def _doubt(self, labels: NDArray[np.uint8], ct: Volume, progress: Progress) -> None:
+        """Draw nothing, and say so, where too little was drawn for an abdomen."""
+        assert self._coarse
+        axis = volume_orientation(self._coarse.plan, ct.geometry).axes[0]
+        if not can_be_abdomen(labels, ct.hu, ct.geometry.spacing_zyx_mm, axis):
+            labels[:] = 0
+            progress.message(NOTHING_FOUND)
 
     def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
         if structures is None:
@@ -222,6 +232,15 @@ class Segmenter:
         if missing:
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
         return tuple(structure for structure in self.structures if structure in structures)
+
+
+def _keep(labels: NDArray[np.uint8], wanted: tuple[Structure, ...], every: tuple[Structure, ...]) -> None:
+    """Make background of all structures but the wanted ones."""
+    if len(wanted) < len(every):
+        kept = np.zeros(256, np.uint8)
+        values = [structure.value for structure in wanted]
+        kept[values] = values
+        np.take(kept, labels, out=labels)
 
 
 def _coarse_segmentation(

@@ -5,7 +5,7 @@ import pytest
 
 from flareseg.inference.body import body_box
 from flareseg.inference.postprocess import remove_small_components
-from flareseg.inference.region import extension, region_of_labels
+from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
 from flareseg.model.plan import ComponentRule
 
 
@@ -154,3 +154,37 @@ def test_a_region_grows_along_whichever_axis_is_the_bodys():
     box = (slice(10, 30), slice(10, 30), slice(40, 60))
     grown = extension(labels, box, (slice(0, 40), slice(0, 40), slice(0, 100)), 2, (2.0, 2.0, 6.0), upwards=True)
     assert grown is not None and grown.new == (box[0], box[1], slice(60, 76))
+
+
+def body_with_organs(organs_zyx, height=60):
+    """A body of 100 ml a slice, 6 litres in all, 10 mm a voxel; some voxels of it are drawn as liver."""
+    hu = np.full((height, 20, 20), -1000, np.int16)
+    hu[:, 5:15, 5:15] = 40
+    labels = np.zeros(hu.shape, np.uint8)
+    labels[organs_zyx] = 1
+    return labels, hu, (10.0, 10.0, 10.0)
+
+
+def test_a_little_liver_in_the_middle_of_a_long_body_is_none():
+    drawn = np.s_[30:35, 5:10, 5:11]  # 150 ml of 6 litres
+    labels, hu, spacing = body_with_organs(drawn)
+    assert not can_be_abdomen(labels, hu, spacing, 0)
+    assert can_be_abdomen(labels[30:50], hu[30:50], spacing, 0), "cut off by the scan's end"
+    assert can_be_abdomen(labels[:35], hu[:35], spacing, 0), "cut off by its other end"
+    assert can_be_abdomen(labels[20:45], hu[20:45], spacing, 0), "a twentieth of a small body"
+    lying = [np.moveaxis(array, 0, 2) for array in (labels, hu)]
+    assert not can_be_abdomen(*lying, spacing, 2)
+    labels[34, 5:10, 5:11] = 2
+    assert not can_be_abdomen(labels, hu, spacing, 0), "all structures count together"
+
+
+def test_organs_of_an_adult_are_believed_however_long_the_scan():
+    assert can_be_abdomen(*body_with_organs(np.s_[30:35, 5:12, 5:15], height=400), 0)
+
+
+def test_a_speck_at_the_scan_s_end_is_no_organ_that_it_cuts():
+    labels, hu, _ = body_with_organs(np.s_[40:60, 8:9, 8:9])
+    spacing = (10.0, 5.0, 5.0)
+    assert not can_be_abdomen(labels, hu, spacing, 0)
+    labels[59, 8:10, 8:9] = 1
+    assert can_be_abdomen(labels, hu, spacing, 0)

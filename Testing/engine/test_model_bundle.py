@@ -514,3 +514,12 @@ def test_the_largest_networks_of_the_paper_are_within_the_bounds() -> None:
 
 def test_what_is_stored_is_a_plain_safetensors_file(model: Path) -> None:
     assert set(load_file(model / WEIGHTS)) == set(parameter_shapes(make_plan()))
+
+
+def test_a_rule_against_fat_survives_and_is_told_to_older_programs(tmp_path: Path) -> None:
+    plain = json.loads((save_model(tmp_path / "plain") / JSON).read_text(encoding="utf-8"))
+    assert plain["format"] == 1 and "without_fat" not in plain["plan"]["components"]["spleen"]
+    plan = make_plan(components={"spleen": ComponentRule(1.0, without_fat=True), "liver": ComponentRule()})
+    folder = save_model(tmp_path / "lean", plan)
+    assert json.loads((folder / JSON).read_text(encoding="utf-8"))["format"] == 3
+    assert load_bundle(folder).plan.components == plan.components

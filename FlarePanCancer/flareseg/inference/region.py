@@ -1,4 +1,5 @@
-"""The part of the scan that can hold abdominal organs, from the labels of the coarse net, and where it must grow."""
+"""The part of the scan that can hold abdominal organs, from the labels of the coarse net; where it must grow; and
+whether what was found in it can be an abdomen."""
 
 from __future__ import annotations
 
@@ -19,6 +20,10 @@ OVERLAP_MM = 60.0
 """What the network sees again then, of what it has seen."""
 LEAVING_MM2 = 40.0
 """Area of a structure's section in the region's last slice: a fifth of a narrow aorta's."""
+WHOLE_ABDOMEN_ML = 300.0
+WHOLE_ABDOMEN_SHARE = 0.03
+"""Of the body in view. An adult's organs have some 2 litres, a newborn's 200 ml, but a twentieth of its body."""
+BODY_HU = -300
 
 
 def region_of_labels(labels: NDArray[Any], spacing_zyx_mm: Triple, scale_zyx: Triple, within: Box) -> Box | None:
@@ -101,6 +106,28 @@ def extension(
         end = max(most.start, old.start - further)
         whole, seen, new = slice(end, old.stop), slice(end, min(old.stop, old.start + overlap)), slice(end, old.start)
     return Extension(_with(box, axis, whole), _with(box, axis, seen), _with(box, axis, new))
+
+
+def can_be_abdomen(labels: NDArray[Any], hu: NDArray[Any], spacing_zyx_mm: Triple, axis: int) -> bool:
+    """Whether what was drawn can be abdominal organs, and not a muscle of a head or thigh that was taken for one.
+
+    Organs that the scan's end cuts off may be small. Where none is cut off they are whole, and have the volume of whole
+    ones.
+
+    Args:
+        labels: (z, y, x) of the whole CT.
+        hu: (z, y, x) of the CT.
+        spacing_zyx_mm: of both.
+        axis: along the body.
+    """
+    voxel_ml = float(np.prod(spacing_zyx_mm)) / 1000
+    drawn_ml = np.count_nonzero(labels) * voxel_ml
+    if drawn_ml >= WHOLE_ABDOMEN_ML:
+        return True
+    section_mm2 = 1000 * voxel_ml / spacing_zyx_mm[axis]
+    if any(np.count_nonzero(labels.take(end, axis)) * section_mm2 >= LEAVING_MM2 for end in (0, -1)):
+        return True
+    return drawn_ml >= WHOLE_ABDOMEN_SHARE * np.count_nonzero(hu > BODY_HU) * voxel_ml
 
 
 def _with(box: Box, axis: int, part: slice) -> Box:

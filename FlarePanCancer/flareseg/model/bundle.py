@@ -24,9 +24,9 @@ from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 2
+FORMAT = 3
 """The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
-ensembles, structures of their own, other networks, parity."""
+ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat."""
 COARSE = "coarse."
 """What the names of the coarse net's tensors begin with."""
 TRAINING_ONLY = "deep_supervision_heads."
@@ -119,7 +119,7 @@ def save_bundle(
     data = {weights_file(n): _as_file(one, precision) for n, one in enumerate((weights, *ensemble))}
     digests = [hashlib.sha256(content).hexdigest() for content in data.values()]
     contents = {
-        "format": 2 if ensemble else plan.needs_format,
+        "format": max(2 if ensemble else 1, plan.needs_format),
         "name": name,
         "version": version,
         "description": description,

@@ -47,10 +47,24 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class ComponentRule:
-    """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one."""
+    """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one; and
+    with `without_fat` nothing that is fat, see `inference/fat.py`."""
 
     minimum_ml: float = 0.0
     largest_only: bool = False
+    without_fat: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        old = {"minimum_ml": self.minimum_ml, "largest_only": self.largest_only}
+        return old | ({"without_fat": True} if self.without_fat else {})
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ComponentRule:
+        return cls(
+            float(data.get("minimum_ml", 0)),
+            bool(data.get("largest_only", False)),
+            bool(data.get("without_fat", False)),
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,10 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 2 where it has what came with imported nnU-Net models."""
+        """The model format that can tell this plan: 3 where a structure is kept free of fat, 2 where it has what came
+        with imported nnU-Net models."""
+        if any(rule.without_fat for rule in self.components.values()):
+            return 3
         added = (self.image_order, self.orientation, self.axes, self.parity, self.intensity.scheme)
         plain = added == (3, "canonical", (0, 1, 2), False, "ct") and self.network.name == "DynUNet"
         known = plain and "up_kernel_size" not in self.network.kwargs and not self.has_own_structures
@@ -150,10 +167,7 @@ class Plan:
             "resampling": self.resampling,
             "network": {"name": self.network.name, "kwargs": self.network.kwargs},
             "labels": {str(value): name for value, name in self.labels.items()},
-            "components": {
-                name: {"minimum_ml": rule.minimum_ml, "largest_only": rule.largest_only}
-                for name, rule in self.components.items()
-            },
+            "components": {name: rule.to_json() for name, rule in self.components.items()},
             "coarse": self.coarse.to_json() if self.coarse else None,
             **self._added(),
         }
@@ -196,8 +210,7 @@ class Plan:
                 padding_hu=None if data.get("padding_hu") is None else float(data["padding_hu"]),
                 resampling=data.get("resampling", "auto"),
                 components={
-                    str(name): ComponentRule(float(rule.get("minimum_ml", 0)), bool(rule.get("largest_only", False)))
-                    for name, rule in data.get("components", {}).items()
+                    str(name): ComponentRule.from_json(rule) for name, rule in data.get("components", {}).items()
                 },
                 coarse=cls.from_json(data["coarse"]) if data.get("coarse") else None,
                 image_order=int(data.get("image_order", 3)),
