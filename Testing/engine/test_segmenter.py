@@ -205,6 +205,20 @@ def test_a_scan_of_air_gives_an_empty_result_that_says_so(the_embedded_one):
     assert NOTHING_FOUND in result.notes
 
 
+def test_thighs_hold_no_abdominal_organ_and_the_result_says_so(the_embedded_one):
+    phantom = make_phantom(2_000_101, spacing_zyx_mm=(3.0, 2.0, 2.0), view="thighs")
+    result = the_embedded_one.segment(Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)))
+    assert not result.labels.any()
+    assert NOTHING_FOUND in result.notes
+
+
+def test_kidneys_of_the_embedded_model_hold_no_fat(the_embedded_one, a_patient):
+    result = the_embedded_one.segment(a_patient)
+    for structure in by_names(["left_kidney", "right_kidney", "spleen"]):
+        inside = a_patient.hu[result.labels == structure.value]
+        assert len(inside) and inside.min() >= -50, structure.name
+
+
 def test_the_embedded_model_runs_within_its_bounds_on_a_real_ct(the_embedded_one, real_cts):
     from flareseg.io.files import read_volume
 
