@@ -50,7 +50,7 @@ class Choice:
 
 
 CHOICES = (
-    Choice("Fast: step 0.75, OpenVINO bf16"),
+    Choice("Fast: step 0.6, OpenVINO bf16"),
     Choice("one thread", threads=1),
     Choice("torch instead of OpenVINO", backend="torch"),
     Choice("step 1.0", step=1.0),
