@@ -309,8 +309,8 @@ def _only_json(read_bytes: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
 
 
 def test_a_newer_format_asks_for_an_update(model: Path) -> None:
-    edit_json(model, lambda data: data.update(format=3))
-    assert refusal(model) == "'tiny' is of model format 3, this flareseg reads up to 2; update flareseg."
+    edit_json(model, lambda data: data.update(format=4))
+    assert refusal(model) == "'tiny' is of model format 4, this flareseg reads up to 3; update flareseg."
     for strange in (0, -1, None, "1", [1], 1.5):
         edit_json(model, lambda data, strange=strange: data.update(format=strange))
         assert "unknown model format" in refusal(model)
