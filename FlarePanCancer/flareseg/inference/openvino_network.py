@@ -55,13 +55,15 @@ class OpenVinoNetwork:
         }
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = core.compile_model(network_graph(plan, weights), "CPU", settings)
+        graph = network_graph(plan, weights, np.float16 if half else np.float32)
+        compiled = core.compile_model(graph, "CPU", settings)
         self._request = compiled.create_infer_request()
         running = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self.description = f"{cpu_name(running)}, OpenVINO {'bf16' if half else 'fp32'}"
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) float32 out, in memory that the next call writes into."""
+        """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) out, in memory that the next call writes into: in half
+        precision where the network computes in bf16, which is coarser still."""
         outputs = self._request.infer({0: windows.numpy()}, share_inputs=True, share_outputs=True)
         return torch.from_numpy(outputs[0])
 
@@ -78,8 +80,10 @@ def _core() -> Any:
     return ov.Core()
 
 
-def network_graph(plan: Plan, weights: dict[str, torch.Tensor]) -> Any:
+def network_graph(plan: Plan, weights: dict[str, torch.Tensor], logits: type[np.floating[Any]] = np.float32) -> Any:
     """The network that `build_network(plan)` builds, with `weights`, as an OpenVINO model for windows of any size.
+
+    `logits` is the precision in which it hands them over.
 
     Raises:
         ModelError: when plan and weights do not fit, or the network makes no sense.
@@ -94,6 +98,8 @@ def network_graph(plan: Plan, weights: dict[str, torch.Tensor]) -> Any:
     window = op.parameter([-1, 1, -1, -1, -1], np.float32)
     layers = Layers(weights)
     output = _unet(plan.network, layers, window) if plan.network.name == UNET else _dynunet(expected, layers, window)
+    if logits is not np.float32:
+        output = op.convert(output, logits)
     return ov.Model([output], [window])
 
 
