@@ -25,6 +25,7 @@ Task = Literal["reconstruct", "segment", "distill"]
 Stage = Literal["pretrain", "tumor", "final", "distill"]
 Labels = Literal["truth", "fused"]
 Weights = Literal["average", "last", "best"]
+Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 PHANTOMS = "phantoms"
 """Name of the source that the configuration's `phantoms` section makes."""
 NEW_PATIENTS = "new_patients"
@@ -219,6 +220,7 @@ class FitConfig:
         largest_weight: most that a voxel of a small structure weighs in the cross entropy, see `losses.py`; 1: alike.
         validate_every, validation_patches: after every so many epochs that many fixed patches of the validation cases
             are scored; the best such average is kept as best.ckpt. 0: never.
+        precision: of the network's arithmetic; where the device has no bf16, fp16 on a GPU and fp32 on a CPU instead.
         augment_on: "device" of the training, "workers" that load, or "auto": on the device where that is a GPU.
         workers: processes that load; 0 loads in the training's own.
     """
@@ -245,7 +247,7 @@ class FitConfig:
     warmup_steps: int = 0
     gradient_clip: float = 12.0
     average_decay: float = 0.999
-    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     foreground: float = 0.67
     emphasis: dict[str, float] = field(default_factory=dict)
     largest_weight: float = 1.0

@@ -23,7 +23,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from flareseg.errors import Cancelled, FlareError, InputError, UsageError
+from flareseg.inference.runtime import cpu_multiplies_bf16
 from train.checkpoints import DONE, LAST, Keep, write_done
+from train.config import Precision
 from train.dataset import PatchDataset, StepSampler, collate, validation_batches
 from train.json_files import write_json
 from train.learner import Learner, Work
@@ -129,9 +131,6 @@ def _validation(work: Work, device: torch.device) -> Sequence[Batch]:
 
 def _trainer(work: Work, rank: Rank) -> L.Trainer:
     settings, cuda = work.settings, torch.cuda.is_available()
-    precision = settings.precision
-    if cuda and precision == "bf16-mixed" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        precision = "16-mixed"
     torch.backends.cudnn.benchmark = cuda and not work.deterministic
     here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or rank.count
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
@@ -142,7 +141,7 @@ def _trainer(work: Work, rank: Rank) -> L.Trainer:
         num_nodes=max(rank.count // int(here), 1),
         strategy=DDPStrategy(process_group_backend="nccl" if cuda else "gloo") if rank.count > 1 else "auto",
         max_steps=work.steps,
-        precision=precision,
+        precision=precision_of(settings.precision, cuda=cuda),
         gradient_clip_val=settings.gradient_clip,
         deterministic=work.deterministic,
         callbacks=[Keep(work.folder, lambda: _validation(work, device))],
@@ -153,6 +152,16 @@ def _trainer(work: Work, rank: Rank) -> L.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,  # `StepSampler` does it
     )
+
+
+def precision_of(wanted: Precision, *, cuda: bool) -> Precision:
+    """What the hardware computes in, where it would have to imitate bf16: on a CPU without instructions for it a step
+    takes some forty times as long as in fp32."""
+    if wanted == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "16-mixed"
+    if wanted == "bf16-mixed" and not cuda and not cpu_multiplies_bf16():
+        return "32-true"
+    return wanted
 
 
 def _quiet() -> None:

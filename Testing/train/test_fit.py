@@ -22,6 +22,7 @@ from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, ta
 from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
 from flareseg.model.network import build_network, load_weights  # noqa: E402
 from train.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
+from train.fit import precision_of  # noqa: E402
 from train.learner import begin_with  # noqa: E402
 
 
@@ -130,6 +131,23 @@ def test_a_wider_net_for_other_structures_begins_its_output_anew():
     narrow = build_network(NET.plan())
     wide = build_network(replace(NET, filters=[8, 12, 16], segments=["liver"]).plan())
     assert begin_with(wide, narrow.state_dict()) == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cuda", "has_bf16", "taken"),
+    [
+        ("bf16-mixed", False, True, "bf16-mixed"),
+        ("bf16-mixed", False, False, "32-true"),
+        ("bf16-mixed", True, True, "bf16-mixed"),
+        ("bf16-mixed", True, False, "16-mixed"),
+        ("16-mixed", True, False, "16-mixed"),
+        ("32-true", False, True, "32-true"),
+    ],
+)
+def test_no_device_has_to_imitate_bf16(monkeypatch, wanted, cuda, has_bf16, taken):
+    monkeypatch.setattr("train.fit.cpu_multiplies_bf16", lambda: has_bf16 and not cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16 and cuda)
+    assert precision_of(wanted, cuda=cuda) == taken
 
 
 def test_weights_of_another_net_are_refused(tmp_path):

@@ -174,12 +174,12 @@ def _use_group_norms(network: nn.Module) -> None:
 def _torch_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.float16
-    if device.type == "cpu" and _cpu_multiplies_bf16():
+    if device.type == "cpu" and cpu_multiplies_bf16():
         return torch.bfloat16
     return torch.float32
 
 
-def _cpu_multiplies_bf16() -> bool:
+def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bf16; without them it is slower than fp32, not faster."""
     # torch offers no public name for these yet; where they are gone, fp32 is the safe answer.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
