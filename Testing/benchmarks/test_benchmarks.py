@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import torch
 from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, section
 from flareseg_side import CountedWindows
+from grids import mean_matrix, seen_through
 from harness import RESULTS, ROOT, peak_resident_bytes, run_fresh
 from make_volume import continued
 from nnunet_side import SparedWindows
@@ -163,3 +164,21 @@ def test_the_page_answers_from_the_results_that_are_committed(tmp_path: Path) ->
     assert text == (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8"), "make benchmark-page makes it anew"
     plot(costs, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_coarse_grid_takes_the_mean_of_what_it_covers() -> None:
+    halves = mean_matrix(6, 3)
+    assert np.array_equal(halves @ np.arange(6, dtype=np.float32), [0.5, 2.5, 4.5])
+    uneven = mean_matrix(5, 2)
+    assert np.allclose(uneven.sum(1), 1)
+    assert np.allclose(uneven[0], [0.4, 0.4, 0.2, 0, 0])
+
+
+def test_labels_survive_a_grid_that_can_hold_them_and_no_other() -> None:
+    labels = np.zeros((24, 24, 24), np.uint8)
+    labels[:12], labels[3, 3, 18], labels[20, 20, 20] = 1, 9, 255
+    same = seen_through(labels, (1.0, 1.0, 1.0), 1.0)
+    assert np.array_equal(same, np.where(labels == 255, 0, labels))
+    coarse = seen_through(labels, (1.0, 1.0, 1.0), 4.0)
+    assert not (coarse == 9).any()  # one voxel of 64
+    assert np.array_equal(coarse == 1, np.arange(24)[:, None, None] < np.full((24, 24, 24), 12))
