@@ -80,7 +80,8 @@ class NewPatientsConfig:
     """Patients made of labelled cases: deformed, and in another contrast phase, see `repatient.py`.
 
     Attributes:
-        cases: SOURCE/CASE each: the name of a source of the layout "cases", and the case's name within it.
+        cases: SOURCE/CASE each: the name of a source of the layout "cases", and the case's name within it. What
+            the source `covers`, they cover too.
         count: patients made of each.
         seed: of the first of each; those after it follow.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from flareseg.errors import InputError, UsageError
 from flareseg.labels import by_names, structures
@@ -89,8 +88,8 @@ def _sources(config: Config, places: Places) -> list[SourceConfig]:
     if patients:
         from train.repatient import draw_all
 
-        homes = {source.name: Path(source.path).expanduser() for source in sources}
-        made = draw_all(patients, homes, places.new_patients, config.processes)
+        named = {source.name: source for source in sources}
+        made = draw_all(patients, named, places.new_patients, config.processes)
         folder = str(places.new_patients)
         sources.append(SourceConfig(NEW_PATIENTS, "cases", folder, weight=patients.weight, only=made))
     if not sources:

@@ -22,11 +22,12 @@ from scipy import ndimage
 
 from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_labels, read_volume
+from flareseg.labels import by_names
 from flareseg.volume import Geometry, Orientation, Triple
 from train.body.contrast import PHASES, draw_hu, draw_phase
 from train.body.scanner import acquire
 from train.cases import CT, TRUTH, new_case, read_info, write_ct, write_info, write_labels
-from train.config import NewPatientsConfig
+from train.config import NewPatientsConfig, SourceConfig
 from train.deformation import draw_deformation
 from train.index import IGNORE
 from train.parallel import in_parallel, told
@@ -160,8 +161,17 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
     return found[0] if found else None
 
 
-def draw_patients(source: Path, folder: Path, count: int, seed: int = 0) -> list[Path]:
+def draw_patients(
+    source: Path, folder: Path, count: int, seed: int = 0, *, covers: Sequence[str] | None = None
+) -> list[Path]:
     """Write `count` new patients of a case as cases under `folder`; those that are there are kept.
+
+    Args:
+        source: folder of the case.
+        folder: to write into.
+        count: how many.
+        seed: of the first.
+        covers: structures that the case annotates, and so its new patients; as its info.json says unless given.
 
     Returns:
         The folders of all of them.
@@ -182,11 +192,14 @@ def draw_patients(source: Path, folder: Path, count: int, seed: int = 0) -> list
         if (source / name).is_file():
             detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
     told = {"patient": source.name} | (read_info(source) or {})
+    if covers:
+        told["labels_present"] = {str(structure.value): structure.name for structure in by_names(covers)}
     paths = []
     for number in range(count):
         path = folder / f"{source.name}_{seed + number}"
         paths.append(path)
-        if read_info(path) is not None:
+        known = read_info(path)
+        if known is not None and known.get("labels_present") == told.get("labels_present"):
             continue
         rng = np.random.default_rng(seed + number)
         phase = str(rng.choice(PHASES))
@@ -197,12 +210,14 @@ def draw_patients(source: Path, folder: Path, count: int, seed: int = 0) -> list
     return paths
 
 
-def draw_all(wanted: NewPatientsConfig, homes: Mapping[str, Path], folder: Path, processes: int = 1) -> list[str]:
+def draw_all(
+    wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1
+) -> list[str]:
     """Write the new patients of a configuration as cases under `folder`; those that are there are kept.
 
     Args:
         wanted: whose, and how many.
-        homes: folders of the sources, by name.
+        sources: by name; what one covers, its new patients cover too.
         folder: to write into.
         processes: that draw at the same time, a source case each.
 
@@ -212,10 +227,16 @@ def draw_all(wanted: NewPatientsConfig, homes: Mapping[str, Path], folder: Path,
     Raises:
         As `draw_patients`.
     """
-    draw = partial(draw_patients, folder=folder, count=wanted.count, seed=wanted.seed)
-    cases = [homes[source] / name for source, _, name in (case.partition("/") for case in wanted.cases)]
-    drawn = in_parallel(draw, cases, processes, "new patients")
+    draw = partial(_draw_of, sources=sources, folder=folder, count=wanted.count, seed=wanted.seed)
+    drawn = in_parallel(draw, wanted.cases, processes, "new patients")
     return [path.name for paths in told(drawn, len(wanted.cases), "new patients") for path in paths]
+
+
+def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count: int, seed: int) -> list[Path]:
+    """Args: `case`: SOURCE/CASE."""
+    name, _, own_name = case.partition("/")
+    home = Path(sources[name].path).expanduser()
+    return draw_patients(home / own_name, folder, count, seed, covers=sources[name].covers or None)
 
 
 def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:

@@ -144,6 +144,15 @@ def test_new_patients_are_made_of_the_cases_that_the_configuration_names(data, p
     assert [case.name for case in index.cases if case.source == "new_patients"] == ["new_patients_p1_5"]
 
 
+def test_new_patients_cover_what_their_source_covers_also_when_that_is_told_later(data, places):
+    wanted = NewPatientsConfig(["mine/p0"], 1, seed=5)
+    prepare(config_for(source(data), new_patients=wanted), places)
+    healthy = source(data, covers=["liver", "spleen", "tumour"])
+    index = prepare(config_for(healthy, new_patients=wanted), places)
+    assert index.of("new_patients_p0_5").covered == ("liver", "spleen", "tumour")
+    assert not index.of("new_patients_p0_5").has_tumour
+
+
 def test_an_upside_down_ct_keeps_its_labels_in_place(tmp_path, places):
     turned = Geometry(SHAPE, SPACING, direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
     write_case(tmp_path / "data" / "a", 0, liver(), geometry=turned)
