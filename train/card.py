@@ -14,7 +14,7 @@ from train.lesions import lesion_table
 _TEXT = """\
 # {name} {version}
 
-{description} {classes} structures, a {spacing} mm net{coarse}.
+{description} {classes} structures, a {spacing} mm net{helpers}.
 **It is for research. It is not a medical device, and
 nothing it draws may guide the care of a patient.**
 
@@ -80,7 +80,7 @@ def model_card(
         description=config.description,
         classes=plan.classes - 1,
         spacing=_short(plan.spacing_zyx_mm),
-        coarse=f" and a {_short(plan.coarse.spacing_zyx_mm)} mm net that finds the region" if plan.coarse else "",
+        helpers=_helpers(plan),
         phantoms=config.phantoms.count if config.phantoms else 0,
         patients=_new_patients(config.new_patients) if config.new_patients else "",
         data="\n".join(_source(source) for source in provenance["data"]) or "- none",
@@ -99,6 +99,11 @@ def model_card(
     )
 
 
+def _helpers(plan: Plan) -> str:
+    coarse = f" and a {_short(plan.coarse.spacing_zyx_mm)} mm net that finds the region" if plan.coarse else ""
+    return coarse + (" and a net of its own for tumours" if plan.tumour else "")
+
+
 def _new_patients(made: NewPatientsConfig) -> str:
     cases = " and ".join(made.cases)
     return f"- {made.count} new patients of each of {cases}, made by `train/repatient.py`: deformed, other contrast.\n"
@@ -107,7 +112,7 @@ def _new_patients(made: NewPatientsConfig) -> str:
 def _lesions(config: Config, lesions: list[dict[str, Any]]) -> str:
     """What the exported model finds in cases that no fit saw."""
     mine = [case for case in lesions if case["model"] == config.export.fit]
-    if not mine or "tumour" in config.export.silent:
+    if not mine or ("tumour" in config.export.silent and not config.export.tumour):
         return ""
     phantoms = all(case["case"].startswith(f"{PHANTOMS}_") for case in mine)
     table = _table((f"lesions of {len(mine)} {'phantoms' if phantoms else 'cases'}", "found"), lesion_table(mine))

@@ -129,12 +129,13 @@ class NetConfig:
         """FLARE's label value of every output channel, 0 first."""
         return (0, *(structure.value for structure in by_names(self.names[1:])))
 
-    def plan(self, measured: Intensity | None = None, coarse: Plan | None = None) -> Plan:
+    def plan(self, measured: Intensity | None = None, coarse: Plan | None = None, tumour: Plan | None = None) -> Plan:
         """The plan for inference.
 
         Args:
             measured: used where the configuration does not give intensities.
             coarse: the plan of the net that finds the region.
+            tumour: the plan of a net of its own for the tumours.
 
         Raises:
             ModelError: when the numbers contradict each other.
@@ -153,6 +154,7 @@ class NetConfig:
             resampling=self.resampling,
             components={name: ComponentRule(**rule) for name, rule in self.components.items()},
             coarse=coarse,
+            tumour=tumour,
         )
         parameter_shapes(plan)
         return Plan.from_json(plan.to_json())  # the same checks as for a model that is loaded
@@ -298,12 +300,17 @@ class ExportConfig:
     """What `export` writes: a fit, and the fit of the net that finds the region, or none.
 
     Attributes:
-        silent: structures that the exported model never draws, because what it says of them means nothing; their voxels
-            go to the next best.
+        tumour: the fit of a net of its own for the tumours, on the same grid, or none.
+        tumour_lead: by how much that net's logit of a tumour must lead; with more of it fewer are found, and fewer of
+            those are false.
+        silent: structures that the exported fit and the coarse one never draw, because what they say of them means
+            nothing; their voxels go to the next best.
     """
 
     fit: str = "final"
     coarse: str = ""
+    tumour: str = ""
+    tumour_lead: float = 0.0
     weights: Weights = "average"
     silent: list[str] = field(default_factory=list)
 
@@ -400,10 +407,11 @@ def _check(config: Config) -> None:
             raise UsageError(f"nets: {name}: {error}") from None
     for name, fit in config.fits.items():
         _check_fit(config, name, fit)
-    for name in (config.export.fit, config.export.coarse, config.pseudo.tumour_fit):
+    export = config.export
+    for name in (export.fit, export.coarse, export.tumour, config.pseudo.tumour_fit):
         if name and name not in config.fits:
             raise UsageError(f"There is no fit '{name}' in fits.")
-    strange = set(config.export.silent) - set(config.net_of(config.export.fit).names)
+    strange = set(export.silent) - set(config.net_of(export.fit).names)
     if strange:
         raise UsageError(f"export: the exported net does not segment '{sorted(strange)[0]}', which is to be silent.")
     if config.pseudo.tumour_fit and "tumour" not in config.net_of(config.pseudo.tumour_fit).names:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import InputError
-from flareseg.model.bundle import COARSE, save_bundle
+from flareseg.model.bundle import COARSE, TUMOUR_NET, save_bundle
 from train.card import model_card
 from train.checkpoints import DONE, averaged_weights
 from train.config import Config, NetConfig
@@ -21,6 +21,7 @@ from train.fits import hidden_from, plan_of
 from train.index import CaseIndex, read_index
 from train.json_files import read_table
 from train.places import Places
+from train.tables import TUMOUR
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +50,8 @@ def export_model(
     """Write a fit as a model folder, or replace the one that is there.
 
     Args:
-        config: of the run. Where `fit` trains the same net as the configuration's export, the coarse net goes with it.
+        config: of the run. Where `fit` trains the same net as the configuration's export, the coarse net and the net
+            for tumours go with it.
         places: of the run.
         fit: name of the fit.
         folder: to write.
@@ -59,20 +61,24 @@ def export_model(
     Raises:
         InputError: when the fit is not finished.
     """
-    coarse = config.export.coarse if config.fits[fit].net == config.fits[config.export.fit].net else ""
+    same_net = config.fits[fit].net == config.fits[config.export.fit].net
+    helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
+    helpers = {prefix: name for prefix, name in helpers.items() if name}
     index = read_index(places.index)
-    plan = plan_of(config, places, fit)
     weights = averaged_weights(places.fit(fit, left_out), config.export.weights)
     silent = config.export.silent if fit == config.export.fit else []
-    _silence(weights, config.net_of(fit), silent)
-    if coarse:
-        coarse_plan = plan_of(config, places, coarse)
-        plan = config.net_of(fit).plan(plan.intensity, coarse_plan)
-        hidden = hidden_from(config, index, coarse, left_out)
-        found = averaged_weights(places.fit(coarse, hidden), config.export.weights)
-        _silence(found, config.net_of(coarse), silent)
-        weights |= {COARSE + name: value for name, value in found.items()}
-    provenance = _provenance(config, places, index, _line(config, index, fit, coarse, left_out))
+    _lower(weights, config.net_of(fit), silent, NEVER)
+    for prefix, name in helpers.items():
+        found = averaged_weights(places.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
+        if prefix == COARSE:
+            _lower(found, config.net_of(name), silent, NEVER)
+        else:
+            _lower(found, config.net_of(name), [TUMOUR], config.export.tumour_lead)
+        weights |= {prefix + key: value for key, value in found.items()}
+    plans = {prefix: plan_of(config, places, name) for prefix, name in helpers.items()}
+    intensity = plan_of(config, places, fit).intensity
+    plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET))
+    provenance = _provenance(config, places, index, _line(config, index, fit, list(helpers.values()), left_out))
     save_bundle(
         folder,
         plan=plan,
@@ -90,10 +96,10 @@ def export_model(
     return folder
 
 
-def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
-    """Lower the logits of these structures so far that none of them ever wins; changes `weights`."""
+def _lower(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str], by: float) -> None:
+    """Lower the logits of these structures; changes `weights`."""
     bias = weights[OUTPUT_BIAS].clone()
-    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
+    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= by
     weights[OUTPUT_BIAS] = bias
 
 
@@ -130,8 +136,11 @@ def _provenance(config: Config, places: Places, index: CaseIndex, line: dict[str
     }
 
 
-def _line(config: Config, index: CaseIndex, fit: str, coarse: str, left_out: Sequence[str]) -> dict[str, Sequence[str]]:
-    """The fits that this one came from, first things first, as far as they are this run's, and what each left out."""
+def _line(
+    config: Config, index: CaseIndex, fit: str, helpers: Sequence[str], left_out: Sequence[str]
+) -> dict[str, Sequence[str]]:
+    """The fits that this one and its helpers came from, first things first, as far as they are this run's, and what
+    each left out."""
     result: dict[str, Sequence[str]] = {}
 
     def follow(name: str, hidden: Sequence[str]) -> None:
@@ -145,8 +154,8 @@ def _line(config: Config, index: CaseIndex, fit: str, coarse: str, left_out: Seq
             follow(config.pseudo.tumour_fit, ())  # pseudo-labels are made once, see `fits.fit_named`
         result[name] = hidden
 
-    if coarse:
-        follow(coarse, hidden_from(config, index, coarse, left_out))
+    for helper in helpers:
+        follow(helper, hidden_from(config, index, helper, left_out))
     follow(fit, left_out)
     return result
 

@@ -15,6 +15,7 @@ from flareseg.model.network import own_weights
 from flareseg.model.plan import Plan
 from train.config import FitConfig, NetConfig
 from train.dataset import to_batch
+from train.shallower import outer_stages
 from train.tasks import Batch, TaskOf
 from train.widen import is_narrower, widened
 
@@ -178,10 +179,11 @@ def exported(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed: int = 0) -> list[str]:
-    """Copy every tensor whose name and shape fit, a narrower net's widened; returns the names of the network's tensors
-    that begin anew."""
+    """Copy every tensor whose name and shape fit, of a deeper net the outer stages, a narrower net's widened; returns
+    the names of the network's tensors that begin anew."""
     own = exported(network)
     shapes = {name: value.shape for name, value in own.items()}
+    weights = outer_stages(weights, shapes)
     if is_narrower(weights, shapes):
         weights = widened(weights, shapes, torch.Generator().manual_seed(seed))
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}

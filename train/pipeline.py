@@ -99,11 +99,13 @@ def _report(run: Run, name: str) -> None:
 
 
 def folds(run: Run) -> None:
-    """The exported fit, and the coarse one if it saw them, once without each group of cases that is judged together."""
+    """The exported fit, and those of its helpers that saw them, once without each group of cases that is judged
+    together."""
     export = run.config.export
     for left_out in fold_groups(run.config, run.index):
-        if export.coarse and (hidden := hidden_from(run.config, run.index, export.coarse, left_out)):
-            fit_named(run.config, run.places, run.index, export.coarse, hidden)
+        for helper in filter(None, (export.coarse, export.tumour)):
+            if hidden := hidden_from(run.config, run.index, helper, left_out):
+                fit_named(run.config, run.places, run.index, helper, hidden)
         fit_named(run.config, run.places, run.index, export.fit, left_out)
         run.meeting.wait(f"folds.{'+'.join(left_out)}")
 

@@ -158,7 +158,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     exporting.add_argument("model", metavar="NAME|FOLDER")
     exporting.add_argument("--format", required=True, choices=("nnunet", "onnx", "monai-bundle"), help="for which")
     exporting.add_argument(
-        "--net", choices=("main", "coarse"), default="main", help="which net of the model (default main)"
+        "--net", choices=("main", "coarse", "tumour"), default="main", help="which net of the model (default main)"
     )
     exporting.add_argument(
         "-o", "--output", type=Path, metavar="FOLDER", help="default: NAME_FORMAT in the current folder"

@@ -17,13 +17,15 @@ from flareseg.inference.fat import remove_fat
 from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
 from flareseg.inference.postprocess import remove_small_components
 from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
+from flareseg.inference.tumour import lay_tumours
 from flareseg.labels import Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Intensity, Plan
+from flareseg.model.plan_checks import TUMOUR
 from flareseg.model.structures import structures_of
 from flareseg.options import Options
-from flareseg.progress import Progress
+from flareseg.progress import Progress, part_of
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Geometry, Orientation, Volume, WorldBox
 
@@ -66,6 +68,9 @@ class Segmenter:
             # Mirroring and small steps would cost time where only a box is looked for.
             plain = Options(options.device, options.backend, options.threads, options.gpu_memory_gb)
             self._coarse = Engine(bundle.plan.coarse, bundle.coarse_weights, plain)
+        self._tumour: Engine | None = None
+        if bundle.plan.tumour and bundle.tumour_weights and not self._parity:
+            self._tumour = Engine(bundle.plan.tumour, bundle.tumour_weights, options)
 
     @property
     def device_description(self) -> str:
@@ -167,7 +172,12 @@ class Segmenter:
         with progress.stage("resample"):
             image = self._engine.resampled(part, spacing, progress, self._intensity_of(ct))
         with progress.stage("network"):
-            logits = self._engine.logits(image, progress)
+            nets = 1 if self._tumour is None else 2
+            logits = self._engine.logits(image, part_of(progress, 0, nets))
+            if self._tumour:
+                tumours = self._tumour.logits(image, part_of(progress, 1, nets))
+                lay_tumours(logits, _channel(self._plan), tumours, _channel(self._tumour.plan))
+                del tumours
         del image  # on the way back every large array counts
         with progress.stage("labels"):
             if certainty is not None:
@@ -232,6 +242,11 @@ class Segmenter:
         if missing:
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
         return tuple(structure for structure in self.structures if structure in structures)
+
+
+def _channel(plan: Plan) -> int:
+    """Of the tumour."""
+    return next(channel for channel, name in plan.labels.items() if name == TUMOUR)
 
 
 def _keep(labels: NDArray[np.uint8], wanted: tuple[Structure, ...], every: tuple[Structure, ...]) -> None:

@@ -24,7 +24,7 @@ from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, se
 from harness import DEFAULT_MODEL, RESULTS, ROOT, describe, machine, run_fresh, versions, write_results
 from make_volume import benchmark_ct
 
-from flareseg.model.bundle import COARSE, load_bundle, save_bundle
+from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.model.exports.export import export_model
 
 NNUNET_PYTHON = ROOT / ".venv-nnunet" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
@@ -136,10 +136,8 @@ def _variant(model: Path, folder: Path, kind: str) -> Path:
     bundle = load_bundle(model)
     plan = replace(bundle.plan, mirror_axes=MIRROR_AXES)
     if kind == SAME_WORK:
-        plan = replace(plan, windows="fixed", coarse=None, components={})
-    weights = dict(bundle.weights)
-    if plan.coarse and bundle.coarse_weights:
-        weights |= {COARSE + name: tensor for name, tensor in bundle.coarse_weights.items()}
+        plan = replace(plan, windows="fixed", coarse=None, tumour=None, components={})
+    weights = bundle.weights if kind == SAME_WORK else bundle.tensors
     save_bundle(folder, plan=plan, weights=weights, card="", **bundle.info)
     return folder
 

@@ -24,7 +24,7 @@ from harness import DEFAULT_MODEL, GIB, RESULTS, describe, machine, run_fresh, t
 from make_volume import SLICES, SPACING_ZYX_MM, benchmark_ct
 
 from flareseg.labels import structures
-from flareseg.model.bundle import COARSE, load_bundle, save_bundle
+from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.options import Options
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
@@ -63,11 +63,9 @@ CHOICES = (
 def write_variants(folder: Path) -> dict[str, str]:
     """Model folders by name: as shipped, allowed to mirror, its net twice."""
     bundle = load_bundle(DEFAULT_MODEL)
-    coarse = {COARSE + name: tensor for name, tensor in (bundle.coarse_weights or {}).items()}
-    weights = bundle.weights | coarse
     mirrored = replace(bundle.plan, mirror_axes=(0, 1, 2))
-    save_bundle(folder / "mirrored", plan=mirrored, weights=weights, card="", **bundle.info)
-    twice = {"plan": bundle.plan, "weights": weights, "ensemble": [bundle.weights]}
+    save_bundle(folder / "mirrored", plan=mirrored, weights=bundle.tensors, card="", **bundle.info)
+    twice = {"plan": bundle.plan, "weights": bundle.tensors, "ensemble": [bundle.weights]}
     save_bundle(folder / "ensemble", card="", **twice, **bundle.info)
     return {"default": str(DEFAULT_MODEL), "mirrored": str(folder / "mirrored"), "ensemble": str(folder / "ensemble")}
 

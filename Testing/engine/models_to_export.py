@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from flareseg.model.bundle import COARSE, save_bundle
+from flareseg.model.bundle import COARSE, TUMOUR_NET, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, own_weights
 from flareseg.model.plan import Intensity, Plan
 
@@ -44,6 +44,8 @@ def random_weights(plan: Plan, seed: int = 0) -> dict[str, torch.Tensor]:
 def save(folder: Path, plan: Plan, nets: int = 1) -> Path:
     """Write a model; the net of `plan.coarse`, where there is one, gets weights of its own."""
     weights = random_weights(plan)
+    if plan.tumour:
+        weights |= {TUMOUR_NET + name: value for name, value in random_weights(plan.tumour, 98).items()}
     if plan.coarse:
         weights |= {COARSE + name: value for name, value in random_weights(plan.coarse, 99).items()}
     further = [random_weights(plan, seed) for seed in range(1, nets)]

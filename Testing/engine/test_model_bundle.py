@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from flareseg.errors import FlareError, ModelError, OutputError
 from flareseg.labels import structures
 from flareseg.model import bundle as bundle_module
-from flareseg.model.bundle import COARSE, copy_bundle, load_bundle, read_description, save_bundle
+from flareseg.model.bundle import COARSE, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, load_weights, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, Plan
 from flareseg.model.plan_checks import check_plan
@@ -55,6 +55,8 @@ def save_model(folder: Path, plan: Plan | None = None, **changes: Any) -> Path:
     weights = make_weights(plan)
     if plan.coarse:
         weights |= make_weights(plan.coarse, COARSE)
+    if plan.tumour:
+        weights |= make_weights(plan.tumour, TUMOUR_NET)
     arguments: dict[str, Any] = {
         "plan": plan,
         "weights": weights,
@@ -130,6 +132,39 @@ def test_the_coarse_net_comes_back_under_its_own_names(tmp_path: Path) -> None:
     assert loaded.coarse_weights is not None
     assert {k: tuple(v.shape) for k, v in loaded.coarse_weights.items()} == parameter_shapes(coarse)
     assert {k: tuple(v.shape) for k, v in loaded.weights.items()} == parameter_shapes(make_plan())
+
+
+def test_the_tumours_net_comes_back_under_its_own_names_and_older_programs_are_told(tmp_path: Path) -> None:
+    tumour = make_plan(network=ANISOTROPIC, labels={0: "background", 1: "liver", 2: "tumour"}, components={})
+    folder = save_model(tmp_path / "three", make_plan(tumour=tumour, coarse=make_plan()))
+    loaded = load_bundle(folder)
+    assert loaded.plan.tumour == tumour
+    assert loaded.tumour_weights is not None
+    assert {k: tuple(v.shape) for k, v in loaded.tumour_weights.items()} == parameter_shapes(tumour)
+    assert {k: tuple(v.shape) for k, v in loaded.weights.items()} == parameter_shapes(make_plan())
+    assert json.loads((folder / JSON).read_text(encoding="utf-8"))["format"] == 4
+    again = save_model(tmp_path / "again", loaded.plan, weights=loaded.tensors)
+    assert (again / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("plan", "tumour"),
+    [
+        ({}, {"spacing_zyx_mm": (2.0, 2.0, 2.0)}),
+        ({}, {"intensity": Intensity((-100.0, 300.0), 50.0, 90.0)}),
+        ({}, {"labels": {0: "background", 1: "liver"}}),
+        ({"labels": {0: "background", 1: "liver"}, "components": {}}, {"labels": ALL_LABELS}),
+        ({"parity": True}, {}),
+        ({}, {"tumour": make_plan(components={})}),
+    ],
+)
+def test_a_tumours_net_that_sees_something_else_or_knows_no_tumour_is_refused(
+    tmp_path: Path, plan: dict[str, Any], tumour: dict[str, Any]
+) -> None:
+    its = make_plan(**({"components": {}} | tumour))
+    with pytest.raises(ModelError, match="tumour"):
+        save_model(tmp_path / "three", make_plan(tumour=its, **plan))
+    assert not (tmp_path / "three").exists()
 
 
 def test_a_networks_own_state_dict_can_be_saved_and_gives_the_same_network_again(tmp_path: Path) -> None:
@@ -309,8 +344,8 @@ def _only_json(read_bytes: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
 
 
 def test_a_newer_format_asks_for_an_update(model: Path) -> None:
-    edit_json(model, lambda data: data.update(format=4))
-    assert refusal(model) == "'tiny' is of model format 4, this flareseg reads up to 3; update flareseg."
+    edit_json(model, lambda data: data.update(format=5))
+    assert refusal(model) == "'tiny' is of model format 5, this flareseg reads up to 4; update flareseg."
     for strange in (0, -1, None, "1", [1], 1.5):
         edit_json(model, lambda data, strange=strange: data.update(format=strange))
         assert "unknown model format" in refusal(model)

@@ -67,6 +67,15 @@ def test_the_coarse_net_goes_out_by_its_own_plan(model, tmp_path, kind):
     assert facts["plan"]["labels"] == {"0": "background", "1": "liver"}
 
 
+def test_the_net_for_tumours_goes_out_by_its_own_plan(tmp_path):
+    plan, labels = a_plan(), {0: "background", 1: "tumour"}
+    plan = replace(plan, labels={**plan.labels}, tumour=replace(plan, labels=labels, coarse=None, components={}))
+    folder = export_model(save(tmp_path / "three", plan), "onnx", net="tumour", folder=tmp_path / "out")
+    facts = json.loads((folder / "flareseg.json").read_text(encoding="utf-8"))
+    assert facts["label_values"] == {"background": 0, "tumour": 14}
+    assert "tumour" not in facts["plan"]
+
+
 def test_a_coarse_net_that_is_not_there_is_told_in_one_line(tmp_path, capsys):
     folder = save(tmp_path / "small", a_plan())
     arguments = ["models", "export", str(folder), "--format", "onnx", "--net", "coarse", "-o", str(tmp_path / "out")]

@@ -64,6 +64,19 @@ def test_the_net_that_finds_the_region_goes_with_it(run):
     assert exported((config, places), "tumor").plan.coarse is None
 
 
+def test_the_net_for_tumours_goes_with_it_and_speaks_where_the_others_are_silent(run):
+    config, places = run
+    config = replace(config, export=ExportConfig(tumour="tumor", tumour_lead=2.5, silent=["tumour"]))
+    bundle = exported((config, places))
+    assert bundle.plan.tumour == config.net_of("tumor").plan()
+    expected = averaged_weights(places.fit("tumor"))
+    assert set(bundle.tumour_weights) == set(expected)
+    bias = "output_block.conv.conv.bias"
+    expected[bias] = expected[bias] - torch.tensor([0.0, 2.5])
+    assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
+    assert list(provenance(bundle)["fits"]) == ["tumor", "final"]
+
+
 def test_the_provenance_tells_data_fits_and_recipe(run):
     found = provenance(exported(run))
     assert list(found["fits"]) == ["tumor", "final"]  # first things first

@@ -133,6 +133,23 @@ def test_a_wider_net_for_other_structures_begins_its_output_anew():
     assert begin_with(wide, narrow.state_dict()) == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
 
 
+def test_a_net_with_fewer_stages_begins_with_the_outer_ones_of_a_deeper_net():
+    deep = build_network(replace(NET, filters=[4, 6, 8, 10]).plan())
+    shallow = build_network(replace(NET, filters=[4, 6, 8]).plan())
+    assert begin_with(shallow, deep.state_dict()) == []
+    pairs = [
+        (shallow.input_block, deep.input_block),
+        (shallow.downsamples[0], deep.downsamples[0]),
+        (shallow.bottleneck, deep.downsamples[1]),
+        (shallow.upsamples[0], deep.upsamples[1]),
+        (shallow.upsamples[1], deep.upsamples[2]),
+        (shallow.output_block, deep.output_block),
+    ]
+    for mine, its in pairs:
+        for name, value in mine.state_dict().items():
+            assert torch.equal(value, its.state_dict()[name]), name
+
+
 @pytest.mark.parametrize(
     ("wanted", "cuda", "has_bf16", "taken"),
     [

@@ -24,11 +24,12 @@ from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 3
+FORMAT = 4
 """The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
-ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat."""
-COARSE = "coarse."
-"""What the names of the coarse net's tensors begin with."""
+ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat; format 4
+with a net of its own for the tumours."""
+COARSE, TUMOUR_NET = "coarse.", "tumour."
+"""What the names of the tensors of the coarse net, and of the tumours' net, begin with."""
 TRAINING_ONLY = "deep_supervision_heads."
 
 LARGEST_JSON_BYTES = 2**20
@@ -63,6 +64,7 @@ class Bundle:
         plan: how it is applied.
         weights: tensors of the network by name, as stored (usually fp16); `network.load_weights` takes them.
         coarse_weights: those of `plan.coarse`, or None.
+        tumour_weights: those of `plan.tumour`, or None.
         info: as in `Description`.
         sha256: of the weights file.
         ensemble: weights of the further nets, whose logits are averaged with those of the first.
@@ -74,6 +76,7 @@ class Bundle:
     info: dict[str, Any]
     sha256: str
     ensemble: tuple[dict[str, torch.Tensor], ...] = ()
+    tumour_weights: dict[str, torch.Tensor] | None = None
 
     @property
     def name(self) -> str:
@@ -82,6 +85,12 @@ class Bundle:
     @property
     def version(self) -> str:
         return str(self.info["version"])
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights of all nets but the further ones of an ensemble, named as `save_bundle` wants them."""
+        helpers = ((COARSE, self.coarse_weights), (TUMOUR_NET, self.tumour_weights))
+        return self.weights | {prefix + key: value for prefix, net in helpers for key, value in (net or {}).items()}
 
 
 def save_bundle(
@@ -104,8 +113,9 @@ def save_bundle(
     """Write a model folder, whole or not at all; the same input gives the same bytes.
 
     Args:
-        weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.". The second names that
-            DynUNet's state dict has for them, and heads that only training uses, are left out.
+        weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.", those of `plan.tumour` under
+            "tumour.". The second names that DynUNet's state dict has for them, and heads that only training uses, are
+            left out.
         provenance: data, code revision, date and whatever else tells where the model comes from.
         metrics: scores, and on which cases.
         card: the text of MODEL_CARD.md.
@@ -148,7 +158,7 @@ def _as_file(weights: dict[str, torch.Tensor], precision: str) -> bytes:
     kind = {"fp16": torch.float16, "fp32": torch.float32}[precision]
     stored: dict[str, torch.Tensor] = {}
     for key, value in own_weights(weights).items():
-        if not key.removeprefix(COARSE).startswith(TRAINING_ONLY):
+        if not key.removeprefix(COARSE).removeprefix(TUMOUR_NET).startswith(TRAINING_ONLY):
             # cloned, because tensors that share memory cannot be saved
             stored[key] = value.detach().cpu().to(kind).clone(memory_format=torch.contiguous_format)
     return save(stored)
@@ -207,9 +217,15 @@ def _read(files: ModelFiles, name: str) -> Bundle:
     tensors = _checked_weights(files, name, description)
     further = range(1, 1 + len(description.ensemble_sha256))
     ensemble = tuple(_checked_weights(files, name, description, number) for number in further)
-    coarse = {key.removeprefix(COARSE): value for key, value in tensors.items() if key.startswith(COARSE)}
-    main = {key: value for key, value in tensors.items() if not key.startswith(COARSE)}
-    return Bundle(description.plan, main, coarse or None, description.info, description.sha256, ensemble)
+    coarse, tumour = (_of_net(prefix, tensors) for prefix in (COARSE, TUMOUR_NET))
+    main = {key: value for key, value in tensors.items() if not key.startswith((COARSE, TUMOUR_NET))}
+    return Bundle(
+        description.plan, main, coarse or None, description.info, description.sha256, ensemble, tumour or None
+    )
+
+
+def _of_net(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _described(files: ModelFiles, name: str) -> Description:
@@ -236,10 +252,6 @@ def _described(files: ModelFiles, name: str) -> Description:
     try:
         plan = Plan.from_json(data["plan"])
         check_plan(plan)
-        if plan.coarse:
-            check_plan(plan.coarse)
-            if plan.coarse.coarse:
-                raise ModelError(f"The coarse plan of '{name}' has a coarse plan itself; one is enough.")
         if 2 * sum(map(math.prod, _expected_shapes(plan).values())) > LARGEST_WEIGHTS_BYTES:
             raise ModelError(f"The network of '{name}' has more parameters than flareseg allows.")
     except ModelError as error:
@@ -258,10 +270,11 @@ def _check_format(found: Any, name: str) -> None:
 
 
 def _expected_shapes(plan: Plan, number: int = 0) -> dict[str, tuple[int, ...]]:
-    """Of the weights file of net `number`; the coarse net is in the first."""
+    """Of the weights file of net `number`; the coarse net and the tumours' net are in the first."""
     shapes = parameter_shapes(plan)
-    if plan.coarse and number == 0:
-        shapes |= {COARSE + key: shape for key, shape in parameter_shapes(plan.coarse).items()}
+    for prefix, other in ((COARSE, plan.coarse), (TUMOUR_NET, plan.tumour)):
+        if other and number == 0:
+            shapes |= {prefix + key: shape for key, shape in parameter_shapes(other).items()}
     return shapes
 
 

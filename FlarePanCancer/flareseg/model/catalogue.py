@@ -166,6 +166,8 @@ def describe(model: str | Path) -> str:
     ]
     if plan.coarse:
         lines.append(f"  region      {_network_line(plan.coarse)}")
+    if plan.tumour:
+        lines.append(f"  tumours     {_network_line(plan.tumour)}")
     lines.append(f"  structures  {', '.join(name for value, name in plan.labels.items() if value)}")
     if plan.parity:
         lines.append("  runs        as nnU-Net does, voxel for voxel; --no-parity is several times faster")

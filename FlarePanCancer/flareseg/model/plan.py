@@ -92,6 +92,7 @@ class Plan:
         labels: label value of each output channel and its structure name; channel 0 is background.
         components: post-processing per structure name.
         coarse: the plan of a low-resolution net that finds the region first, or None.
+        tumour: the plan of a net of its own for the tumours, on the same grid as this one, or None.
     """
 
     spacing_zyx_mm: Triple
@@ -106,6 +107,7 @@ class Plan:
     resampling: ResamplingRule = "auto"
     components: dict[str, ComponentRule] = field(default_factory=dict)
     coarse: Plan | None = None
+    tumour: Plan | None = None
     image_order: int = 3
     orientation: OrientationRule = "canonical"
     axes: Index = (0, 1, 2)
@@ -118,8 +120,10 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 3 where a structure is kept free of fat, 2 where it has what came
-        with imported nnU-Net models."""
+        """The model format that can tell this plan: 4 where tumours have a net of their own, 3 where a structure is
+        kept free of fat, 2 where it has what came with imported nnU-Net models."""
+        if self.tumour:
+            return 4
         if any(rule.without_fat for rule in self.components.values()):
             return 3
         added = (self.image_order, self.orientation, self.axes, self.parity, self.intensity.scheme)
@@ -169,6 +173,7 @@ class Plan:
             "labels": {str(value): name for value, name in self.labels.items()},
             "components": {name: rule.to_json() for name, rule in self.components.items()},
             "coarse": self.coarse.to_json() if self.coarse else None,
+            **({"tumour": self.tumour.to_json()} if self.tumour else {}),
             **self._added(),
         }
 
@@ -213,6 +218,7 @@ class Plan:
                     str(name): ComponentRule.from_json(rule) for name, rule in data.get("components", {}).items()
                 },
                 coarse=cls.from_json(data["coarse"]) if data.get("coarse") else None,
+                tumour=cls.from_json(data["tumour"]) if data.get("tumour") else None,
                 image_order=int(data.get("image_order", 3)),
                 orientation=data.get("orientation", "canonical"),
                 axes=_index(data.get("axes", (0, 1, 2))),

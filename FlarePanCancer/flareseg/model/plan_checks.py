@@ -13,14 +13,38 @@ LARGEST_FEATURE_MAP_BYTES = 2**32
 """Of one window in fp32. A network needs about five times its largest feature map: far more than FLARE's 4 GB here."""
 LONGEST_STRUCTURE = 80
 MOST_STRUCTURES = 255
+TUMOUR = "tumour"
 
 
 def check_plan(plan: Plan) -> None:
-    """Check what the network segments, and what it would need.
+    """Check what the network segments, and what it would need; and the same of the nets that help it.
 
     Raises:
         ModelError: naming what is wrong.
     """
+    _check_network(plan)
+    for kind, other in (("coarse", plan.coarse), ("tumour", plan.tumour)):
+        if other:
+            _check_network(other)
+            if other.coarse or other.tumour:
+                raise ModelError(f"The model's {kind} plan has plans itself; only the main one can.")
+    if plan.tumour:
+        _check_tumour_net(plan, plan.tumour)
+
+
+def _check_tumour_net(plan: Plan, tumour: Plan) -> None:
+    """That both nets see the same image, and know what a tumour is."""
+
+    def sees(one: Plan) -> tuple[object, ...]:
+        return one.spacing_zyx_mm, one.intensity, one.resampling, one.image_order, one.orientation, one.axes
+
+    if sees(plan) != sees(tumour):
+        raise ModelError("The model's net for tumours has another grid or intensities than its main net.")
+    if plan.parity or not all(TUMOUR in one.labels.values() for one in (plan, tumour)):
+        raise ModelError(f"The model has a net for tumours, but no '{TUMOUR}' that it could draw.")
+
+
+def _check_network(plan: Plan) -> None:
     if plan.labels[0] != BACKGROUND:
         raise ModelError(f"The model's label 0 is '{short(plan.labels[0])}', expected '{BACKGROUND}'.")
     names = [plan.labels[channel] for channel in range(1, len(plan.labels))]

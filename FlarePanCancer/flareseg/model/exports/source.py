@@ -17,7 +17,7 @@ from flareseg.model.structures import structures_of
 if TYPE_CHECKING:
     import torch
 
-Net = Literal["main", "coarse"]
+Net = Literal["main", "coarse", "tumour"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Source:
     """One net of a model.
 
     Attributes:
-        plan: of this net alone; its `coarse` is None.
+        plan: of this net alone; its `coarse` and `tumour` are None.
         nets: weights as stored, under the names of `network.own_weights`; of an ensemble, those of every net.
         info: name, version, description, licence, citation, provenance, metrics.
         sha256: of the file that the weights come from.
@@ -78,16 +78,20 @@ def load_source(model: str | Path, net: Net) -> Source:
     """Read a model and pick a net of it.
 
     Raises:
-        ModelError: when there is no such model, or it has no coarse net and one is asked for.
+        ModelError: when there is no such model, or it has no such net.
     """
     path = find_model(model)
     bundle = load_bundle(path)
     plan, nets = bundle.plan, (bundle.weights, *bundle.ensemble)
-    if net == "coarse":
-        if not bundle.plan.coarse or not bundle.coarse_weights:
-            raise ModelError(f"The model '{bundle.name}' has no coarse net; leave out --net coarse.")
-        plan, nets = bundle.plan.coarse, (bundle.coarse_weights,)
+    if net != "main":
+        other, weights = {
+            "coarse": (plan.coarse, bundle.coarse_weights),
+            "tumour": (plan.tumour, bundle.tumour_weights),
+        }[net]
+        if not other or not weights:
+            raise ModelError(f"The model '{bundle.name}' has no {net} net; leave out --net {net}.")
+        plan, nets = other, (weights,)
     with open_model(path) as files:
         card = files.read(CARD, LARGEST_CARD_BYTES) or b""
     text = card.decode("utf-8", errors="replace")
-    return Source(net, replace(plan, coarse=None), nets, bundle.info, bundle.sha256, text)
+    return Source(net, replace(plan, coarse=None, tumour=None), nets, bundle.info, bundle.sha256, text)
