@@ -16,7 +16,7 @@ import numpy as np
 from flareseg.bench import ResourceCurve
 from flareseg.errors import FlareError, InputError
 from flareseg.io.files import read_labels, read_volume
-from flareseg.labels import by_names
+from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import load_bundle
 from flareseg.options import Options
 from flareseg.results.metrics import score_case
@@ -30,7 +30,7 @@ from train.json_files import read_table, write_json
 from train.lesions import compare_lesions
 from train.places import Places
 from train.plots import write_plots
-from train.tables import TUMOUR, write_tables
+from train.tables import write_tables
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import InputError
+from flareseg.labels import TUMOUR
 from flareseg.model.bundle import COARSE, TUMOUR_NET, save_bundle
 from train.card import model_card
 from train.checkpoints import DONE, averaged_weights
@@ -21,7 +22,6 @@ from train.fits import hidden_from, plan_of
 from train.index import CaseIndex, read_index
 from train.json_files import read_table
 from train.places import Places
-from train.tables import TUMOUR
 
 if TYPE_CHECKING:
     import torch

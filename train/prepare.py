@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from flareseg.errors import InputError, UsageError
-from flareseg.labels import by_names, structures
+from flareseg.labels import TUMOUR, by_names, structures
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Triple
 from train.config import NEW_PATIENTS, PHANTOMS, Config, SourceConfig
@@ -23,8 +23,6 @@ from train.preparing import prepare_case
 from train.records import Order, Prepared
 from train.splits import split_of
 from train.statistics import measure, write_statistics
-
-TUMOUR = "tumour"
 
 
 def prepare(config: Config, places: Places) -> CaseIndex:

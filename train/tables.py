@@ -12,12 +12,11 @@ import numpy as np
 
 from flareseg.errors import InputError
 from flareseg.io.atomic import atomic_path
-from flareseg.labels import structures
+from flareseg.labels import TUMOUR, structures
 from train.lesions import lesion_table
 
 Row = dict[str, Any]
 COLUMNS = ("model", "case", "structure", "dsc", "nsd", "reference_ml")
-TUMOUR = "tumour"
 THE_PAPER = ("The paper, FLARE23 test set, not these cases", "92.17", "95.44", "54.99", "42.45")
 
 

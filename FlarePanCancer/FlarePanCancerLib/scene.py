@@ -12,13 +12,12 @@ from typing import Any
 from FlarePanCancerLib.exchange import Labels
 from flareseg.io.nifti import LPS_TO_RAS
 from flareseg.io.seg_nrrd import terminology
-from flareseg.labels import Structure, structures
+from flareseg.labels import TUMOUR, Structure, structures
 
 TAG = "FlarePanCancer.Structure"
 SMOOTHING = 0.5
 ORGANS_OPACITY_3D = 0.6
 """Of organs while there is a tumour: one sees it inside them."""
-TUMOUR = "tumour"
 BINARY = "Binary labelmap"
 
 

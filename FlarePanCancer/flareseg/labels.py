@@ -14,7 +14,7 @@ from pathlib import Path
 from flareseg.errors import UsageError
 
 TABLE = Path(__file__).with_name("labels.csv")
-BACKGROUND = "background"
+BACKGROUND, TUMOUR = "background", "tumour"
 
 
 @dataclass(frozen=True)

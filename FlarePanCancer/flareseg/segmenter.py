@@ -18,11 +18,10 @@ from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
 from flareseg.inference.postprocess import remove_small_components
 from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
 from flareseg.inference.tumour import lay_tumours
-from flareseg.labels import Structure
+from flareseg.labels import TUMOUR, Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Intensity, Plan
-from flareseg.model.plan_checks import TUMOUR
 from flareseg.model.structures import structures_of
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from flareseg.errors import ModelError
-from flareseg.labels import BACKGROUND
+from flareseg.labels import BACKGROUND, TUMOUR
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Plan
 
@@ -13,7 +13,6 @@ LARGEST_FEATURE_MAP_BYTES = 2**32
 """Of one window in fp32. A network needs about five times its largest feature map: far more than FLARE's 4 GB here."""
 LONGEST_STRUCTURE = 80
 MOST_STRUCTURES = 255
-TUMOUR = "tumour"
 
 
 def check_plan(plan: Plan) -> None:

@@ -14,14 +14,13 @@ from flareseg.cases import SUFFIX, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
-from flareseg.labels import Structure
+from flareseg.labels import TUMOUR, Structure
 from flareseg.progress import Progress
 from flareseg.results.metrics import Score, score_case
 from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
 MEAN = "mean"
-TUMOUR = "tumour"
 CHANNEL = "_0000"
 """How nnU-Net ends the names of images."""
 GRID_TOLERANCE_MM = 0.1

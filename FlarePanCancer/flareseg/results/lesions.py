@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.labels import Structure
+from flareseg.labels import TUMOUR, Structure
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Geometry, Orientation, Triple, Volume
 
-TUMOUR = "tumour"
 SMALLEST_ML = 0.1
 """Components below it are no lesions: a ball of less than 6 mm, too small for slices of usual thickness."""
 LEAST_SHARE = 0.2

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from flareseg import labels
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path
-from flareseg.labels import Structure
-from flareseg.results.lesions import TUMOUR, Lesion, find_lesions
+from flareseg.labels import TUMOUR, Structure
+from flareseg.results.lesions import Lesion, find_lesions
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Triple, Volume
 
