@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flareseg.errors import ModelError, UsageError
-from flareseg.labels import BACKGROUND, by_names, structures
+from flareseg.labels import BACKGROUND, TUMOUR, by_names, structures
 from flareseg.model.network import dynunet_spec, parameter_shapes
-from flareseg.model.plan import ComponentRule, Intensity, Plan, ResamplingRule, WindowRule
+from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
 from flareseg.volume import Index, Triple
 from train.settings import build, read_tables
 
@@ -300,9 +300,8 @@ class ExportConfig:
     """What `export` writes: a fit, and the fit of the net that finds the region, or none.
 
     Attributes:
-        tumour: the fit of a net of its own for the tumours, on the same grid, or none.
-        tumour_lead: by how much that net's logit of a tumour must lead; with more of it fewer are found, and fewer of
-            those are false.
+        tumour: the fit of a net of its own for the tumours, or none; its grid may be another.
+        lesions: how sure that net must be; the surer, the fewer are found, and the fewer of those are false.
         silent: structures that the exported fit and the coarse one never draw, because what they say of them means
             nothing; their voxels go to the next best.
     """
@@ -310,7 +309,7 @@ class ExportConfig:
     fit: str = "final"
     coarse: str = ""
     tumour: str = ""
-    tumour_lead: float = 0.0
+    lesions: LesionRule = field(default_factory=LesionRule)
     weights: Weights = "average"
     silent: list[str] = field(default_factory=list)
 
@@ -414,8 +413,13 @@ def _check(config: Config) -> None:
     strange = set(export.silent) - set(config.net_of(export.fit).names)
     if strange:
         raise UsageError(f"export: the exported net does not segment '{sorted(strange)[0]}', which is to be silent.")
-    if config.pseudo.tumour_fit and "tumour" not in config.net_of(config.pseudo.tumour_fit).names:
-        raise UsageError(f"pseudo: the net of the fit '{config.pseudo.tumour_fit}' does not segment tumours.")
+    for where, name in (("pseudo", config.pseudo.tumour_fit), ("export", export.tumour)):
+        if name and TUMOUR not in config.net_of(name).names:
+            raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
+    if export.lesions.peak < export.lesions.lead:
+        raise UsageError("export: the peak of lesions is at least their lead.")
+    if export.tumour and TUMOUR not in config.net_of(export.fit).names:
+        raise UsageError("export: the exported net does not segment tumours, so that another cannot find them for it.")
 
 
 def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:

@@ -6,14 +6,13 @@ import json
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import InputError
-from flareseg.labels import TUMOUR
 from flareseg.model.bundle import COARSE, TUMOUR_NET, save_bundle
 from train.card import model_card
 from train.checkpoints import DONE, averaged_weights
@@ -67,17 +66,16 @@ def export_model(
     index = read_index(places.index)
     weights = averaged_weights(places.fit(fit, left_out), config.export.weights)
     silent = config.export.silent if fit == config.export.fit else []
-    _lower(weights, config.net_of(fit), silent, NEVER)
+    _silence(weights, config.net_of(fit), silent)
     for prefix, name in helpers.items():
         found = averaged_weights(places.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
         if prefix == COARSE:
-            _lower(found, config.net_of(name), silent, NEVER)
-        else:
-            _lower(found, config.net_of(name), [TUMOUR], config.export.tumour_lead)
+            _silence(found, config.net_of(name), silent)
         weights |= {prefix + key: value for key, value in found.items()}
     plans = {prefix: plan_of(config, places, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, places, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET))
+    plan = replace(plan, lesions=config.export.lesions)
     provenance = _provenance(config, places, index, _line(config, index, fit, list(helpers.values()), left_out))
     save_bundle(
         folder,
@@ -96,10 +94,10 @@ def export_model(
     return folder
 
 
-def _lower(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str], by: float) -> None:
-    """Lower the logits of these structures; changes `weights`."""
+def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
+    """Make these structures lose everywhere; changes `weights`."""
     bias = weights[OUTPUT_BIAS].clone()
-    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= by
+    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
     weights[OUTPUT_BIAS] = bias
 
 

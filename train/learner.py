@@ -15,6 +15,7 @@ from flareseg.model.network import own_weights
 from flareseg.model.plan import Plan
 from train.config import FitConfig, NetConfig
 from train.dataset import to_batch
+from train.norms import use_patch_norms
 from train.shallower import outer_stages
 from train.tasks import Batch, TaskOf
 from train.widen import is_narrower, widened
@@ -72,6 +73,8 @@ class Learner(L.LightningModule):
         super().__init__()
         self.task, self.work, self.settings = task, work, work.settings
         self.network = task.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if not torch.cuda.is_available():
+            use_patch_norms(self.network)
         if work.start:
             begin_with(self.network, work.start, work.seed)
         self.average = {name: value.detach().clone() for name, value in exported(self.network).items()}

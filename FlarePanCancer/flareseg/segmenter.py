@@ -122,10 +122,10 @@ class Segmenter:
         if box and roi:
             box = _overlap(box, _checked(roi, ct))
         if box:
-            labels[box] = self._labels(ct, box, progress, certainty)
+            labels[box] = self._labels(ct, box, wanted, progress, certainty)
             if body and self._coarse and not roi:
                 axis = volume_orientation(self._coarse.plan, ct.geometry).axes[0]
-                self._follow(labels, ct, box, body, axis, progress, certainty)
+                self._follow(labels, ct, box, body, axis, wanted, progress, certainty)
             with progress.stage("components"):
                 self._clean(labels, ct)
                 if self._coarse and not roi and not self._plan.has_own_structures:
@@ -165,18 +165,27 @@ class Segmenter:
         return region_of_labels(labels, (z * along_z, y * along_y, x * along_x), (z, y, x), box)
 
     def _labels(
-        self, ct: Volume, box: Box, progress: Progress, certainty: NDArray[np.uint8] | None
+        self,
+        ct: Volume,
+        box: Box,
+        wanted: tuple[Structure, ...],
+        progress: Progress,
+        certainty: NDArray[np.uint8] | None,
     ) -> NDArray[np.uint8]:
         part, spacing = ct.hu[box], ct.geometry.spacing_zyx_mm
+        # Tumours that nobody wants would only be holes in organs.
+        tumour = self._tumour if any(structure.name == TUMOUR for structure in wanted) else None
         with progress.stage("resample"):
             image = self._engine.resampled(part, spacing, progress, self._intensity_of(ct))
         with progress.stage("network"):
-            nets = 1 if self._tumour is None else 2
+            nets = 1 if tumour is None else 2
             logits = self._engine.logits(image, part_of(progress, 0, nets))
-            if self._tumour:
-                tumours = self._tumour.logits(image, part_of(progress, 1, nets))
-                lay_tumours(logits, _channel(self._plan), tumours, _channel(self._tumour.plan))
-                del tumours
+            if tumour:
+                if not tumour.plan.sees_as(self._plan):
+                    image = tumour.resampled(part, spacing, intensity=self._intensity_of(ct))
+                its = tumour.logits(image, part_of(progress, 1, nets))
+                lay_tumours(logits, _channel(self._plan), its, _channel(tumour.plan), self._plan.lesions)
+                del its
         del image  # on the way back every large array counts
         with progress.stage("labels"):
             if certainty is not None:
@@ -191,6 +200,7 @@ class Segmenter:
         box: Box,
         body: Box,
         axis: int,
+        wanted: tuple[Structure, ...],
         progress: Progress,
         certainty: NDArray[np.uint8] | None,
     ) -> None:
@@ -202,7 +212,7 @@ class Segmenter:
         for upwards in (True, False):
             while grown := extension(labels, box, body, axis, spacing, upwards=upwards):
                 with progress.stage("beyond"):
-                    part = self._labels(ct, grown.seen, quiet, found)
+                    part = self._labels(ct, grown.seen, wanted, quiet, found)
                 first = grown.new[axis].start - grown.seen[axis].start
                 count = grown.new[axis].stop - grown.new[axis].start
                 labels[grown.new] = part.take(range(first, first + count), axis)

@@ -25,7 +25,7 @@ from flareseg.labels import structures
 from flareseg.model import bundle as bundle_module
 from flareseg.model.bundle import COARSE, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, load_weights, parameter_shapes
-from flareseg.model.plan import ComponentRule, Intensity, Plan
+from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan
 from flareseg.model.plan_checks import check_plan
 from flareseg.model.storage import CARD, JSON, WEIGHTS
 
@@ -136,9 +136,10 @@ def test_the_coarse_net_comes_back_under_its_own_names(tmp_path: Path) -> None:
 
 def test_the_tumours_net_comes_back_under_its_own_names_and_older_programs_are_told(tmp_path: Path) -> None:
     tumour = make_plan(network=ANISOTROPIC, labels={0: "background", 1: "liver", 2: "tumour"}, components={})
-    folder = save_model(tmp_path / "three", make_plan(tumour=tumour, coarse=make_plan()))
+    rule = LesionRule(-1.0, 0.5)
+    folder = save_model(tmp_path / "three", make_plan(tumour=tumour, lesions=rule, coarse=make_plan()))
     loaded = load_bundle(folder)
-    assert loaded.plan.tumour == tumour
+    assert (loaded.plan.tumour, loaded.plan.lesions) == (tumour, rule)
     assert loaded.tumour_weights is not None
     assert {k: tuple(v.shape) for k, v in loaded.tumour_weights.items()} == parameter_shapes(tumour)
     assert {k: tuple(v.shape) for k, v in loaded.weights.items()} == parameter_shapes(make_plan())
@@ -150,15 +151,15 @@ def test_the_tumours_net_comes_back_under_its_own_names_and_older_programs_are_t
 @pytest.mark.parametrize(
     ("plan", "tumour"),
     [
-        ({}, {"spacing_zyx_mm": (2.0, 2.0, 2.0)}),
-        ({}, {"intensity": Intensity((-100.0, 300.0), 50.0, 90.0)}),
+        ({}, {"orientation": "ras"}),
+        ({}, {"axes": (1, 0, 2)}),
         ({}, {"labels": {0: "background", 1: "liver"}}),
         ({"labels": {0: "background", 1: "liver"}, "components": {}}, {"labels": ALL_LABELS}),
         ({"parity": True}, {}),
         ({}, {"tumour": make_plan(components={})}),
     ],
 )
-def test_a_tumours_net_that_sees_something_else_or_knows_no_tumour_is_refused(
+def test_a_tumours_net_that_looks_the_other_way_or_knows_no_tumour_is_refused(
     tmp_path: Path, plan: dict[str, Any], tumour: dict[str, Any]
 ) -> None:
     its = make_plan(**({"components": {}} | tumour))

@@ -87,6 +87,15 @@ def test_command_line_values_replace_those_of_the_file():
 
 
 @pytest.mark.parametrize(
+    ("helper", "words"), [("final", "'final' does not segment"), ("tumor", "exported net does not")]
+)
+def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
+    overrides = [f"export.tumour={helper}", "nets.final.segments=[liver]"]
+    with pytest.raises(UsageError, match=words):
+        load_config(CONFIGS / "smoke.yaml", overrides)
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("nonsense", "nonsense"),
@@ -107,6 +116,7 @@ def test_command_line_values_replace_those_of_the_file():
         ("fits.final.teacher=tumor", "teacher belongs to the task 'distill'"),
         ("fits.other={net: final, epochs: 1}", "give its stage"),
         ("export.fit=first", "no fit 'first'"),
+        ("export.lesions={lead: 1.0, peak: 0.5}", "peak of lesions is at least their lead"),
         ("export.silent=[heart]", "does not segment 'heart', which is to be silent"),
         ("sources.own={layout: cases, path: /no/such/folder}", "'/no/such/folder' of the source 'own' does not exist"),
         ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),

@@ -68,6 +68,27 @@ class ComponentRule:
 
 
 @dataclass(frozen=True)
+class LesionRule:
+    """What a net of its own for tumours must say for a lesion to be drawn: by how much its logit of the tumour exceeds
+    the highest of its others.
+
+    Attributes:
+        lead: in every voxel of the lesion.
+        peak: in the best one of them.
+    """
+
+    lead: float = 0.0
+    peak: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"lead": self.lead, "peak": self.peak}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LesionRule:
+        return cls(float(data.get("lead", 0)), float(data.get("peak", 0)))
+
+
+@dataclass(frozen=True)
 class Plan:
     """How one network is applied.
 
@@ -92,7 +113,8 @@ class Plan:
         labels: label value of each output channel and its structure name; channel 0 is background.
         components: post-processing per structure name.
         coarse: the plan of a low-resolution net that finds the region first, or None.
-        tumour: the plan of a net of its own for the tumours, on the same grid as this one, or None.
+        tumour: the plan of a net of its own for the tumours, or None; its grid may be another.
+        lesions: which of what that net says is drawn.
     """
 
     spacing_zyx_mm: Triple
@@ -108,6 +130,7 @@ class Plan:
     components: dict[str, ComponentRule] = field(default_factory=dict)
     coarse: Plan | None = None
     tumour: Plan | None = None
+    lesions: LesionRule = LesionRule()
     image_order: int = 3
     orientation: OrientationRule = "canonical"
     axes: Index = (0, 1, 2)
@@ -136,6 +159,11 @@ class Plan:
         """Whether a structure is none of FLARE's, or there twice: the labels then keep the model's own numbers."""
         names = [name for value, name in self.labels.items() if value]
         return not all(map(is_known, names)) or len({by_name(name) for name in names}) < len(names)
+
+    def sees_as(self, other: Plan) -> bool:
+        """Whether both networks are given the same image of a CT."""
+        names = ("spacing_zyx_mm", "intensity", "resampling", "image_order", "orientation", "axes")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     @property
     def padding(self) -> float:
@@ -173,7 +201,7 @@ class Plan:
             "labels": {str(value): name for value, name in self.labels.items()},
             "components": {name: rule.to_json() for name, rule in self.components.items()},
             "coarse": self.coarse.to_json() if self.coarse else None,
-            **({"tumour": self.tumour.to_json()} if self.tumour else {}),
+            **({"tumour": self.tumour.to_json(), "lesions": self.lesions.to_json()} if self.tumour else {}),
             **self._added(),
         }
 
@@ -219,6 +247,7 @@ class Plan:
                 },
                 coarse=cls.from_json(data["coarse"]) if data.get("coarse") else None,
                 tumour=cls.from_json(data["tumour"]) if data.get("tumour") else None,
+                lesions=LesionRule.from_json(data.get("lesions", {})),
                 image_order=int(data.get("image_order", 3)),
                 orientation=data.get("orientation", "canonical"),
                 axes=_index(data.get("axes", (0, 1, 2))),
@@ -257,6 +286,8 @@ class Plan:
             raise ValueError(f"intensity scheme '{self.intensity.scheme}'")
         if self.orientation not in ("canonical", "stored", "ras") or sorted(self.axes) != [0, 1, 2]:
             raise ValueError(f"orientation '{self.orientation}' or axes {self.axes}")
+        if not -100 <= self.lesions.lead <= self.lesions.peak <= 100:
+            raise ValueError(f"lesions from {self.lesions.lead} up that peak at {self.lesions.peak}")
         if not 0 <= self.image_order <= 5:
             raise ValueError(f"interpolation order {self.image_order}")
 

@@ -32,13 +32,9 @@ def check_plan(plan: Plan) -> None:
 
 
 def _check_tumour_net(plan: Plan, tumour: Plan) -> None:
-    """That both nets see the same image, and know what a tumour is."""
-
-    def sees(one: Plan) -> tuple[object, ...]:
-        return one.spacing_zyx_mm, one.intensity, one.resampling, one.image_order, one.orientation, one.axes
-
-    if sees(plan) != sees(tumour):
-        raise ModelError("The model's net for tumours has another grid or intensities than its main net.")
+    """That both nets look at a CT the same way round, and know what a tumour is."""
+    if (plan.orientation, plan.axes) != (tumour.orientation, tumour.axes):
+        raise ModelError("The model's net for tumours sees a CT in another orientation than its main net.")
     if plan.parity or not all(TUMOUR in one.labels.values() for one in (plan, tumour)):
         raise ModelError(f"The model has a net for tumours, but no '{TUMOUR}' that it could draw.")
 
