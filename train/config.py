@@ -129,13 +129,20 @@ class NetConfig:
         """FLARE's label value of every output channel, 0 first."""
         return (0, *(structure.value for structure in by_names(self.names[1:])))
 
-    def plan(self, measured: Intensity | None = None, coarse: Plan | None = None, tumour: Plan | None = None) -> Plan:
+    def plan(
+        self,
+        measured: Intensity | None = None,
+        coarse: Plan | None = None,
+        tumour: Plan | None = None,
+        lesions: LesionRule | None = None,
+    ) -> Plan:
         """The plan for inference.
 
         Args:
             measured: used where the configuration does not give intensities.
             coarse: the plan of the net that finds the region.
             tumour: the plan of a net of its own for the tumours.
+            lesions: which of what that net says is drawn.
 
         Raises:
             ModelError: when the numbers contradict each other.
@@ -155,6 +162,7 @@ class NetConfig:
             components={name: ComponentRule(**rule) for name, rule in self.components.items()},
             coarse=coarse,
             tumour=tumour,
+            lesions=lesions or LesionRule(),
         )
         parameter_shapes(plan)
         return Plan.from_json(plan.to_json())  # the same checks as for a model that is loaded

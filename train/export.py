@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -74,8 +74,7 @@ def export_model(
         weights |= {prefix + key: value for key, value in found.items()}
     plans = {prefix: plan_of(config, places, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, places, fit).intensity
-    plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET))
-    plan = replace(plan, lesions=config.export.lesions)
+    plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
     provenance = _provenance(config, places, index, _line(config, index, fit, list(helpers.values()), left_out))
     save_bundle(
         folder,

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from flareseg.inference.runtime import exchange_norms
+
 
 class PatchNorm(nn.InstanceNorm3d):
     """An instance norm that takes every patch of a batch as a batch of its own, for which a batch norm is the same.
@@ -25,9 +27,4 @@ class PatchNorm(nn.InstanceNorm3d):
 
 def use_patch_norms(network: nn.Module) -> None:
     """Make every instance norm of `network` such a one, in place; parameters stay the same objects."""
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.InstanceNorm3d:
-                norm = PatchNorm(child.num_features, eps=child.eps, affine=child.affine)
-                norm.weight, norm.bias = child.weight, child.bias
-                setattr(module, name, norm)
+    exchange_norms(network, lambda norm: PatchNorm(norm.num_features, eps=norm.eps, affine=norm.affine))

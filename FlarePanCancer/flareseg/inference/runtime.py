@@ -163,10 +163,15 @@ def _use_group_norms(network: nn.Module) -> None:
     """Replace every instance norm by a group norm with one channel a group, in place: the same numbers, computed where
     they lie. On the CPU torch copies a channels-last array to and fro for an instance norm, which costs a third of the
     whole network."""
+    exchange_norms(network, lambda norm: nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps))
+
+
+def exchange_norms(network: nn.Module, other: Callable[[nn.InstanceNorm3d], nn.Module]) -> None:
+    """Put what `other` makes of an instance norm in its place, for all of `network`, with the same parameters."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.InstanceNorm3d):
-                norm = nn.GroupNorm(child.num_features, child.num_features, eps=child.eps)
+                norm = other(child)
                 norm.weight, norm.bias = child.weight, child.bias
                 setattr(module, name, norm)
 

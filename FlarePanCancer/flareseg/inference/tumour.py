@@ -61,8 +61,8 @@ def _without_faint_ones(lead: torch.Tensor, peak: float) -> torch.Tensor:
     import cc3d
 
     values = lead.cpu().numpy()
-    parts, count = cc3d.connected_components((values > 0).astype(np.uint8), connectivity=26, return_N=True)
+    parts, count = cc3d.connected_components(values > 0, connectivity=26, return_N=True)
     faint = np.zeros(count + 1, bool)
     faint[1:] = np.asarray(ndimage.maximum(values, parts, range(1, count + 1))) < peak
     sign = np.where(faint, np.float32(-1), np.float32(1))
-    return lead * torch.from_numpy(sign[parts]).to(lead.device)
+    return torch.from_numpy(values * sign[parts])
