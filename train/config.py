@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.labels import BACKGROUND, TUMOUR, by_names, structures
+from flareseg.model.catalogue import find_model, structures_in
 from flareseg.model.network import dynunet_spec, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
 from flareseg.volume import Index, Triple
@@ -43,6 +44,8 @@ class SourceConfig:
         weight: share of the patches drawn from it; by its number of cases unless given.
         validation: cases kept for validation: a number, a share below 1, or their names.
         covers: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
+        free_of: structures that none of its CTs shows, labelled or not, as somebody saw who looked: they count as
+            annotated there.
         values: own label values and the structures they mean, for layouts that leave it open ("pairs").
         only: names of cases to take; all unless given.
     """
@@ -53,6 +56,7 @@ class SourceConfig:
     weight: float | None = None
     validation: int | float | list[str] = 0
     covers: list[str] = field(default_factory=list)
+    free_of: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
 
@@ -219,9 +223,10 @@ class FitConfig:
         labels: "truth" as the sources have them, or "fused" (pseudo-labels under the ground truth, see `fusion.py`).
         cases: "all"; "labelled" ones; those with a "tumour" in their ground truth.
         sources: only cases of these sources; all unless given.
-        start: name of the fit whose averaged weights this one begins with, or a model folder; random unless given. A
-            narrower net is widened, see `widen.py`; layers of another shape, such as another task's output, begin anew.
-        teacher: for "distill": name of a fit, or a model folder.
+        start: name of the fit whose averaged weights this one begins with, or a model, by name or folder, of whose nets
+            it takes the one on the same grid; random unless given. A narrower net is widened, see `widen.py`; layers of
+            another shape, such as another task's output, begin anew.
+        teacher: for "distill": name of a fit, or a model.
         distill_weight: of the teacher's answer in the loss, against 1 for the labels.
         reconstruction: for "reconstruct": "mse" as the paper's text and Model Genesis have it, or "l1" as its
             equation 1 prints it.
@@ -276,7 +281,7 @@ class PseudoConfig:
 
     Attributes:
         tumour_fit: the fit that finds tumours in CTs without tumour labels; empty: no tumour pseudo-labels.
-        organ_model: a model folder ("default" is the embedded one) or a fit of this run that finds organs where the
+        organ_model: a model ("default" is the embedded one) or a fit of this run that finds organs where the
             source gives no organ pseudo-labels; empty: none.
         least_confidence: voxels in which the tumour net is less sure (probability 0 to 1) become unknown.
         smallest_tumour_ml: smaller components of tumour pseudo-labels are dropped.
@@ -308,10 +313,12 @@ class ExportConfig:
     """What `export` writes: a fit, and the fit of the net that finds the region, or none.
 
     Attributes:
+        fit: name of a fit; or of a model, or its folder, whose nets are exported as they are, with the tumours' net.
         tumour: the fit of a net of its own for the tumours, or none; its grid may be another.
         lesions: how sure that net must be; the surer, the fewer are found, and the fewer of those are false.
         silent: structures that the exported fit and the coarse one never draw, because what they say of them means
             nothing; their voxels go to the next best.
+        components: where `fit` is a model: rules in place of its own, as in `NetConfig`.
     """
 
     fit: str = "final"
@@ -320,6 +327,7 @@ class ExportConfig:
     lesions: LesionRule = field(default_factory=LesionRule)
     weights: Weights = "average"
     silent: list[str] = field(default_factory=list)
+    components: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -356,6 +364,11 @@ class Config:
     fold_sources: list[str] = field(default_factory=list)
     folds: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def exported(self) -> str:
+        """What tables call that which `export` writes: the fit; where that is a model, the new model."""
+        return self.export.fit if self.export.fit in self.fits else self.name
 
     def net_of(self, fit: str) -> NetConfig:
         """The net that a fit trains."""
@@ -403,7 +416,7 @@ def _check(config: Config) -> None:
     for source in config.sources:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
-        by_names([*source.covers, *source.values.values()])
+        by_names([*source.covers, *source.free_of, *source.values.values()])
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
     any_range = Intensity((-1000.0, 1000.0), 0.0, 1.0)
@@ -415,19 +428,39 @@ def _check(config: Config) -> None:
     for name, fit in config.fits.items():
         _check_fit(config, name, fit)
     export = config.export
-    for name in (export.fit, export.coarse, export.tumour, config.pseudo.tumour_fit):
+    for name in (export.coarse, export.tumour, config.pseudo.tumour_fit):
         if name and name not in config.fits:
             raise UsageError(f"There is no fit '{name}' in fits.")
-    strange = set(export.silent) - set(config.net_of(export.fit).names)
-    if strange:
-        raise UsageError(f"export: the exported net does not segment '{sorted(strange)[0]}', which is to be silent.")
+    segmented = _check_exported(config)
     for where, name in (("pseudo", config.pseudo.tumour_fit), ("export", export.tumour)):
         if name and TUMOUR not in config.net_of(name).names:
             raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
     if export.lesions.peak < export.lesions.lead:
         raise UsageError("export: the peak of lesions is at least their lead.")
-    if export.tumour and TUMOUR not in config.net_of(export.fit).names:
+    if export.tumour and TUMOUR not in segmented:
         raise UsageError("export: the exported net does not segment tumours, so that another cannot find them for it.")
+
+
+def _check_exported(config: Config) -> tuple[str, ...]:
+    """That the exported fit, or model, and what is said of it fit each other; what it segments."""
+    export = config.export
+    if export.fit in config.fits:
+        segmented = config.net_of(export.fit).names
+        if strange := sorted(set(export.silent) - set(segmented)):
+            raise UsageError(f"export: the exported net does not segment '{strange[0]}', which is to be silent.")
+        if export.components:
+            raise UsageError("export: the components of a fit stand beside its net.")
+        return segmented
+    if not _is_model(export.fit):
+        raise UsageError(f"There is no fit '{export.fit}' in fits, nor a model of that name.")
+    if not export.tumour:
+        raise UsageError(f"export: '{export.fit}' is a model already; name the fit that finds tumours for it.")
+    if export.coarse or export.silent or config.fold_sources:
+        raise UsageError(f"export: '{export.fit}' is a model; coarse, silent and folds are for fits of this run.")
+    segmented = tuple(structure.name for structure in structures_in(export.fit))
+    if strange := sorted(set(export.components) - set(segmented)):
+        raise UsageError(f"export: the model '{export.fit}' does not segment '{strange[0]}'.")
+    return segmented
 
 
 def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:
@@ -450,8 +483,8 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
     if unknown:
         raise UsageError(f"{where}: there is no source '{sorted(unknown)[0]}'.")
     for key, value in (("start", fit.start), ("teacher", fit.teacher)):
-        if value and value not in config.fits and value != "default" and not Path(value).is_dir():
-            raise UsageError(f"{where}: {key} '{value}' is neither a fit nor a model folder.")
+        if value and value not in config.fits and not _is_model(value):
+            raise UsageError(f"{where}: {key} '{value}' is neither a fit nor a model.")
         if value == name:
             raise UsageError(f"{where}: {key} is the fit itself.")
     if (fit.task == "distill") != bool(fit.teacher):
@@ -466,6 +499,14 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
         raise UsageError(
             f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."
         )
+
+
+def _is_model(name: str) -> bool:
+    try:
+        find_model(name)
+    except ModelError:
+        return False
+    return True
 
 
 def _no_twins(kind: str, names: list[str]) -> None:

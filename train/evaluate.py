@@ -6,6 +6,8 @@ missing, and all anew when the model has changed.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,7 +76,8 @@ def models_to_judge(config: Config, index: CaseIndex) -> list[Judged]:
     """The exported fit first."""
     validation = tuple(case for case in index.split("validation") if case.labels)
     fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
-    result = [Judged(fit, fit, (), validation) for fit in fits if validation]
+    names = {config.export.fit: config.exported}
+    result = [Judged(names.get(fit, fit), fit, (), validation) for fit in fits if validation]
     for group in fold_groups(config, index):
         name = f"{config.export.fit}_without_{'+'.join(group)}"
         result.append(Judged(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
@@ -128,7 +131,9 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
 
 
 def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[dict[str, Any]]:
-    fingerprint, segmenter = load_bundle(folder).sha256, None
+    bundle, segmenter = load_bundle(folder), None
+    plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
+    fingerprint = f"{bundle.sha256} {plan}"
     result = []
     for case in model.cases:
         path = places.scores / model.name / f"{case.name}.json"
@@ -149,6 +154,6 @@ def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[di
 
 
 def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What an earlier run found for the same weights; a case that failed is tried again."""
+    """What an earlier run found for the same weights and plan; a case that failed is tried again."""
     facts = read_table(path)
     return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None

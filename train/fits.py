@@ -9,9 +9,10 @@ from functools import partial
 import torch
 
 from flareseg.errors import InputError
-from flareseg.model.bundle import load_bundle
+from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
+from flareseg.volume import Triple
 from train.cache import load_cached
 from train.checkpoints import DONE, averaged_weights
 from train.config import NEW_PATIENTS, PHANTOMS, Config
@@ -131,7 +132,20 @@ def _start(
     start = config.fits[name].start
     if not start or (start in config.fits and _is_pretraining(config, start) and not config.ablation.pretraining):
         return None
+    if start not in config.fits:
+        return weights_on_grid(load_bundle(find_model(start)), config.net_of(name).spacing_zyx_mm)
     return _weights(config, places, index, start, left_out)[1]
+
+
+def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.Tensor]:
+    """Weights of the model's net that works on this grid, be it the one for tumours or the coarse one; else of its main
+    net."""
+    plan = bundle.plan
+    nets = ((plan, bundle.weights), (plan.tumour, bundle.tumour_weights), (plan.coarse, bundle.coarse_weights))
+    for its_plan, weights in nets:
+        if its_plan and weights and its_plan.spacing_zyx_mm == spacing_zyx_mm:
+            return weights
+    return bundle.weights
 
 
 def _weights(

@@ -96,8 +96,10 @@ def _sources(config: Config, places: Places) -> list[SourceConfig]:
 
 
 def _orders(source: SourceConfig, places: Places, grids: tuple[tuple[Triple, ResamplingRule], ...]) -> list[Order]:
-    covers = tuple(structure.value for structure in by_names(source.covers)) if source.covers else None
-    return [Order(source.name, case, covers, places, grids) for case in find_cases(source)]
+    covers, free_of = (
+        tuple(structure.value for structure in by_names(names)) for names in (source.covers, source.free_of)
+    )
+    return [Order(source.name, case, covers or None, places, grids, free_of) for case in find_cases(source)]
 
 
 def _refusals_told(results: Iterator[Prepared]) -> Iterator[Prepared]:

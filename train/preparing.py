@@ -81,12 +81,14 @@ def _prepared(order: Order, stamp: dict[str, Any]) -> Prepared:
 def _labels(order: Order, volume: Volume) -> tuple[NDArray[np.uint8] | None, list[int], Path | None]:
     """Ground truth in FLARE's numbers on the CT's grid, the values it covers, and the file that holds it."""
     files = order.found.labels
-    if not files:
+    if not files and not order.free_of:
         return None, [], None
-    labels = merged_labels(files, volume.geometry)
+    labels = merged_labels(files, volume.geometry) if files else np.zeros(volume.hu.shape, np.uint8)
     occurring = _values_in(labels)
+    if wrong := _names(set(occurring) & set(order.free_of)):
+        raise InputError(f"Its labels draw '{wrong[0]}', of which the source '{order.source}' is said to be free.")
     given = order.covers if order.covers is not None else order.found.covered
-    covered = sorted(set(occurring if given is None else given))
+    covered = sorted({*(occurring if given is None or not files else given), *order.free_of})
     partial = not set(occurring) <= set(covered)
     if partial:
         labels = uncovered_unknown(labels, covered)

@@ -31,6 +31,7 @@ class Order:
         source: name of the source.
         found: the case.
         covers: values that the configuration says the labels annotate; None: as the data set has it.
+        free_of: values of structures that the CT does not show.
         places: of the run.
         grids: spacings and rules of resampling to cache it for.
     """
@@ -40,6 +41,7 @@ class Order:
     covers: tuple[int, ...] | None
     places: Places
     grids: tuple[tuple[Triple, ResamplingRule], ...]
+    free_of: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -103,7 +105,7 @@ def stamp_of(order: Order) -> dict[str, Any]:
         "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         "covers": order.covers,
         "grids": order.grids,
-    }
+    } | ({"free_of": order.free_of} if order.free_of else {})
     stamp: dict[str, Any] = json.loads(json.dumps(facts))  # as it will be read
     return stamp
 

@@ -22,12 +22,13 @@ from scipy import ndimage
 
 from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_labels, read_volume
-from flareseg.labels import by_names
+from flareseg.labels import Structure, by_names, structures
 from flareseg.volume import Geometry, Orientation, Triple
 from train.body.contrast import PHASES, draw_hu, draw_phase
 from train.body.scanner import acquire
 from train.cases import CT, TRUTH, new_case, read_info, write_ct, write_info, write_labels
 from train.config import NewPatientsConfig, SourceConfig
+from train.convert.cases import covered_values
 from train.deformation import draw_deformation
 from train.index import IGNORE
 from train.parallel import in_parallel, told
@@ -162,7 +163,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
 
 
 def draw_patients(
-    source: Path, folder: Path, count: int, seed: int = 0, *, covers: Sequence[str] | None = None
+    source: Path, folder: Path, count: int, seed: int = 0, *, covers: Sequence[str] = (), free_of: Sequence[str] = ()
 ) -> list[Path]:
     """Write `count` new patients of a case as cases under `folder`; those that are there are kept.
 
@@ -172,6 +173,7 @@ def draw_patients(
         count: how many.
         seed: of the first.
         covers: structures that the case annotates, and so its new patients; as its info.json says unless given.
+        free_of: further ones that count as annotated, since the case does not have them.
 
     Returns:
         The folders of all of them.
@@ -192,8 +194,9 @@ def draw_patients(
         if (source / name).is_file():
             detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
     told = {"patient": source.name} | (read_info(source) or {})
-    if covers:
-        told["labels_present"] = {str(structure.value): structure.name for structure in by_names(covers)}
+    if covers or free_of:
+        present = by_names(covers) or _annotated(told.get("labels_present"), truth, source / "info.json")
+        told["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(free_of))}
     paths = []
     for number in range(count):
         path = folder / f"{source.name}_{seed + number}"
@@ -236,7 +239,14 @@ def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count
     """Args: `case`: SOURCE/CASE."""
     name, _, own_name = case.partition("/")
     home = Path(sources[name].path).expanduser()
-    return draw_patients(home / own_name, folder, count, seed, covers=sources[name].covers or None)
+    told = sources[name]
+    return draw_patients(home / own_name, folder, count, seed, covers=told.covers, free_of=told.free_of)
+
+
+def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:
+    """The structures that a case's info.json names, or else those that occur in its labels."""
+    values = covered_values(present, about)
+    return [one for one in structures() if one.value in (np.unique(truth) if values is None else values)]
 
 
 def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:

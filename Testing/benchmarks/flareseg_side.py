@@ -19,6 +19,9 @@ from harness import hold_to_cores, peak_resident_bytes
 def main() -> None:
     order = json.loads(sys.argv[1])
     hold_to_cores(order["threads"])
+    from flareseg.__main__ import look_for_garbage_rarely
+
+    look_for_garbage_rarely()  # as the command does
     from flareseg.batch import Options, Segmenter
 
     imported = time.time()

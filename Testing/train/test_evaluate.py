@@ -15,7 +15,7 @@ from small_run import LIVER, SPLEEN, TUMOUR, finish, small_run, truth_of
 from flareseg.errors import InputError
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
-from train.config import FitConfig
+from train.config import ExportConfig, FitConfig
 from train.evaluate import evaluate, models_to_judge, score
 from train.export import read_scores
 from train.lesions import lesion_table
@@ -101,6 +101,12 @@ def test_a_student_is_judged_too(run):
     assert [model.name for model in models_to_judge(config, index)] == ["final", "small"]
 
 
+def test_a_model_with_a_new_net_for_tumours_goes_by_its_own_name(run):
+    config, _places, index = run
+    config = replace(config, export=ExportConfig("default", tumour="tumor"))
+    assert [(model.name, model.fit) for model in models_to_judge(config, index)] == [("small", "default")]
+
+
 def test_the_stage_writes_tables_plots_and_figures(run):
     config, places, index = run
     evaluate(config, places, index)
@@ -113,7 +119,7 @@ def test_the_stage_writes_tables_plots_and_figures(run):
     assert "| Liver |" in (places.scores / "scores.md").read_text()
 
 
-def test_cases_are_scored_once_and_anew_for_new_weights(run):
+def test_cases_are_scored_once_and_anew_for_new_weights_and_rules(run):
     config, places, index = run
     evaluate(config, places, index)
     path = places.scores / "final" / "mine_p4.json"
@@ -122,7 +128,11 @@ def test_cases_are_scored_once_and_anew_for_new_weights(run):
     assert path.stat().st_mtime_ns == before
     finish(config, places, "final", seed=66)
     evaluate(config, places, index)
-    assert path.stat().st_mtime_ns != before
+    after = path.stat().st_mtime_ns
+    assert after != before
+    net = replace(config.nets["final"], components={"tumour": {"minimum_ml": 2.0}})
+    evaluate(replace(config, nets=config.nets | {"final": net}), places, index)
+    assert path.stat().st_mtime_ns != after
 
 
 def test_a_damaged_case_is_told_and_the_rest_is_scored(run, capsys):

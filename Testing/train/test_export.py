@@ -14,6 +14,7 @@ from small_run import finish, small_run
 
 from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
+from flareseg.model.catalogue import EMBEDDED
 from flareseg.model.plan import LesionRule
 from train.checkpoints import averaged_weights
 from train.config import AblationConfig, ExportConfig, FitConfig
@@ -75,6 +76,40 @@ def test_the_net_for_tumours_goes_with_it_and_speaks_where_the_others_are_silent
     assert set(bundle.tumour_weights) == set(expected)
     assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
     assert list(provenance(bundle)["fits"]) == ["tumor", "final"]
+
+
+def test_a_model_gets_the_net_for_tumours_of_this_run_and_stays_as_it_is_otherwise(run):
+    config, places = run
+    base = load_bundle(EMBEDDED / "default")
+    rules = ExportConfig("default", tumour="tumor", lesions=LesionRule(-1, 2), components={"tumour": {"minimum_ml": 3}})
+    config = replace(config, export=rules)
+    own = {"model": config.exported, "structure": "tumour", "dsc": 0.5, "nsd": 0.25}
+    scores = [own | {"case": "phantoms_phantom_1000000"}]
+    bundle = exported((config, places), "default", scores=scores)
+    for net in ("weights", "coarse_weights"):
+        before, after = getattr(base, net), getattr(bundle, net)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    expected = averaged_weights(places.fit("tumor"))
+    assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
+    assert bundle.plan.tumour == config.net_of("tumor").plan()
+    assert bundle.plan.components["tumour"].minimum_ml == 3
+    assert {**bundle.plan.components, "tumour": None} == {**base.plan.components, "tumour": None}
+    found = provenance(bundle)
+    assert found["begun_with"] == f"default {base.version}"
+    assert list(found["fits"]) == [*base.info["provenance"]["fits"], "tumor"]
+    assert found["data"] == [*base.info["provenance"]["data"], {"case": "mine_p0"}]
+    real = [row for row in base.info["metrics"]["rows"] if not row["case"].startswith("phantoms_")]
+    assert real
+    assert bundle.info["metrics"]["rows"] == [*real, *scores]
+
+
+def test_a_net_for_tumours_can_be_made_anew(run):
+    config, places = run
+    config = replace(config, export=ExportConfig("tumours", tumour="tumor"))
+    bundle = exported((config, places), "tumours")
+    assert set(bundle.tumour_weights) == set(averaged_weights(places.fit("tumor")))
+    assert bundle.plan.tumour.spacing_zyx_mm == (6.0, 6.0, 6.0)
 
 
 def test_the_provenance_tells_data_fits_and_recipe(run):

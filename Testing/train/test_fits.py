@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_run import small_run
 
 from flareseg.errors import InputError
-from train.fits import cases_of, fold_groups
+from flareseg.model.bundle import load_bundle
+from flareseg.model.catalogue import EMBEDDED
+from train.fits import cases_of, fold_groups, weights_on_grid
 from train.index import CaseIndex
 
 
@@ -55,6 +57,12 @@ def test_a_fold_that_would_leave_nothing_to_learn_from_is_none(run):
     config, _places, index = run
     only = CaseIndex(tuple(case for case in index.cases if case.patient == "mine_p0"))
     assert fold_groups(config, only) == []
+
+
+@pytest.mark.parametrize(("mm", "net"), [(3, "weights"), (6, "coarse_weights"), (4, "tumour_weights"), (5, "weights")])
+def test_who_starts_from_a_model_takes_its_net_on_the_same_grid(mm, net):
+    model = load_bundle(EMBEDDED / "tumours")
+    assert weights_on_grid(model, (mm, mm, mm)) is getattr(model, net)
 
 
 def test_a_fit_without_cases_is_refused(run):

@@ -192,6 +192,27 @@ def test_the_configuration_may_say_what_is_covered(data, places):
     assert set(np.unique(read_labels(case.labels)[0])) == {0, 1, 255}
 
 
+def test_what_nobody_sees_in_a_source_counts_as_annotated(data, places):
+    write_case(data / "p0", 0, liver(), info={"labels_present": ["liver"]})
+    shutil.rmtree(data / "p1")
+    write_case(data / "p1", 1)
+    looked_at = source(data, free_of=["tumour"])
+    index = prepare(config_for(looked_at, new_patients=NewPatientsConfig(["mine/p0"], 1)), places)
+    assert of(index, "p0").covered == index.of("new_patients_p0_0").covered == ("liver", "tumour")
+    assert of(index, "p1").covered == ("tumour",)
+    assert not any(case.has_tumour for case in index.cases)
+    case = load_cached(places.grid(SPACING) / of(index, "p1").name, "truth")
+    assert case.known.tolist() == [True] + 13 * [False] + [True]
+    assert not case.labels(tuple(slice(0, size) for size in case.shape_zyx)).any()
+
+
+def test_a_case_that_shows_what_its_source_is_free_of_is_refused(data, places):
+    write_case(data / "p0", 0, liver(3))
+    index = prepare(config_for(source(data, free_of=["spleen"])), places)
+    assert list(index.refused) == ["mine_p0"]
+    assert "free" in index.refused["mine_p0"]
+
+
 def test_without_a_word_about_it_what_occurs_is_covered(data, places):
     labels = liver()
     labels[16:18, 10:20, 10:20] = 14

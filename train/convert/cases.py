@@ -22,7 +22,7 @@ def _case(folder: Path) -> FoundCase:
     about = folder / "info.json"
     try:
         info = _info(about)
-        covered = _covered(info.get("labels_present"), about)
+        covered = covered_values(info.get("labels_present"), about)
     except FlareError as error:  # one case that cannot be used does not stop the others
         return FoundCase(folder.name, image, problem=str(error))
     return FoundCase(
@@ -37,8 +37,12 @@ def _case(folder: Path) -> FoundCase:
     )
 
 
-def _covered(present: Any, about: Path) -> tuple[int, ...] | None:
-    """Values of a list of values or names, or of a table value -> name; None where there is none."""
+def covered_values(present: Any, about: Path) -> tuple[int, ...] | None:
+    """Values of a list of values or names, or of a table value -> name; None where there is none.
+
+    Raises:
+        InputError: when it is neither; `about` is where it was found.
+    """
     if present is None:
         return None
     try:
