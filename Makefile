@@ -12,7 +12,8 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format model model-tumours smoke bench benchmark benchmark-parity \
-  benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-page benchmark-slabs benchmark-smaller benchmark-training screenshots clean
+  benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-page benchmark-slabs \
+  benchmark-smaller benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28

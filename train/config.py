@@ -6,13 +6,14 @@ divide, a fit that starts from one that does not exist, a folder that is not the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.labels import BACKGROUND, TUMOUR, by_names, structures
-from flareseg.model.catalogue import find_model, structures_in
+from flareseg.model.bundle import read_description
+from flareseg.model.catalogue import find_model
 from flareseg.model.network import dynunet_spec, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
 from flareseg.volume import Index, Triple
@@ -27,6 +28,8 @@ Stage = Literal["pretrain", "tumor", "final", "distill"]
 Labels = Literal["truth", "fused"]
 Weights = Literal["average", "last", "best"]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
+ANY_RANGE = Intensity((-1000.0, 1000.0), 0.0, 1.0)
+"""Where no intensities are measured yet, and only the rest of a plan is checked."""
 PHANTOMS = "phantoms"
 """Name of the source that the configuration's `phantoms` section makes."""
 NEW_PATIENTS = "new_patients"
@@ -329,6 +332,16 @@ class ExportConfig:
     silent: list[str] = field(default_factory=list)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def with_tumour_net(self, model: Plan, tumour: Plan) -> Plan:
+        """The plan of a model that gets another net for tumours.
+
+        Raises:
+            ModelError: when they do not fit each other.
+        """
+        rules = {name: ComponentRule(**rule) for name, rule in self.components.items()}
+        plan = replace(model, tumour=tumour, lesions=self.lesions, components=model.components | rules)
+        return Plan.from_json(plan.to_json())  # the same checks as for a model that is loaded
+
 
 @dataclass(frozen=True)
 class Config:
@@ -419,10 +432,9 @@ def _check(config: Config) -> None:
         by_names([*source.covers, *source.free_of, *source.values.values()])
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
-    any_range = Intensity((-1000.0, 1000.0), 0.0, 1.0)
     for name, net in config.nets.items():
         try:
-            net.plan(any_range)
+            net.plan(ANY_RANGE)
         except (ModelError, TypeError) as error:
             raise UsageError(f"nets: {name}: {error}") from None
     for name, fit in config.fits.items():
@@ -457,10 +469,14 @@ def _check_exported(config: Config) -> tuple[str, ...]:
         raise UsageError(f"export: '{export.fit}' is a model already; name the fit that finds tumours for it.")
     if export.coarse or export.silent or config.fold_sources:
         raise UsageError(f"export: '{export.fit}' is a model; coarse, silent and folds are for fits of this run.")
-    segmented = tuple(structure.name for structure in structures_in(export.fit))
-    if strange := sorted(set(export.components) - set(segmented)):
+    model, net = read_description(find_model(export.fit)).plan, config.net_of(export.tumour)
+    try:
+        export.with_tumour_net(model, net.plan(ANY_RANGE))
+    except (ModelError, TypeError) as error:
+        raise UsageError(f"export: {error}") from None
+    if strange := sorted(set(export.components) - set(model.labels.values())):
         raise UsageError(f"export: the model '{export.fit}' does not segment '{strange[0]}'.")
-    return segmented
+    return tuple(model.labels.values())
 
 
 def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
-from flareseg.model.plan import ComponentRule, Plan
+from flareseg.model.plan import Plan
 from train.card import model_card
 from train.checkpoints import averaged_weights
 from train.config import PHANTOMS, Config, NetConfig
@@ -88,13 +87,7 @@ def _with_tumour_net(
     base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}
     found = averaged_weights(places.fit(net), config.export.weights)
-    rules = {name: ComponentRule(**rule) for name, rule in config.export.components.items()}
-    plan = replace(
-        base.plan,
-        tumour=plan_of(config, places, net),
-        lesions=config.export.lesions,
-        components=base.plan.components | rules,
-    )
+    plan = config.export.with_tumour_net(base.plan, plan_of(config, places, net))
     index = read_index(places.index)
     before, own = base.info["provenance"], provenance_of(config, places, index, line_of(config, index, net))
     provenance = own | {

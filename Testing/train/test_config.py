@@ -119,6 +119,7 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("export.fit=default", "'default' is a model already"),
         ("export={fit: default, tumour: tumor, silent: [liver]}", "'default' is a model; coarse, silent and folds"),
         ("export={fit: default, tumour: tumor, components: {heart: {}}}", "does not segment 'heart'"),
+        ("export={fit: default, tumour: tumor, components: {liver: {least_ml: 2}}}", "export: .*least_ml"),
         ("export.components={liver: {minimum_ml: 2.0}}", "components of a fit stand beside its net"),
         ("export.lesions={lead: 1.0, peak: 0.5}", "peak of lesions is at least their lead"),
         ("export.silent=[heart]", "does not segment 'heart', which is to be silent"),
