@@ -110,6 +110,7 @@ class Segmenter:
             progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
         orientation = volume_orientation(self._plan, volume.geometry)
         ct = volume.oriented(orientation)
+        within = _checked(roi, ct) if roi else None
         labels = np.zeros(ct.hu.shape, np.uint8)
         certainty = np.zeros(ct.hu.shape, np.uint8) if confidence else None
         with progress.stage("body"):
@@ -119,8 +120,8 @@ class Segmenter:
         if box and self._coarse:
             with progress.stage("region"):
                 box = self._region(self._coarse, ct, box, wanted, progress, preview)
-        if box and roi:
-            box = _overlap(box, _checked(roi, ct))
+        if box and within:
+            box = _overlap(box, within)
         if box:
             labels[box] = self._labels(ct, box, wanted, progress, certainty)
             if body and self._coarse and not roi:

@@ -252,7 +252,7 @@ def test_the_same_ct_gives_the_same_labels_again(a_plan, random_weights, an_abdo
 def test_one_window_over_a_whole_ct_is_the_direct_forward(a_plan, random_weights):
     plan = replace(a_plan, windows="fitted", patch_zyx=(48, 48, 48))
     engine = Engine(plan, random_weights, Options(device="cpu", backend="torch", threads=1))
-    image = torch.randn(32, 48, 40, generator=torch.Generator().manual_seed(5))
+    image = torch.randn(40, 48, 40, generator=torch.Generator().manual_seed(5))
     network = open_on_cpu(plan, random_weights, Options(backend="torch", threads=1))
     assert torch.equal(engine.logits(image), network(image[None, None])[0])
 

@@ -133,9 +133,10 @@ def test_nothing_is_labelled_outside_the_region_of_interest(a_segmenter, a_ct):
     assert labels.any() and not labels[outside].any()
 
 
-def test_a_region_of_interest_outside_the_ct_is_told(a_segmenter, a_ct):
-    with pytest.raises(UsageError, match="lies outside the CT 'phantom'"):
-        a_segmenter.segment(a_ct, roi=WorldBox((900.0, 900.0, 900.0), (950.0, 950.0, 950.0)))
+def test_a_region_of_interest_outside_the_ct_is_told_also_where_there_is_nothing_to_find(a_segmenter, a_ct):
+    for ct in (a_ct, replace(a_ct, hu=np.full_like(a_ct.hu, -1000))):
+        with pytest.raises(UsageError, match="lies outside the CT 'phantom'"):
+            a_segmenter.segment(ct, roi=WorldBox((900.0, 900.0, 900.0), (950.0, 950.0, 950.0)))
 
 
 def test_a_cancel_is_heeded_at_every_report(a_segmenter, a_ct):
