@@ -437,6 +437,8 @@ def _check(config: Config) -> None:
             net.plan(ANY_RANGE)
         except (ModelError, TypeError) as error:
             raise UsageError(f"nets: {name}: {error}") from None
+        if strange := sorted(set(net.components) - set(net.names)):
+            raise UsageError(f"nets: {name}: it does not segment '{strange[0]}', of which its components speak.")
     for name, fit in config.fits.items():
         _check_fit(config, name, fit)
     export = config.export

@@ -107,6 +107,7 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("nets.final.filters=[8]", "nets: final"),
         ("nets.final.windows=open", "expected one of fixed, fitted"),
         ("nets.final.segments=[heart]", "heart"),
+        ("nets.final.components={heart: {minimum_ml: 1.0}}", "nets: final: it does not segment 'heart'"),
         ("nets.final.deep_supervision=3", "2 deep outputs at most"),
         ("fits.final.net=none", "there is no net 'none'"),
         ("fits.final.start=nowhere", "'nowhere' is neither a fit nor a model"),
