@@ -166,7 +166,7 @@ class NetConfig:
             padding_hu=self.padding_hu,
             windows=self.windows,
             resampling=self.resampling,
-            components={name: ComponentRule(**rule) for name, rule in self.components.items()},
+            components=_rules(self.components),
             coarse=coarse,
             tumour=tumour,
             lesions=lesions or LesionRule(),
@@ -338,8 +338,8 @@ class ExportConfig:
         Raises:
             ModelError: when they do not fit each other.
         """
-        rules = {name: ComponentRule(**rule) for name, rule in self.components.items()}
-        plan = replace(model, tumour=tumour, lesions=self.lesions, components=model.components | rules)
+        components = model.components | _rules(self.components)
+        plan = replace(model, tumour=tumour, lesions=self.lesions, components=components)
         return Plan.from_json(plan.to_json())  # the same checks as for a model that is loaded
 
 
@@ -378,10 +378,9 @@ class Config:
     folds: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def exported(self) -> str:
-        """What tables call that which `export` writes: the fit; where that is a model, the new model."""
-        return self.export.fit if self.export.fit in self.fits else self.name
+    def called(self, fit: str) -> str:
+        """What tables call a fit; or this run's model, where `export.fit` is one and not a fit."""
+        return fit if fit in self.fits else self.name
 
     def net_of(self, fit: str) -> NetConfig:
         """The net that a fit trains."""
@@ -399,6 +398,10 @@ class Config:
     def grids(self) -> list[Triple]:
         """The spacings (z, y, x) mm at which cases are cached: one for each net that is trained."""
         return list(dict.fromkeys(self.net_of(name).spacing_zyx_mm for name in self.fits))
+
+
+def _rules(components: dict[str, dict[str, Any]]) -> dict[str, ComponentRule]:
+    return {name: ComponentRule(**rule) for name, rule in components.items()}
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:

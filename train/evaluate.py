@@ -76,8 +76,7 @@ def models_to_judge(config: Config, index: CaseIndex) -> list[Judged]:
     """The exported fit first."""
     validation = tuple(case for case in index.split("validation") if case.labels)
     fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
-    names = {config.export.fit: config.exported}
-    result = [Judged(names.get(fit, fit), fit, (), validation) for fit in fits if validation]
+    result = [Judged(config.called(fit), fit, (), validation) for fit in fits if validation]
     for group in fold_groups(config, index):
         name = f"{config.export.fit}_without_{'+'.join(group)}"
         result.append(Judged(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))

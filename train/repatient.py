@@ -238,9 +238,9 @@ def draw_all(
 def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count: int, seed: int) -> list[Path]:
     """Args: `case`: SOURCE/CASE."""
     name, _, own_name = case.partition("/")
-    home = Path(sources[name].path).expanduser()
-    told = sources[name]
-    return draw_patients(home / own_name, folder, count, seed, covers=told.covers, free_of=told.free_of)
+    source = sources[name]
+    home = Path(source.path).expanduser()
+    return draw_patients(home / own_name, folder, count, seed, covers=source.covers, free_of=source.free_of)
 
 
 def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:

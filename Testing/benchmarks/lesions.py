@@ -25,7 +25,7 @@ from harness import RESULTS, ROOT, describe, machine, table, versions, write_res
 
 from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import by_name
-from flareseg.model.bundle import load_bundle, save_bundle
+from flareseg.model.bundle import TEXTS, load_bundle, read_description, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import LesionRule
 from flareseg.options import Options
@@ -34,22 +34,18 @@ from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from train.config import PhantomConfig
 from train.lesions import compare_lesions, lesion_table
-from train.phantom_data import VALIDATION_SEED, draw_phantoms
+from train.phantom_data import draw_phantoms, drawings
 
 CHOSEN_ON = 16
 SPACING = (2.5, 2.5, 2.5)
 """Of the phantoms, as train/configs/default.yaml draws them."""
 TUMOUR = by_name("tumour").value
-REAL = (
-    "acrin_flt_breast_001", "cptac_c3l00189_lungbase", "ts_aorta_report_1p5mm", "spl_abdominal_atlas",
-    "ts_example_3mm", "ts_dicom_slab", "lidc_0001_thorax_upper_abdomen",
-)  # fmt: skip
 
 
 def with_rule(model: Path, rule: LesionRule, folder: Path) -> Path:
     """A copy of the model, as a folder, that draws lesions by another rule."""
     bundle = load_bundle(model)
-    texts = {key: bundle.info[key] for key in ("name", "version", "description", "licence", "citation")}
+    texts = {key: bundle.info[key] for key in TEXTS}
     plan = replace(bundle.plan, lesions=rule)
     save_bundle(folder, plan=plan, weights=bundle.tensors, provenance={}, metrics={}, card="", **texts)
     return folder
@@ -104,18 +100,18 @@ def main() -> None:
     command, environment = shlex.join(["python", *sys.argv]), machine()
 
     home = ROOT / "runs" / "lesions" / "phantoms"
-    draw_phantoms(home, PhantomConfig(0, arguments.phantoms, SPACING), arguments.threads)
-    phantoms = [home / f"phantom_{VALIDATION_SEED + number}" for number in range(arguments.phantoms)]
+    wanted = PhantomConfig(0, arguments.phantoms, SPACING)
+    draw_phantoms(home, wanted, arguments.threads)
+    phantoms = [home / drawing.name for drawing in drawings(wanted)]
     model, options = find_model(arguments.model), Options(device="cpu", threads=arguments.threads)
-    own = load_bundle(model).plan.lesions
-    rules = [own, *(LesionRule(*(float(value) for value in rule.split(","))) for rule in arguments.rules.split())]
-    found: dict[str, list[dict[str, Any]]] = {}
-    for rule in rules:
+    segmenter, own = Segmenter(model, options), read_description(model).plan.lesions
+    found = {_named(own): [in_phantom(segmenter, phantom) for phantom in phantoms]}
+    for rule in [LesionRule(*(float(value) for value in rule.split(","))) for rule in arguments.rules.split()]:
         with tempfile.TemporaryDirectory() as folder:
-            segmenter = Segmenter(with_rule(model, rule, Path(folder) / "model"), options)
-        found[f"{rule.lead:g}, {rule.peak:g}"] = [in_phantom(segmenter, phantom) for phantom in phantoms]
-    segmenter = Segmenter(model, options)
-    real = {name: in_real_ct(segmenter, arguments.data / name) for name in REAL if (arguments.data / name).is_dir()}
+            other = Segmenter(with_rule(model, rule, Path(folder) / "model"), options)
+        found[_named(rule)] = [in_phantom(other, phantom) for phantom in phantoms]
+    folders = sorted(path.parent for path in arguments.data.glob("*/ct.nii.gz"))
+    real = {folder.name: in_real_ct(segmenter, folder) for folder in folders}
 
     numbers = versions()
     parts = ["liver, kidneys ≥ 20 mm", "smaller", "elsewhere ≥ 20 mm", "smaller", "false ones a case", "DSC"]
@@ -135,6 +131,10 @@ def main() -> None:
     )
     data = {"command": command, "machine": environment, "versions": numbers, "phantoms": found, "real": real}
     write_results("lesions", data, text, arguments.results)
+
+
+def _named(rule: LesionRule) -> str:
+    return f"{rule.lead:g}, {rule.peak:g}"
 
 
 def _told(name: str, lesions: list[dict[str, Any]]) -> list[str]:

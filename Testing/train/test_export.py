@@ -83,7 +83,7 @@ def test_a_model_gets_the_net_for_tumours_of_this_run_and_stays_as_it_is_otherwi
     base = load_bundle(EMBEDDED / "default")
     rules = ExportConfig("default", tumour="tumor", lesions=LesionRule(-1, 2), components={"tumour": {"minimum_ml": 3}})
     config = replace(config, export=rules)
-    own = {"model": config.exported, "structure": "tumour", "dsc": 0.5, "nsd": 0.25}
+    own = {"model": config.called("default"), "structure": "tumour", "dsc": 0.5, "nsd": 0.25}
     scores = [own | {"case": "phantoms_phantom_1000000"}]
     bundle = exported((config, places), "default", scores=scores)
     for net in ("weights", "coarse_weights"):
