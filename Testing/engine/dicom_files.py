@@ -27,9 +27,13 @@ def write_series(
     intercept=-1024.0,
     values=field,
     edit=lambda dataset, number: None,
+    scrambled=False,
     **fields,
 ):
-    """Write slices of `values`, in an order that is not that of their depths; returns the folder."""
+    """Write slices of `values`, in an order that is not that of their depths; returns the folder.
+
+    With `scrambled`, file names say nothing about the order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     uid = fields.pop("SeriesInstanceUID", generate_uid())
     row, column = np.array(orientation[:3], float), np.array(orientation[3:], float)
@@ -61,6 +65,8 @@ def write_series(
             setattr(dataset, key, value)
         edit(dataset, number)
         name = f"{(number * 5) % len(depths) if len(depths) % 5 else number:03d}_{uid[-6:]}.dcm"
+        if scrambled:
+            name = f"{generate_uid()[-16:]}.dcm"
         pydicom.dcmwrite(folder / name, dataset, enforce_file_format=True)
     return folder
 

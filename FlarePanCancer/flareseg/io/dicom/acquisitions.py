@@ -9,27 +9,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.io.dicom.place import depths_mm
+from flareseg.io.dicom.runs import CLASH_SHARE, runs_of
 from flareseg.io.dicom.slices import APART, Slice
 
 SAME_PLACE_SHARE = 0.01
 """Slices nearer than this share of the usual distance are at the same place."""
-CLASH_SHARE = 0.5
-"""Slices of one acquisition are no nearer than this share of the usual distance."""
+LARGEST_STEP_MM = 20.0
+"""No CT has slices farther apart."""
+TINY_SHARE, GAP_SHARE = 0.1, 2.5
+"""Of the usual distance, for a first look at which distances are usual."""
 MOST_TIMES = 12
 """More acquisition times than this are those of single slices, not of acquisitions."""
 FEWEST_OF_A_TIME = 3
 MOST_VALUES = 20
-JUMP = 5.0
-"""In the order of acquisition, a step of more than this many usual distances begins another stretch."""
-MOST_RUNS_SHARE = 0.2
-FEWEST_OF_A_RUN = 4
 MANY_GROUPS = 5
 MANY_OF_ALL = 0.2
 
@@ -75,9 +73,20 @@ def groups_of(slices: Sequence[Slice], series: Sequence[Slice]) -> list[Group]:
 def usual_step_mm(depths: NDArray[np.float64]) -> float:
     """The distance of neighbouring slices over most of the extent, also where acquisitions lie on each other."""
     steps = np.sort(np.diff(np.sort(depths)))
-    covered = np.cumsum(steps)
-    if not len(steps) or covered[-1] <= 0:
+    near = steps[steps <= LARGEST_STEP_MM]
+    steps = near if near.any() else steps
+    if not steps.any():
         return 0.0
+    # Where acquisitions lie on each other, tiny steps are as many as real ones, but cover little; gaps cover much, but
+    # are few.
+    half = _half_covered_by(steps)
+    real = steps[steps > TINY_SHARE * half]
+    return _half_covered_by(steps[steps <= GAP_SHARE * np.median(real)])
+
+
+def _half_covered_by(steps: NDArray[np.float64]) -> float:
+    """Half of the extent is covered by steps up to this one; they are sorted."""
+    covered = np.cumsum(steps)
     return float(steps[np.searchsorted(covered, covered[-1] / 2)])
 
 
@@ -143,9 +152,9 @@ def _crowded_parts(slices: list[Slice], depths: NDArray[np.float64]) -> list[lis
         if 1 < len(parts) <= MOST_VALUES and not any(clashes(_depths_of(part, slices, depths)) for part in parts):
             return parts
     for order in _ORDERS:
-        parts = _runs(slices, depths, [order(one) for one in slices])
-        if len(parts) > 1:
-            return parts
+        runs = runs_of(depths, [order(one) for one in slices], usual_step_mm(depths))
+        if len(runs) > 1:
+            return [[slices[index] for index in run] for run in runs]
     return [slices]
 
 
@@ -186,50 +195,3 @@ _ORDERS: list[Callable[[Slice], Any]] = [
 def _split_name(name: str) -> list[str]:
     digits = "".join(character if character.isdigit() else " " for character in name)
     return digits.split()
-
-
-def _runs(slices: list[Slice], depths: NDArray[np.float64], order: list[Any]) -> list[list[Slice]]:
-    """Slices that follow each other in some order: cut where it turns back, stays, or jumps.
-
-    Where the images of one place follow each other (a perfusion), the first, second, ... of every place.
-    """
-    if any(value is None for value in order) or len({*map(str, order)}) < 2:
-        return [slices]
-    step = usual_step_mm(depths)
-    walk = sorted(range(len(slices)), key=lambda i: (order[i], depths[i]))
-    # Slices at one place that this order does not tell apart either
-    for before, after in pairwise(walk):
-        if order[before] == order[after] and abs(depths[after] - depths[before]) < CLASH_SHARE * step:
-            return [slices]
-    moves = np.diff(depths[walk])
-    stays = np.abs(moves) < CLASH_SHARE * step
-    if np.count_nonzero(stays) > len(stays) / 3:
-        return _by_rank(slices, depths, walk, step)
-    runs = [[walk[0]]]
-    direction = 0.0
-    for move, index in zip(moves, walk[1:], strict=True):
-        turned = direction * move < 0
-        if abs(move) < CLASH_SHARE * step or turned or abs(move) > JUMP * step:
-            runs.append([])
-            direction = 0.0
-        else:
-            direction = move
-        runs[-1].append(index)
-    if len(runs) > max(3, MOST_RUNS_SHARE * len(slices)) or max(map(len, runs)) < FEWEST_OF_A_RUN:
-        return [slices]  # the order has nothing to do with places
-    return [[slices[i] for i in run] for run in runs]
-
-
-def _by_rank(slices: list[Slice], depths: NDArray[np.float64], walk: list[int], step: float) -> list[list[Slice]]:
-    """The first slice of every place, the second, and so on."""
-    ranks: dict[int, list[Slice]] = defaultdict(list)
-    count: dict[int, int] = defaultdict(int)
-    by_depth = sorted(walk, key=lambda i: depths[i])
-    place, places = 0, {by_depth[0]: 0}
-    for before, after in pairwise(by_depth):
-        place += int(depths[after] - depths[before] >= CLASH_SHARE * step)
-        places[after] = place
-    for index in walk:
-        ranks[count[places[index]]].append(slices[index])
-        count[places[index]] += 1
-    return [ranks[rank] for rank in sorted(ranks)]

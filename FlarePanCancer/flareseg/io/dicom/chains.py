@@ -78,7 +78,23 @@ def chains_of(groups: Sequence[Group]) -> list[Chain]:
                 break
         else:
             chains.append(new)
+    while _join_once(chains, alone, usual):
+        pass
     return _reunited(chains, are_rotations(groups))
+
+
+def _join_once(chains: list[Chain], alone: set[int], usual: float) -> bool:
+    """Join the first two chains between which a later group closed the gap; False where there are none."""
+    for later in range(1, len(chains)):
+        for earlier in range(later):
+            if alone & {id(group) for at in (earlier, later) for group in chains[at].groups}:
+                continue
+            merged = _continued(chains[earlier], chains[later], usual)
+            if merged is not None:
+                chains[earlier] = merged
+                del chains[later]
+                return True
+    return False
 
 
 def _bolus_images(groups: Sequence[Group], usual: float) -> set[int]:
