@@ -76,6 +76,26 @@ def with_dicomdir(folder):
     return folder
 
 
+@pytest.mark.parametrize("left", [200, 2000, None])
+def test_a_slice_with_zeros_without_end_is_refused_soon(tmp_path, left):
+    folder = write_series(tmp_path / "a")
+    whole = middle_of(folder).read_bytes()
+    with middle_of(folder).open("wb") as file:  # a hole: nothing of it is on the disk
+        file.write(whole[:left])
+        file.truncate(2**36)
+    with pytest.raises(InputError) as caught:
+        read_volume(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux has such files")
+def test_files_of_the_system_that_state_no_size_are_not_opened(tmp_path):
+    folder = write_series(tmp_path / "a")
+    (folder / "endless").symlink_to("/proc/self/environ")
+    assert beginning_of(folder / "endless") == b""
+    assert len(read_volume(folder).hu) == 8
+
+
 def test_a_dicomdir_is_read_as_a_file_and_in_its_folder(tmp_path):
     write_series(tmp_path / "disc" / "IMAGES", depths=MANY)
     folder = with_dicomdir(tmp_path / "disc")
