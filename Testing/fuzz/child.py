@@ -22,11 +22,12 @@ from inputs import make_input, seeds_of
 from targets import TARGETS, one_line
 from tree import deep_recursion, remove
 
+GOOD = ("result", "refused")
 MOST_BYTES = 2**31
 
 
 def main() -> None:
-    scratch, kinds, seconds = Path(sys.argv[1]), sys.argv[2].split(","), float(sys.argv[3])
+    scratch, kinds, seconds, out = Path(sys.argv[1]), sys.argv[2].split(","), float(sys.argv[3]), Path(sys.argv[4])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     said = os.open(scratch / "said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
@@ -34,31 +35,39 @@ def main() -> None:
     _use_folders(scratch)
     for kind in kinds:
         for number in range(len(seeds_of(kind))):
-            _judged(scratch, kind, number, said)  # what is imported once is not counted
+            _judged(scratch, kind, number, said, seconds)  # what is imported once is not counted
     gc.collect()
     gc.freeze()
     _tell(answers, {})
     while True:
         worker = os.fork()
         if worker == 0:
-            _serve(scratch, seconds, said, answers)
+            _serve(scratch, seconds, said, answers, out)
         _, status = os.waitpid(worker, 0)
         if status == 0:
             return
-        _tell(answers, _death(status, seconds) | {"said": _said(said), "changes": _changes(scratch)})
+        kind, number, changes = json.loads((scratch / "which").read_text())
         _clear(scratch)
+        _keep(out, kind, number)
+        _tell(answers, _death(status, seconds) | {"said": _said(said), "changes": changes})
 
 
-def _serve(scratch: Path, seconds: float, said: int, answers: IO[str]) -> NoReturn:
+def _serve(scratch: Path, seconds: float, said: int, answers: IO[str], out: Path) -> NoReturn:
     _bound_memory()
     for line in sys.stdin:
         kind, number = line.split()
-        # Its default is to end the process, whatever that is doing.
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        verdict = _judged(scratch, kind, int(number), said)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        verdict = _judged(scratch, kind, int(number), said, seconds)
+        if verdict["verdict"] not in GOOD:
+            _keep(out, kind, int(number))
         _tell(answers, verdict)
     os._exit(0)
+
+
+def _keep(out: Path, kind: str, number: int) -> None:
+    """Write an input that failed, to look at."""
+    folder = out / f"{kind}-{number}" / "input"
+    remove(folder)
+    make_input(kind, number).write(folder)
 
 
 def _death(status: int, seconds: float) -> dict[str, Any]:
@@ -67,11 +76,6 @@ def _death(status: int, seconds: float) -> dict[str, Any]:
         return {"verdict": "time", "message": f"not done after {seconds:g} s", "seconds": seconds, "peak_mb": 0}
     told = f"signal {signal.Signals(-number).name}" if number < 0 else f"exit status {number}"
     return {"verdict": "death", "message": told, "seconds": 0.0, "peak_mb": 0}
-
-
-def _changes(scratch: Path) -> Any:
-    """What was done to the input that was read last."""
-    return json.loads((scratch / "changes").read_text())
 
 
 def _tell(answers: IO[str], what: dict[str, Any]) -> None:
@@ -105,22 +109,24 @@ def _bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _judged(scratch: Path, kind: str, number: int, said: int) -> dict[str, Any]:
+def _judged(scratch: Path, kind: str, number: int, said: int, seconds_at_most: float) -> dict[str, Any]:
     """What became of an input: "result", "refused", or what must never be."""
     folder = scratch / "input"
     tree = make_input(kind, number)
-    (scratch / "changes").write_text(json.dumps(tree.changes))
+    (scratch / "which").write_text(json.dumps([kind, number, tree.changes]))
     path = tree.write(folder)
     before = _listing(folder)
     os.ftruncate(said, 0)
     os.lseek(said, 0, os.SEEK_SET)
     base_kb = _reset_peak()
     started = time.perf_counter()
+    signal.setitimer(signal.ITIMER_REAL, seconds_at_most)  # which ends the process, whatever that is doing
     verdict, message = _called(kind, path)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     seconds = time.perf_counter() - started
     peak_kb = _status("VmHWM") - base_kb
     gc.collect()
-    if verdict in ("result", "refused"):
+    if verdict in GOOD:
         for name, found in (
             ("open file", sorted(_open_within(scratch))),
             ("stray file", _left(scratch)),
