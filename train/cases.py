@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,11 @@ def read_info(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return info if isinstance(info, dict) else None
+
+
+def patient_of(info: Mapping[str, Any], case: str) -> str:
+    """Whose CT a case is, by its info.json ("patient", or "patient_id"); nobody else's where that does not say."""
+    return str(info.get("patient") or info.get("patient_id") or case)
 
 
 @contextmanager

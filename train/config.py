@@ -51,6 +51,7 @@ class SourceConfig:
             annotated there.
         values: own label values and the structures they mean, for layouts that leave it open ("pairs").
         only: names of cases to take; all unless given.
+        without: names of cases to leave out, as where another source has them.
     """
 
     name: str
@@ -62,6 +63,7 @@ class SourceConfig:
     free_of: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

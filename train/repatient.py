@@ -26,7 +26,7 @@ from flareseg.labels import Structure, by_names, structures
 from flareseg.volume import Geometry, Orientation, Triple
 from train.body.contrast import PHASES, draw_hu, draw_phase
 from train.body.scanner import acquire
-from train.cases import CT, TRUTH, new_case, read_info, write_ct, write_info, write_labels
+from train.cases import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
 from train.config import NewPatientsConfig, SourceConfig
 from train.convert.cases import covered_values
 from train.deformation import draw_deformation
@@ -193,7 +193,8 @@ def draw_patients(
     for name, table in DETAILED.items():
         if (source / name).is_file():
             detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
-    told = {"patient": source.name} | (read_info(source) or {})
+    told = read_info(source) or {}
+    told["patient"] = patient_of(told, source.name)
     if covers or free_of:
         present = by_names(covers) or _annotated(told.get("labels_present"), truth, source / "info.json")
         told["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(free_of))}

@@ -28,18 +28,20 @@ def find_cases(source: SourceConfig) -> list[FoundCase]:
     """The cases of a source, by name.
 
     Raises:
-        InputError: when the folder holds none in this layout or cannot be read, or `only` names one that is not there.
+        InputError: when the folder holds none in this layout or cannot be read, or `only` or `without` names
+            one that is not there.
     """
     folder = Path(source.path).expanduser()
     try:
         found = sorted(LAYOUTS[source.layout](folder, source), key=lambda case: case.name)
     except OSError as error:
         raise InputError(f"The folder '{folder}' cannot be read: {error.strerror or error}.") from None
+    missing = {*source.only, *source.without} - {case.name for case in found}
+    if missing:
+        raise InputError(f"The source '{source.name}' has no case '{sorted(missing)[0]}'.")
     if source.only:
-        missing = set(source.only) - {case.name for case in found}
-        if missing:
-            raise InputError(f"The source '{source.name}' has no case '{sorted(missing)[0]}'.")
         found = [case for case in found if case.name in source.only]
+    found = [case for case in found if case.name not in source.without]
     if not found:
         raise InputError(f"'{folder}' holds no case in the layout '{source.layout}'; see train/README.md.")
     return found

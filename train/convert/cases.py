@@ -9,6 +9,7 @@ from typing import Any
 
 from flareseg.errors import FlareError, InputError
 from flareseg.labels import by_name
+from train.cases import patient_of
 from train.config import SourceConfig
 from train.convert.found import ALL, FoundCase, LabelFile
 
@@ -33,7 +34,7 @@ def _case(folder: Path) -> FoundCase:
         organs=organs if organs.exists() else None,
         split=info["split"] if info.get("split") in ("train", "validation") else None,
         licence=str(info.get("licence", "")),
-        patient=str(info.get("patient", folder.name)),
+        patient=patient_of(info, folder.name),
     )
 
 
