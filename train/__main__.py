@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "table":
-            from train.tables import ablation
+            from train.reporting.tables import ablation
 
             print(ablation(options.runs))
         else:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(command: str, path: Path, overrides: list[str]) -> None:
-    from train.config import load_config
+    from train.config_file import load_config
     from train.pipeline import STAGES, Run
 
     run = Run(load_config(path, overrides))

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from train.common.distributed import Meeting, sharing_rank, this_rank
+from train.common.paths import Places
 from train.config import Config, Stage
-from train.fits import fit_named, fold_groups, hidden_from
-from train.index import CaseIndex, read_index
-from train.places import Places
-from train.ranks import Meeting, sharing_rank, this_rank
+from train.data.index import CaseIndex, read_index
+from train.training.fits import fit_named, fold_groups, hidden_from
 
 
 class Run:
@@ -47,26 +47,26 @@ class Run:
 
 
 def prepare(run: Run) -> None:
-    from train.prepare import prepare as work
+    from train.stages.prepare import prepare as work
 
     work(run.config, run.places)
 
 
 def fuse(run: Run) -> None:
-    from train.fuse import fuse as work
+    from train.stages.fuse import fuse as work
 
     if any(fit.labels == "fused" for fit in run.config.fits.values()):
         work(run.config, run.places, run.index)
 
 
 def evaluate(run: Run) -> None:
-    from train.evaluate import evaluate as work
+    from train.stages.evaluate import evaluate as work
 
     work(run.config, run.places, run.index)
 
 
 def export(run: Run) -> None:
-    from train.export import export_model, read_scores
+    from train.stages.export import export_model, read_scores
 
     config, places = run.config, run.places
     scores, lesions = read_scores(places), read_scores(places, "lesions")
@@ -75,7 +75,7 @@ def export(run: Run) -> None:
 
 
 def pseudolabel(run: Run) -> None:
-    from train.pseudolabel import pseudolabel as work
+    from train.stages.pseudolabel import pseudolabel as work
 
     if any(fit.labels == "fused" for fit in run.config.fits.values()):
         work(run.config, run.places, run.index, sharing_rank())
@@ -92,7 +92,7 @@ def fits(stage: Stage, run: Run) -> None:
 
 def _report(run: Run, name: str) -> None:
     """A picture and figures of a net that reconstructs."""
-    from train.pretrain import report_reconstruction
+    from train.stages.pretrain import report_reconstruction
 
     if run.config.fits[name].task == "reconstruct":
         report_reconstruction(run.config, run.places, run.index, name)

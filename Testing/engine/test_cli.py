@@ -16,7 +16,7 @@ from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 HARD_NAMES = ["a case", "Größe Ünïcode", "腹部CT扫描", "x" * 200]
 

@@ -17,7 +17,7 @@ from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmenter import NOTHING_FOUND, Segmenter
 from flareseg.volume import Geometry, Volume, WorldBox, as_rows
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 ON_ONE_CORE = Options(device="cpu", backend="torch", threads=1)
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.config import AugmentConfig, CorruptConfig, FitConfig, NetConfig
-from train.fit import fit
-from train.learner import Work
-from train.tasks import Reconstruct, Segment, TaskOf
+from train.training.module import Work
+from train.training.tasks import Reconstruct, Segment, TaskOf
+from train.training.trainer import fit
 
 NET = NetConfig(
     spacing_zyx_mm=(3.0, 3.0, 3.0),

@@ -15,11 +15,11 @@ from flareseg.labels import structures
 from flareseg.model.network import build_network, own_weights
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
-from train.cache import write_image
-from train.checkpoints import LAST, write_done
+from train.common.paths import Places
 from train.config import Config, FitConfig, NetConfig, PseudoConfig, SourceConfig
-from train.index import CaseIndex, IndexedCase, write_index
-from train.places import Places
+from train.data.cache import write_image
+from train.data.index import CaseIndex, IndexedCase, write_index
+from train.training.checkpoints import LAST, write_done
 
 SPACING = (6.0, 6.0, 6.0)
 GRID = Geometry((24, 30, 36), SPACING, (10.0, -20.0, 30.0), ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)))

@@ -10,7 +10,7 @@ import yaml
 from flareseg.errors import UsageError
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Intensity
-from train.config import load_config
+from train.config_file import load_config
 
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 MEASURED = Intensity((-160.0, 240.0), 80.0, 90.0)

@@ -12,9 +12,9 @@ from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
 from train.config import SourceConfig
-from train.convert import find_cases
-from train.convert.found import ALL, KIDNEYS, LabelFile
-from train.convert.labels import merged_labels, tell_kidneys_apart, uncovered_unknown
+from train.data.layouts import find_cases
+from train.data.layouts.found import ALL, KIDNEYS, LabelFile
+from train.data.layouts.labels import merged_labels, tell_kidneys_apart, uncovered_unknown
 
 SHAPE, SPACING = (6, 40, 60), (5.0, 5.0, 5.0)
 GRID = Geometry(SHAPE, SPACING)

@@ -16,9 +16,9 @@ from flareseg.errors import InputError
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from train.config import ExportConfig, FitConfig
-from train.evaluate import evaluate, models_to_judge, score
-from train.export import read_scores
-from train.lesions import lesion_table
+from train.reporting.lesions import lesion_table
+from train.stages.evaluate import evaluate, models_to_judge, score
+from train.stages.export import read_scores
 
 STOMACH = 11
 

@@ -16,9 +16,9 @@ from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
 from flareseg.model.plan import LesionRule
-from train.checkpoints import averaged_weights
 from train.config import AblationConfig, ExportConfig, FitConfig
-from train.export import export_model, read_scores
+from train.stages.export import export_model, read_scores
+from train.training.checkpoints import averaged_weights
 
 
 @pytest.fixture

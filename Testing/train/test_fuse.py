@@ -17,12 +17,12 @@ from flareseg.io.files import read_labels, write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
-from train.cache import load_cached
 from train.config import AblationConfig, PseudoConfig
-from train.fuse import fuse
-from train.fusion_report import COLUMNS
-from train.index import IGNORE
-from train.pseudo_records import Records
+from train.data.cache import load_cached
+from train.data.index import IGNORE
+from train.pseudolabels.fusion_report import COLUMNS
+from train.pseudolabels.pseudo_records import Records
+from train.stages.fuse import fuse
 
 
 @pytest.fixture

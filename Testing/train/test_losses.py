@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train.losses import dice_and_cross_entropy, dice_counts, imitation, over_depths
+from train.training.losses import dice_and_cross_entropy, dice_counts, imitation, over_depths
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 

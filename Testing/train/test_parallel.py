@@ -6,8 +6,8 @@ import os
 import pytest
 
 from flareseg.errors import OutputError
-from train import parallel
-from train.parallel import in_parallel, told
+from train.common import parallel
+from train.common.parallel import in_parallel, told
 
 
 @pytest.mark.parametrize("processes", [1, 2])

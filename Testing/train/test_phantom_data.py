@@ -12,12 +12,12 @@ import pytest
 
 from flareseg.errors import OutputError
 from flareseg.io.files import read_labels, read_volume
-from train import phantom_data
-from train.cases import UNFINISHED, new_case
 from train.config import PhantomConfig
-from train.phantom import Phantom, make_phantom
-from train.phantom_data import annotation_of, draw_phantoms
-from train.spoil import spoiled
+from train.data.case_folder import UNFINISHED, new_case
+from train.synthetic import phantom_data
+from train.synthetic.label_corruption import spoiled
+from train.synthetic.phantom import Phantom, make_phantom
+from train.synthetic.phantom_data import annotation_of, draw_phantoms
 
 TUMOUR = 14
 FLARE = PhantomConfig(count=3, validation=1, spacing_zyx_mm=(8.0, 8.0, 8.0), scenario="flare")

@@ -14,14 +14,15 @@ from flareseg.io.files import read_labels, write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
-from train import parallel, preparing
-from train.cache import load_cached
+from train.common import parallel
+from train.common.paths import Places
 from train.config import Config, FitConfig, NetConfig, NewPatientsConfig, PhantomConfig, PseudoConfig, SourceConfig
-from train.index import read_index
-from train.places import Places
-from train.prepare import prepare
-from train.splits import split_of
-from train.statistics import read_statistics
+from train.data import prepare_case as preparing
+from train.data.cache import load_cached
+from train.data.fingerprint import read_statistics
+from train.data.index import read_index
+from train.data.splits import split_of
+from train.stages.prepare import prepare
 
 SHAPE, SPACING = (20, 36, 40), (6.0, 6.0, 6.0)
 GRID = Geometry(SHAPE, SPACING)

@@ -15,11 +15,11 @@ from small_run import GRID, TUMOUR, finish, small_run
 from flareseg.errors import InputError, ModelError
 from flareseg.io.files import read_labels
 from flareseg.segmenter import Segmenter
+from train.common.distributed import Rank
 from train.config import AblationConfig, PseudoConfig
-from train.index import IGNORE
-from train.pseudo_records import Records
-from train.pseudolabel import complete, pseudolabel, sure_tumours
-from train.ranks import Rank
+from train.data.index import IGNORE
+from train.pseudolabels.pseudo_records import Records
+from train.stages.pseudolabel import complete, pseudolabel, sure_tumours
 
 ALONE = Rank(0, 1)
 

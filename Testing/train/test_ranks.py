@@ -6,7 +6,7 @@ import time
 import pytest
 
 from flareseg.errors import UsageError
-from train.ranks import Meeting, Rank, sharing_rank, this_rank
+from train.common.distributed import Meeting, Rank, sharing_rank, this_rank
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -11,11 +11,11 @@ import pytest
 from flareseg.errors import InputError
 from flareseg.io.files import read_labels, read_volume
 from flareseg.volume import Geometry
-from train.body.contrast import PHASES, draw_hu
-from train.cases import write_ct, write_info, write_labels
-from train.deformation import draw_deformation
-from train.repatient import draw_patients, main, new_patient
-from train.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR
+from train.data.case_folder import write_ct, write_info, write_labels
+from train.synthetic.body.contrast import PHASES, draw_hu
+from train.synthetic.deformation import draw_deformation
+from train.synthetic.resynthesis import draw_patients, main, new_patient
+from train.synthetic.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR
 
 SPACING = (4.0, 3.0, 3.0)
 LIVER, AORTA = 1, 5

@@ -20,9 +20,9 @@ from flareseg.model.bundle import load_bundle
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from train.__main__ import main
-from train.checkpoints import LOG
-from train.index import read_index
-from train.places import Places
+from train.common.paths import Places
+from train.data.index import read_index
+from train.training.checkpoints import LOG
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "train" / "configs" / "smoke.yaml"

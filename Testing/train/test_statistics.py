@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flareseg.errors import InputError
-from train.statistics import VOXELS, measure, read_statistics, sample_of, write_statistics
+from train.data.fingerprint import VOXELS, measure, read_statistics, sample_of, write_statistics
 
 SPACINGS = [(5.0, 0.8, 0.8), (2.0, 0.7, 0.7), (2.5, 0.9, 0.9)]
 SHAPES = [(100, 512, 512), (200, 512, 512), (150, 400, 512)]

@@ -184,7 +184,7 @@ def describe(model: str | Path) -> str:
 
 
 def _scores(metrics: dict[str, Any]) -> list[str]:
-    """Mean DSC and NSD per model and case, from rows as `train/evaluate.py` writes them; others are not shown."""
+    """Mean DSC and NSD per model and case, from rows as the training writes them; others are not shown."""
     sums: dict[str, list[tuple[float, float]]] = {}
     rows = metrics.get("rows", [])
     for row in rows if isinstance(rows, list) else []:
