@@ -16,7 +16,7 @@ AIR_HU = -1024.0
 """What lies around a scan: in the patches of the training as in the windows of the inference."""
 
 Layout = Literal["cases", "pairs", "flare23", "totalsegmentator", "msd", "abdomenct1k"]
-Task = Literal["reconstruct", "segment", "distill"]
+TaskName = Literal["reconstruct", "segment", "distill"]
 Stage = Literal["pretrain", "tumor", "final", "distill"]
 Labels = Literal["truth", "fused"]
 Weights = Literal["average", "last", "best"]
@@ -39,8 +39,8 @@ class SourceConfig:
         path: its folder.
         weight: share of the patches drawn from it; by its number of cases unless given.
         validation: cases kept for validation: a number, a share below 1, or their names.
-        covers: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
-        free_of: structures that none of its CTs shows, labelled or not, as somebody saw who looked: they count as
+        annotated: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
+        absent: structures that none of its CTs shows, labelled or not, as somebody saw who looked: they count as
             annotated there.
         values: own label values and the structures they mean, for layouts that leave it open ("pairs").
         only: names of cases to take; all unless given.
@@ -52,8 +52,8 @@ class SourceConfig:
     path: str
     weight: float | None = None
     validation: int | float | list[str] = 0
-    covers: list[str] = field(default_factory=list)
-    free_of: list[str] = field(default_factory=list)
+    annotated: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
@@ -79,11 +79,11 @@ class PhantomConfig:
 
 @dataclass(frozen=True)
 class NewPatientsConfig:
-    """Patients made of labelled cases: deformed, and in another contrast phase, see `repatient.py`.
+    """Patients made of labelled cases: deformed, and in another contrast phase, see `synthetic/resynthesis.py`.
 
     Attributes:
         cases: SOURCE/CASE each: the name of a source of the layout "cases", and the case's name within it. What
-            the source `covers`, they cover too.
+            the source annotates, they annotate too.
         count: patients made of each.
         seed: of the first of each; those after it follow.
     """
@@ -180,7 +180,7 @@ class NetConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strengths of the augmentation, see `augment.py`; what is not a strength is a probability between 0 and 1."""
+    """Strengths of the augmentation, see `augmentation/`; what is not a strength is a probability between 0 and 1."""
 
     rotation_degrees: Triple = (12.0, 8.0, 8.0)
     scale: float = 0.2
@@ -222,7 +222,7 @@ class FitConfig:
         cases: "all"; "labelled" ones; those with a "tumour" in their ground truth.
         sources: only cases of these sources; all unless given.
         start: name of the fit whose averaged weights this one begins with, or a model, by name or folder, of whose nets
-            it takes the one on the same grid; random unless given. A narrower net is widened, see `widen.py`; layers of
+            it takes the one on the same grid; random unless given. A narrower net is widened (`transfer.py`); layers of
             another shape, such as another task's output, begin anew.
         teacher: for "distill": name of a fit, or a model.
         distill_weight: of the teacher's answer in the loss, against 1 for the labels.
@@ -241,7 +241,7 @@ class FitConfig:
 
     net: str
     epochs: int
-    task: Task = "segment"
+    task: TaskName = "segment"
     stage: Stage | None = None
     labels: Labels = "truth"
     cases: Literal["all", "labelled", "tumour"] = "labelled"
@@ -314,7 +314,7 @@ class ExportConfig:
         fit: name of a fit; or of a model, or its folder, whose nets are exported as they are, with the tumours' net.
         tumour: the fit of a net of its own for the tumours, or none; its grid may be another.
         lesions: how sure that net must be; the surer, the fewer are found, and the fewer of those are false.
-        silent: structures that the exported fit and the coarse one never draw, because what they say of them means
+        suppressed: structures that the exported fit and the coarse one never draw, because what they say of them means
             nothing; their voxels go to the next best.
         components: where `fit` is a model: rules in place of its own, as in `NetConfig`.
     """
@@ -324,7 +324,7 @@ class ExportConfig:
     tumour: str = ""
     lesions: LesionRule = field(default_factory=LesionRule)
     weights: Weights = "average"
-    silent: list[str] = field(default_factory=list)
+    suppressed: list[str] = field(default_factory=list)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def with_tumour_net(self, model: Plan, tumour: Plan) -> Plan:

@@ -44,7 +44,7 @@ def _check(config: Config) -> None:
     for source in config.sources:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
-        by_names([*source.covers, *source.free_of, *source.values.values()])
+        by_names([*source.annotated, *source.absent, *source.values.values()])
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
     for name, net in config.nets.items():
@@ -75,8 +75,8 @@ def _check_exported(config: Config) -> tuple[str, ...]:
     export = config.export
     if export.fit in config.fits:
         segmented = config.net_of(export.fit).names
-        if strange := sorted(set(export.silent) - set(segmented)):
-            raise UsageError(f"export: the exported net does not segment '{strange[0]}', which is to be silent.")
+        if strange := sorted(set(export.suppressed) - set(segmented)):
+            raise UsageError(f"export: the exported net does not segment '{strange[0]}', which is to be suppressed.")
         if export.components:
             raise UsageError("export: the components of a fit stand beside its net.")
         return segmented
@@ -84,8 +84,8 @@ def _check_exported(config: Config) -> tuple[str, ...]:
         raise UsageError(f"There is no fit '{export.fit}' in fits, nor a model of that name.")
     if not export.tumour:
         raise UsageError(f"export: '{export.fit}' is a model already; name the fit that finds tumours for it.")
-    if export.coarse or export.silent or config.fold_sources:
-        raise UsageError(f"export: '{export.fit}' is a model; coarse, silent and folds are for fits of this run.")
+    if export.coarse or export.suppressed or config.fold_sources:
+        raise UsageError(f"export: '{export.fit}' is a model; coarse, suppressed and folds are for fits of this run.")
     model, net = read_description(find_model(export.fit)).plan, config.net_of(export.tumour)
     try:
         export.with_tumour_net(model, net.plan(ANY_RANGE))

@@ -85,14 +85,14 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
     from train.augmentation.dataset import to_batch
     from train.common.memory import keep_memory
     from train.config import FitConfig
-    from train.training.module import Learner, Work
+    from train.training.module import FitJob, TrainingModule
     from train.training.tasks import Segment
 
     keep_memory()
     dataset, net, plan, augment = _patches(order)
     settings = FitConfig(net="", epochs=1)
-    learner = Learner(Segment(net, plan, settings), Work(Path(), net, plan, settings, [], []))
-    optimizer = learner.configure_optimizers()
+    module = TrainingModule(Segment(net, plan, settings), FitJob(Path(), net, plan, settings, [], []))
+    optimizer = module.configure_optimizers()
     device, size = torch.device("cpu"), order["batch_size"]
     numbers = [range(first, first + size) for first in (0, size)]
     batches = [to_batch([dataset[i] for i in some], net, plan, augment, device) for some in numbers]
@@ -103,13 +103,13 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=order["precision"] == "bf16-mixed"):
-            loss = learner.training_step(batches[number % len(batches)], number)
+            loss = module.training_step(batches[number % len(batches)], number)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learner.network.parameters(), settings.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(module.network.parameters(), settings.gradient_clip)
         optimizer.step()
-        learner.on_train_batch_end(None, None, number)
+        module.on_train_batch_end(None, None, number)
         seconds.append(time.perf_counter() - began)
-    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    parameters = sum(parameter.numel() for parameter in module.network.parameters())
     return {"steps_s": seconds[order["warm"] :], "batch_size": size, "parameters": parameters}
 
 

@@ -1,7 +1,7 @@
 """Augmentation: every patch is a new patient on a new scanner.
 
-First tumours grow in the case's own grid, then the patient turns and bends (one interpolation, `augment_space.py`),
-then the scanner does its part (`augment_grey.py`). The paper names elastic deformation, rotation, random crop, Gaussian
+First tumours grow in the case's own grid, then the patient turns and bends (one interpolation, `spatial.py`),
+then the scanner does its part (`intensity.py`). The paper names elastic deformation, rotation, random crop, Gaussian
 noise, gamma, contrast and "morphological" augmentation, without their strengths; the others are ours.
 """
 

@@ -31,7 +31,7 @@ class Rank:
     count: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that does what must be done once."""
         return self.number == 0
 
@@ -68,7 +68,7 @@ def _rank(number: str | None, count: str | None, first: str = "0") -> Rank | Non
     return rank if 0 <= rank.number < rank.count else None
 
 
-class Meeting:
+class Barrier:
     """Where the ranks of one launch wait for each other.
 
     torchrun's ranks tell each other through the key-value store it keeps for them; srun's through small files in
@@ -90,9 +90,9 @@ class Meeting:
         if self._has_store and rank.count > 1 and not self._address[1]:
             raise UsageError("torchrun gave no port to meet at; start it with --standalone, or with a --master-port.")
 
-    def lead(self, name: str, work: Callable[[], None]) -> None:
+    def main_only(self, name: str, work: Callable[[], None]) -> None:
         """The leading rank does the work, all others wait until it is done."""
-        if self._rank.leads:
+        if self._rank.is_main:
             work()
         self.wait(name)
 

@@ -41,7 +41,7 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes
         ) from None
 
 
-def told(results: Iterator[Result], count: int, stage: str) -> Iterator[Result]:
+def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator[Result]:
     """The results as they come, and a line on how far it is now and then."""
     begin = last = time.monotonic()
     for number, result in enumerate(results, 1):

@@ -10,7 +10,7 @@ from flareseg.volume import Triple
 
 
 @dataclass(frozen=True)
-class Places:
+class RunPaths:
     """The files of a run, under its folder `root`. Label maps are .nii.gz on the grid of their CT, FLARE's numbers."""
 
     root: Path

@@ -30,7 +30,7 @@ def new_case(folder: Path) -> Iterator[Path]:
         OutputError: when something cannot be written, such as on a full disk.
     """
     partial = folder.parent / UNFINISHED / folder.name
-    with disk_told(folder):
+    with disk_errors(folder):
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -72,7 +72,7 @@ def patient_of(info: Mapping[str, Any], case: str) -> str:
 
 
 @contextmanager
-def disk_told(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """What goes wrong with the disk, as one line."""
     try:
         yield

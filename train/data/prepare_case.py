@@ -20,10 +20,10 @@ from train.data.cache import SAME_GRID_MM, write_image, write_labels
 from train.data.fingerprint import sample_of
 from train.data.index import CLASSES, IGNORE, known_mask
 from train.data.layouts.labels import merged_labels, uncovered_unknown
-from train.data.prepare_records import Order, Prepared, read_record, stamp_of, write_record
+from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record
 
 
-def prepare_case(order: Order) -> Prepared:
+def prepare_case(job: PrepareJob) -> Prepared:
     """Check, convert, measure and cache one case.
 
     Raises:
@@ -31,33 +31,33 @@ def prepare_case(order: Order) -> Prepared:
             is the reason why it is refused instead.
     """
     try:
-        stamp = stamp_of(order)
-        return read_record(order, stamp) or _prepared(order, stamp)
+        stamp = stamp_of(job)
+        return read_record(job, stamp) or _prepared(job, stamp)
     except OutputError:
         raise
     except FlareError as error:
-        return Prepared(order.name, refused=str(error))
+        return Prepared(job.name, refused=str(error))
     except OSError as error:
-        return Prepared(order.name, refused=f"'{order.found.image}' cannot be read: {error.strerror or error}.")
+        return Prepared(job.name, refused=f"'{job.found.image}' cannot be read: {error.strerror or error}.")
     except MemoryError:
         raise OutputError(
-            f"There is not enough memory to prepare '{order.found.image}'; start again with fewer processes: what is "
+            f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: what is "
             "finished is kept."
         ) from None
 
 
-def _prepared(order: Order, stamp: dict[str, Any]) -> Prepared:
-    found, places = order.found, order.places
+def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
+    found, paths = job.found, job.paths
     if found.problem:
         raise InputError(found.problem)
     volume = read_volume(found.image)
-    labels, covered, path = _labels(order, volume)
+    labels, covered, path = _labels(job, volume)
     occurring = [] if labels is None else _values_in(labels)
-    organs = _organs(order, volume)
+    organs = _organs(job, volume)
     grid = volume.geometry
-    case = order.case(path, _names(covered), _names(occurring), grid.shape_zyx, grid.spacing_zyx_mm)
-    for spacing, rule in order.grids:
-        folder = places.grid(spacing) / order.name
+    case = job.case(path, _names(covered), _names(occurring), grid.shape_zyx, grid.spacing_zyx_mm)
+    for spacing, rule in job.grids:
+        folder = paths.grid(spacing) / job.name
         write_image(folder, volume, spacing, rule)
         if labels is not None:
             write_labels(folder, "truth", labels, grid, known_mask(case.covered))
@@ -67,47 +67,47 @@ def _prepared(order: Order, stamp: dict[str, Any]) -> Prepared:
             foreground |= (some > 0) & (some < CLASSES)
     labelled = bool(foreground.any())
     prepared = Prepared(
-        name=order.name,
+        name=job.name,
         case=case,
         fingerprint=_fingerprint(volume),
         pseudo=() if organs is None else _names(_values_in(organs)),
         sample=sample_of(volume.hu, foreground if labelled else volume.hu > BODY_ABOVE_HU, seed=0),
         labelled=labelled,
     )
-    write_record(order, stamp, prepared)
+    write_record(job, stamp, prepared)
     return prepared
 
 
-def _labels(order: Order, volume: Volume) -> tuple[NDArray[np.uint8] | None, list[int], Path | None]:
-    """Ground truth in FLARE's numbers on the CT's grid, the values it covers, and the file that holds it."""
-    files = order.found.labels
-    if not files and not order.free_of:
+def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, list[int], Path | None]:
+    """Ground truth in FLARE's numbers on the CT's grid, the values it annotates, and the file that holds it."""
+    files = job.found.labels
+    if not files and not job.absent:
         return None, [], None
     labels = merged_labels(files, volume.geometry) if files else np.zeros(volume.hu.shape, np.uint8)
     occurring = _values_in(labels)
-    if wrong := _names(set(occurring) & set(order.free_of)):
-        raise InputError(f"Its labels draw '{wrong[0]}', of which the source '{order.source}' is said to be free.")
-    given = order.covers if order.covers is not None else order.found.covered
-    covered = sorted({*(occurring if given is None or not files else given), *order.free_of})
+    if wrong := _names(set(occurring) & set(job.absent)):
+        raise InputError(f"Its labels draw '{wrong[0]}', of which the source '{job.source}' is said to be free.")
+    given = job.annotated if job.annotated is not None else job.found.covered
+    covered = sorted({*(occurring if given is None or not files else given), *job.absent})
     partial = not set(occurring) <= set(covered)
     if partial:
         labels = uncovered_unknown(labels, covered)
     if not covered:
-        return None, [], None  # an empty label map of a data set that does not say what it covers: nothing is known
+        return None, [], None  # an empty label map of a data set that does not say what it annotates: nothing is known
     if not partial and len(files) == 1 and files[0].values is None:
         return labels, covered, files[0].path
-    path = order.places.labels(order.name)
-    write_segmentation(Segmentation(labels, volume.geometry, structures(), order.name), path, overwrite=True)
+    path = job.paths.labels(job.name)
+    write_segmentation(Segmentation(labels, volume.geometry, structures(), job.name), path, overwrite=True)
     return labels, covered, path
 
 
-def _organs(order: Order, volume: Volume) -> NDArray[np.uint8] | None:
+def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
     """The organ pseudo-labels that the source brings.
 
     Raises:
         InputError: when they do not fit the CT, or mean nothing.
     """
-    path = order.found.organs
+    path = job.found.organs
     if path is None:
         return None
     organs, geometry = read_labels(path)

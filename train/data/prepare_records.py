@@ -14,7 +14,7 @@ from typing import Any
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Index, Triple
 from train.common.json_files import write_json
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.data.cache import Kind, is_cached
 from train.data.index import IndexedCase
 from train.data.layouts.found import FoundCase
@@ -24,24 +24,24 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Order:
+class PrepareJob:
     """What a process needs to prepare one case.
 
     Attributes:
         source: name of the source.
         found: the case.
-        covers: values that the configuration says the labels annotate; None: as the data set has it.
-        free_of: values of structures that the CT does not show.
-        places: of the run.
+        annotated: values that the configuration says the labels annotate; None: as the data set has it.
+        absent: values of structures that the CT does not show.
+        paths: of the run.
         grids: spacings and rules of resampling to cache it for.
     """
 
     source: str
     found: FoundCase
-    covers: tuple[int, ...] | None
-    places: Places
+    annotated: tuple[int, ...] | None
+    paths: RunPaths
     grids: tuple[tuple[Triple, ResamplingRule], ...]
-    free_of: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ class Order:
     @property
     def record(self) -> Path:
         """What came of the case before, beside its converted labels."""
-        return self.places.labels(self.name).with_name(f"{self.name}.json")
+        return self.paths.labels(self.name).with_name(f"{self.name}.json")
 
     def case(
         self, labels: Path | None, covered: Iterable[str], occurring: Iterable[str], shape: Index, spacing_mm: Triple
@@ -95,38 +95,38 @@ class Prepared:
     labelled: bool = False
 
 
-def stamp_of(order: Order) -> dict[str, Any]:
+def stamp_of(job: PrepareJob) -> dict[str, Any]:
     """What a case is made of."""
-    found = order.found
+    found = job.found
     files = (found.image, *(label.path for label in found.labels), *([found.organs] if found.organs else []))
     facts = {
         "version": VERSION,
         "found": {key: str(value) for key, value in asdict(found).items() if key not in ("split", "patient")},
         "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
-        "covers": order.covers,
-        "grids": order.grids,
-    } | ({"free_of": order.free_of} if order.free_of else {})
+        "annotated": job.annotated,
+        "grids": job.grids,
+    } | ({"absent": job.absent} if job.absent else {})
     stamp: dict[str, Any] = json.loads(json.dumps(facts))  # as it will be read
     return stamp
 
 
-def write_record(order: Order, stamp: dict[str, Any], prepared: Prepared) -> None:
+def write_record(job: PrepareJob, stamp: dict[str, Any], prepared: Prepared) -> None:
     """Keep what came of a case."""
-    write_json(order.record, asdict(prepared) | {"stamp": stamp})
+    write_json(job.record, asdict(prepared) | {"stamp": stamp})
 
 
-def read_record(order: Order, stamp: dict[str, Any]) -> Prepared | None:
+def read_record(job: PrepareJob, stamp: dict[str, Any]) -> Prepared | None:
     """What came of the case before, if nothing has changed since and all that was made is there."""
     try:
-        data = json.loads(order.record.read_text(encoding="utf-8"))
+        data = json.loads(job.record.read_text(encoding="utf-8"))
         if data["stamp"] != stamp:
             return None
         facts = data["case"]
         labels = None if facts["labels"] is None else Path(facts["labels"])
         shape, spacing = tuple(facts["shape_zyx"]), tuple(facts["spacing_zyx_mm"])
         prepared = Prepared(
-            name=order.name,
-            case=order.case(labels, facts["covered"], facts["occurring"], shape, spacing),
+            name=job.name,
+            case=job.case(labels, facts["covered"], facts["occurring"], shape, spacing),
             fingerprint=data["fingerprint"],
             pseudo=tuple(data["pseudo"]),
             sample={int(hu): int(count) for hu, count in data["sample"].items()},
@@ -135,5 +135,5 @@ def read_record(order: Order, stamp: dict[str, Any]) -> Prepared | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     kind: Kind | None = "truth" if labels else None
-    whole = all(is_cached(order.places.grid(spacing) / order.name, kind) for spacing, _ in order.grids)
+    whole = all(is_cached(job.paths.grid(spacing) / job.name, kind) for spacing, _ in job.grids)
     return prepared if whole and (labels is None or labels.exists()) else None

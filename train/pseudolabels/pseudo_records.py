@@ -12,7 +12,7 @@ from flareseg.errors import FlareError
 from flareseg.model.catalogue import find_model
 from flareseg.model.storage import JSON
 from train.common.json_files import read_table, write_json
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import TUMOUR, CaseIndex, IndexedCase
 from train.pseudolabels.fusion import ORGANS
@@ -27,7 +27,7 @@ class Records:
 
     kind: str
     config: Config
-    places: Places
+    paths: RunPaths
 
     @property
     def model(self) -> str:
@@ -50,7 +50,7 @@ class Records:
     def is_done(self, case: IndexedCase) -> bool:
         """Whether a case has pseudo-labels of the model and the settings as they are now."""
         facts = self.facts(case)
-        return facts.get("made_by") == self.made_by and self.places.pseudo(self.kind, case.name).exists()
+        return facts.get("made_by") == self.made_by and self.paths.pseudo(self.kind, case.name).exists()
 
     def is_answered(self, case: IndexedCase) -> bool:
         """Whether a case has its pseudo-labels, or the reason why it has none."""
@@ -58,16 +58,16 @@ class Records:
 
     def facts(self, case: IndexedCase) -> dict[str, Any]:
         """What was remembered of a case; empty where nothing was."""
-        return read_table(self.places.confidence(self.kind, case.name))
+        return read_table(self.paths.confidence(self.kind, case.name))
 
     def remember(self, case: IndexedCase, facts: dict[str, Any]) -> None:
         """Write what shall be remembered of a case: the last thing that is done for it."""
-        write_json(self.places.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
+        write_json(self.paths.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
 
     def forget(self, case: IndexedCase) -> None:
         """Remove what is there of a case, its labels last."""
-        self.places.confidence(self.kind, case.name).unlink(missing_ok=True)
-        self.places.pseudo(self.kind, case.name).unlink(missing_ok=True)
+        self.paths.confidence(self.kind, case.name).unlink(missing_ok=True)
+        self.paths.pseudo(self.kind, case.name).unlink(missing_ok=True)
 
     @cached_property
     def made_by(self) -> str:
@@ -79,16 +79,16 @@ class Records:
     def _file(self) -> Path:
         """The file that is another one when the model is."""
         if self.model in self.config.fits:
-            return self.places.fit(self.model) / DONE
+            return self.paths.fit(self.model) / DONE
         try:
             return find_model(self.model) / JSON
         except FlareError:
             return Path(self.model)
 
 
-def all_records(config: Config, places: Places) -> list[Records]:
+def all_records(config: Config, paths: RunPaths) -> list[Records]:
     """Those of every kind."""
-    return [Records("tumour", config, places), Records("organs", config, places)]
+    return [Records("tumour", config, paths), Records("organs", config, paths)]
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -112,7 +112,7 @@ def _new_patients(made: NewPatientsConfig) -> str:
 def _lesions(config: Config, lesions: list[dict[str, Any]]) -> str:
     """What the exported model finds in cases that no fit saw."""
     mine = [case for case in lesions if case["model"] == config.called(config.export.fit)]
-    if not mine or ("tumour" in config.export.silent and not config.export.tumour):
+    if not mine or ("tumour" in config.export.suppressed and not config.export.tumour):
         return ""
     phantoms = all(case["case"].startswith(f"{PHANTOMS}_") for case in mine)
     table = _table((f"lesions of {len(mine)} {'phantoms' if phantoms else 'cases'}", "found"), lesion_table(mine))

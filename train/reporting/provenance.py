@@ -14,20 +14,20 @@ from typing import Any
 
 from flareseg.errors import InputError
 from train.common.json_files import read_table
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import CaseIndex
 from train.training.checkpoints import DONE
 from train.training.fits import hidden_from
 
 
-def provenance_of(config: Config, places: Places, index: CaseIndex, line: dict[str, Sequence[str]]) -> dict[str, Any]:
+def provenance_of(config: Config, paths: RunPaths, index: CaseIndex, line: dict[str, Sequence[str]]) -> dict[str, Any]:
     """What model.json tells of a model that came about by the fits of `line`.
 
     Raises:
         InputError: when one of them is not finished.
     """
-    fits = {name: _done(places.fit(name, hidden)) for name, hidden in line.items()}
+    fits = {name: _done(paths.fit(name, hidden)) for name, hidden in line.items()}
     seen = sorted({case for done in fits.values() for case in done["cases"]})
     phantoms, patients = config.phantoms, config.new_patients
     return {
@@ -50,7 +50,7 @@ def provenance_of(config: Config, places: Places, index: CaseIndex, line: dict[s
     }
 
 
-def line_of(
+def lineage(
     config: Config, index: CaseIndex, fit: str, helpers: Sequence[str] = (), left_out: Sequence[str] = ()
 ) -> dict[str, Sequence[str]]:
     """The fits that this one and its helpers came from, first things first, as far as they are this run's, and what

@@ -25,7 +25,7 @@ from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Orientation
 from train.common.json_files import read_table, write_json
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import CaseIndex, IndexedCase
 from train.reporting.lesions import compare_lesions
@@ -36,7 +36,7 @@ from train.training.fits import fold_groups
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluationJob:
     """A model and the cases that it has not seen."""
 
     name: str
@@ -45,10 +45,10 @@ class Judged:
     cases: tuple[IndexedCase, ...]
 
 
-def evaluate(config: Config, places: Places, index: CaseIndex) -> None:
+def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     """Score the exported fit, and a distilled one, on the validation cases, and the fits of the folds on theirs.
 
-    Writes tables and plots into `places.scores`.
+    Writes tables and plots into `paths.scores`.
 
     Raises:
         InputError: when there is nothing to judge.
@@ -58,28 +58,28 @@ def evaluate(config: Config, places: Places, index: CaseIndex) -> None:
     if not judged:
         raise InputError("There is no validation case and no fold to judge a model on.")
     for model in judged:
-        folder = export_model(config, places, model.fit, places.model(model.name), left_out=model.left_out)
-        for facts in _scored(model, folder, places, config.pseudo.device):
+        folder = export_model(config, paths, model.fit, paths.model(model.name), left_out=model.left_out)
+        for facts in _scored(model, folder, paths, config.pseudo.device):
             rows += facts.get("rows", [])
             costs += [facts["cost"]] if "cost" in facts else []
             lesions += [facts["lesions"]] if "lesions" in facts else []
     ablation = asdict(config.ablation)
-    write_json(places.scores / "scores.json", rows)
-    write_json(places.scores / "costs.json", costs)
-    write_json(places.scores / "lesions.json", lesions)
-    write_json(places.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
-    write_tables(rows, costs, lesions, places.scores)
-    write_plots(rows, costs, places.scores)
+    write_json(paths.scores / "scores.json", rows)
+    write_json(paths.scores / "costs.json", costs)
+    write_json(paths.scores / "lesions.json", lesions)
+    write_json(paths.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
+    write_tables(rows, costs, lesions, paths.scores)
+    write_plots(rows, costs, paths.scores)
 
 
-def models_to_judge(config: Config, index: CaseIndex) -> list[Judged]:
+def models_to_judge(config: Config, index: CaseIndex) -> list[EvaluationJob]:
     """The exported fit first."""
     validation = tuple(case for case in index.split("validation") if case.labels)
     fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
-    result = [Judged(config.called(fit), fit, (), validation) for fit in fits if validation]
+    result = [EvaluationJob(config.called(fit), fit, (), validation) for fit in fits if validation]
     for group in fold_groups(config, index):
         name = f"{config.export.fit}_without_{'+'.join(group)}"
-        result.append(Judged(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
+        result.append(EvaluationJob(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
     return result
 
 
@@ -129,13 +129,13 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
     return facts
 
 
-def _scored(model: Judged, folder: Path, places: Places, device: str) -> list[dict[str, Any]]:
+def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) -> list[dict[str, Any]]:
     bundle, segmenter = load_bundle(folder), None
     plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
     fingerprint = f"{bundle.sha256} {plan}"
     result = []
     for case in model.cases:
-        path = places.scores / model.name / f"{case.name}.json"
+        path = paths.scores / model.name / f"{case.name}.json"
         facts = _kept(path, fingerprint)
         if facts is None:
             segmenter = segmenter or Segmenter(folder, Options(device=device))

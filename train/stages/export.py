@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config, NetConfig
 from train.data.index import read_index
 from train.reporting.card import model_card
-from train.reporting.provenance import line_of, provenance_of
+from train.reporting.provenance import lineage, provenance_of
 from train.training.checkpoints import averaged_weights
 from train.training.fits import hidden_from, plan_of
 
@@ -34,7 +34,7 @@ NEVER = 1000.0
 
 def export_model(
     config: Config,
-    places: Places,
+    paths: RunPaths,
     fit: str,
     folder: Path,
     *,
@@ -47,7 +47,7 @@ def export_model(
     Args:
         config: of the run. Where `fit` trains the same net as the configuration's export, the coarse net and the net
             for tumours go with it.
-        places: of the run.
+        paths: of the run.
         fit: name of the fit, or the model that `export.fit` names.
         folder: to write.
         left_out: cases that the fit did not see.
@@ -57,28 +57,28 @@ def export_model(
         InputError: when the fit is not finished.
     """
     if fit not in config.fits:
-        return _with_tumour_net(config, places, folder, scores or [], lesions or [])
+        return _with_tumour_net(config, paths, folder, scores or [], lesions or [])
     same_net = config.fits[fit].net == config.fits[config.export.fit].net
     helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
     helpers = {prefix: name for prefix, name in helpers.items() if name}
-    index = read_index(places.index)
-    weights = averaged_weights(places.fit(fit, left_out), config.export.weights)
-    silent = config.export.silent if fit == config.export.fit else []
-    _silence(weights, config.net_of(fit), silent)
+    index = read_index(paths.index)
+    weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
+    suppressed = config.export.suppressed if fit == config.export.fit else []
+    _silence(weights, config.net_of(fit), suppressed)
     for prefix, name in helpers.items():
-        found = averaged_weights(places.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
+        found = averaged_weights(paths.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
         if prefix == COARSE:
-            _silence(found, config.net_of(name), silent)
+            _silence(found, config.net_of(name), suppressed)
         weights |= {prefix + key: value for key, value in found.items()}
-    plans = {prefix: plan_of(config, places, name) for prefix, name in helpers.items()}
-    intensity = plan_of(config, places, fit).intensity
+    plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
+    intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
-    provenance = provenance_of(config, places, index, line_of(config, index, fit, list(helpers.values()), left_out))
+    provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
 
 
 def _with_tumour_net(
-    config: Config, places: Places, folder: Path, scores: list[dict[str, Any]], lesions: list[dict[str, Any]]
+    config: Config, paths: RunPaths, folder: Path, scores: list[dict[str, Any]], lesions: list[dict[str, Any]]
 ) -> Path:
     """The model `export.fit` with the tumours' net of this run in place of its own, if it had one.
 
@@ -86,10 +86,10 @@ def _with_tumour_net(
     """
     base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}
-    found = averaged_weights(places.fit(net), config.export.weights)
-    plan = config.export.with_tumour_net(base.plan, plan_of(config, places, net))
-    index = read_index(places.index)
-    before, own = base.info["provenance"], provenance_of(config, places, index, line_of(config, index, net))
+    found = averaged_weights(paths.fit(net), config.export.weights)
+    plan = config.export.with_tumour_net(base.plan, plan_of(config, paths, net))
+    index = read_index(paths.index)
+    before, own = base.info["provenance"], provenance_of(config, paths, index, lineage(config, index, net))
     provenance = own | {
         "begun_with": f"{base.name} {base.version}",
         "data": [*(one for one in before.get("data", []) if one not in own["data"]), *own["data"]],
@@ -133,9 +133,9 @@ def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[s
     weights[OUTPUT_BIAS] = bias
 
 
-def read_scores(places: Places, name: str = "scores") -> list[dict[str, Any]]:
+def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:
     """The rows that `evaluate` wrote, or its "lesions"; none where it has not run."""
-    path = places.scores / f"{name}.json"
+    path = paths.scores / f"{name}.json"
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))

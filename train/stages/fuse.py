@@ -17,8 +17,8 @@ from flareseg.labels import by_names, structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Triple
 from train.common.json_files import read_table, write_json
-from train.common.parallel import in_parallel, told
-from train.common.paths import Places
+from train.common.parallel import in_parallel, with_progress
+from train.common.paths import RunPaths
 from train.config import Config
 from train.data.cache import is_cached, write_labels
 from train.data.index import TUMOUR, CaseIndex, IndexedCase
@@ -55,7 +55,7 @@ class Sources:
         return found | {"covered": list(self.covered), "said": list(self.said)}
 
 
-def fuse(config: Config, places: Places, index: CaseIndex) -> None:
+def fuse(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     """Fuse every training case, in parallel; those that are fused already, of the same sources, are left alone.
 
     Raises:
@@ -63,20 +63,20 @@ def fuse(config: Config, places: Places, index: CaseIndex) -> None:
         OutputError: when something cannot be written, or a process was ended from outside.
     """
     cases = index.split("train")
-    sources = _sources(config, places, index)
+    sources = _sources(config, paths, index)
     fits = [name for name, fit in config.fits.items() if fit.labels == "fused"]
     grids = tuple(dict.fromkeys(config.net_of(name).spacing_zyx_mm for name in fits))
-    work = partial(fuse_case, places, grids, config.ablation.label_fusion)
+    work = partial(fuse_case, paths, grids, config.ablation.label_fusion)
     found: Iterator[list[Row]] = in_parallel(work, sources, config.processes, "fuse")
-    rows = [row for case_rows in told(found, len(cases), "fuse") for row in case_rows]
-    write_report(rows, places.fusion_report)
+    rows = [row for case_rows in with_progress(found, len(cases), "fuse") for row in case_rows]
+    write_report(rows, paths.fusion_report)
 
 
-def fuse_case(places: Places, grids: Sequence[Triple], label_fusion: bool, sources: Sources) -> list[Row]:
+def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sources: Sources) -> list[Row]:
     """Fuse one case, write it and put it into the caches of the grids; returns its rows of the report."""
-    path = places.fused(sources.name)
+    path = paths.fused(sources.name)
     record = path.with_name(f"{sources.name}.json")
-    folders = [places.grid(spacing) / sources.name for spacing in grids]
+    folders = [paths.grid(spacing) / sources.name for spacing in grids]
     facts = sources.facts() | {"label_fusion": label_fusion}
     done = read_table(record)
     fresh = done.get("made_of") == facts and path.exists()
@@ -129,14 +129,14 @@ def fused_labels(
     return fused, geometry, pseudo, truth
 
 
-def _sources(config: Config, places: Places, index: CaseIndex) -> list[Sources]:
+def _sources(config: Config, paths: RunPaths, index: CaseIndex) -> list[Sources]:
     """Of every training case.
 
     Raises:
         InputError: when pseudo-labels are missing.
     """
     made: dict[tuple[str, str], tuple[str, ...]] = {}
-    for records in all_records(config, places):
+    for records in all_records(config, paths):
         wanted = records.wanted(index)
         missing = [case.name for case in wanted if not records.is_answered(case)]
         if missing:
@@ -146,13 +146,13 @@ def _sources(config: Config, places: Places, index: CaseIndex) -> list[Sources]:
             )
         done = [case for case in wanted if records.is_done(case)]
         made |= {(records.kind, case.name): tuple(records.facts(case)["structures"]) for case in done}
-    return [_sources_of(case, places, made) for case in index.split("train")]
+    return [_sources_of(case, paths, made) for case in index.split("train")]
 
 
-def _sources_of(case: IndexedCase, places: Places, made: dict[tuple[str, str], tuple[str, ...]]) -> Sources:
+def _sources_of(case: IndexedCase, paths: RunPaths, made: dict[tuple[str, str], tuple[str, ...]]) -> Sources:
     organs, said = case.organs, ORGANS
     if organs is None and ("organs", case.name) in made:
-        organs = places.pseudo("organs", case.name)
+        organs = paths.pseudo("organs", case.name)
         said = tuple(structure.value for structure in by_names(made["organs", case.name]))
     return Sources(
         name=case.name,
@@ -160,5 +160,5 @@ def _sources_of(case: IndexedCase, places: Places, made: dict[tuple[str, str], t
         covered=tuple(structure.value for structure in by_names(case.covered)),
         organs=organs,
         said=said,
-        tumours=places.pseudo("tumour", case.name) if ("tumour", case.name) in made else None,
+        tumours=paths.pseudo("tumour", case.name) if ("tumour", case.name) in made else None,
     )

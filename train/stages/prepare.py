@@ -1,6 +1,6 @@
 """The stage `prepare`: every source's cases checked, converted, measured and cached; then the index.
 
-Cases are worked on in parallel, each by itself (`preparing.py`). What is there already is not made again, and a case
+Cases are worked on in parallel, each by itself (`prepare_case.py`). What is there already is not made again, and a case
 that is refused does not stop the others. The index is written last.
 """
 
@@ -14,18 +14,18 @@ from flareseg.errors import InputError, UsageError
 from flareseg.labels import TUMOUR, by_names, structures
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Triple
-from train.common.parallel import in_parallel, told
-from train.common.paths import Places
+from train.common.parallel import in_parallel, with_progress
+from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config, SourceConfig
 from train.data.fingerprint import measure, write_statistics
 from train.data.index import CaseIndex, IndexedCase, Split, write_index
 from train.data.layouts import find_cases
 from train.data.prepare_case import prepare_case
-from train.data.prepare_records import Order, Prepared
+from train.data.prepare_records import Prepared, PrepareJob
 from train.data.splits import split_of
 
 
-def prepare(config: Config, places: Places) -> CaseIndex:
+def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     """Make the index, the statistics and the caches of a configuration.
 
     Raises:
@@ -34,24 +34,24 @@ def prepare(config: Config, places: Places) -> CaseIndex:
         UsageError: when the validation cases of a source cannot be as configured.
     """
     grids = _grids(config)
-    sources = _sources(config, places)
-    orders = [order for source in sources for order in _orders(source, places, grids)]
-    twins = [name for name, count in Counter(order.name for order in orders).items() if count > 1]
+    sources = _sources(config, paths)
+    jobs = [job for source in sources for job in _jobs(source, paths, grids)]
+    twins = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
     if twins:
         raise InputError(f"Two cases would be called '{twins[0]}'; give one of their sources another name.")
-    results = in_parallel(prepare_case, orders, config.processes, "prepare")
-    prepared = list(told(_refusals_told(results), len(orders), "prepare"))
+    results = in_parallel(prepare_case, jobs, config.processes, "prepare")
+    prepared = list(with_progress(_refusals_told(results), len(jobs), "prepare"))
     refused = {result.name: result.refused for result in prepared if result.case is None}
     kept = [result for result in prepared if result.case is not None]
     if not kept:
         raise InputError(
-            f"None of {len(orders)} cases can be used; the first was refused because: {next(iter(refused.values()))}"
+            f"None of {len(jobs)} cases can be used; the first was refused because: {next(iter(refused.values()))}"
         )
-    cases = _with_splits(kept, orders, sources, config.seed)
+    cases = _with_splits(kept, jobs, sources, config.seed)
     _check_structures(config, cases, kept)
-    _measure(kept, cases, places)
+    _measure(kept, cases, paths)
     index = CaseIndex(tuple(cases), refused)
-    write_index(index, places.index)
+    write_index(index, paths.index)
     teaching = index.split("train")
     print(
         f"prepare: {len(teaching)} cases teach, {sum(case.has_tumour for case in teaching)} of them with a tumour and "
@@ -74,32 +74,32 @@ def _grids(config: Config) -> tuple[tuple[Triple, ResamplingRule], ...]:
     return tuple(rules.items())
 
 
-def _sources(config: Config, places: Places) -> list[SourceConfig]:
+def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
     """The configured sources, and the phantoms and the new patients, which are drawn first."""
     sources = list(config.sources)
     patients = config.new_patients
     if config.phantoms:
         from train.synthetic.phantom_data import draw_phantoms
 
-        draw_phantoms(places.phantoms, config.phantoms, config.processes)
-        sources.append(SourceConfig(PHANTOMS, "cases", str(places.phantoms), weight=config.phantoms.weight))
+        draw_phantoms(paths.phantoms, config.phantoms, config.processes)
+        sources.append(SourceConfig(PHANTOMS, "cases", str(paths.phantoms), weight=config.phantoms.weight))
     if patients:
         from train.synthetic.resynthesis import draw_all
 
         named = {source.name: source for source in sources}
-        made = draw_all(patients, named, places.new_patients, config.processes)
-        folder = str(places.new_patients)
+        made = draw_all(patients, named, paths.new_patients, config.processes)
+        folder = str(paths.new_patients)
         sources.append(SourceConfig(NEW_PATIENTS, "cases", folder, weight=patients.weight, only=made))
     if not sources:
         raise InputError("The configuration names neither sources nor phantoms to learn from.")
     return sources
 
 
-def _orders(source: SourceConfig, places: Places, grids: tuple[tuple[Triple, ResamplingRule], ...]) -> list[Order]:
-    covers, free_of = (
-        tuple(structure.value for structure in by_names(names)) for names in (source.covers, source.free_of)
+def _jobs(source: SourceConfig, paths: RunPaths, grids: tuple[tuple[Triple, ResamplingRule], ...]) -> list[PrepareJob]:
+    annotated, absent = (
+        tuple(structure.value for structure in by_names(names)) for names in (source.annotated, source.absent)
     )
-    return [Order(source.name, case, covers or None, places, grids, free_of) for case in find_cases(source)]
+    return [PrepareJob(source.name, case, annotated or None, paths, grids, absent) for case in find_cases(source)]
 
 
 def _refusals_told(results: Iterator[Prepared]) -> Iterator[Prepared]:
@@ -111,13 +111,13 @@ def _refusals_told(results: Iterator[Prepared]) -> Iterator[Prepared]:
 
 
 def _with_splits(
-    kept: Sequence[Prepared], orders: Sequence[Order], sources: Sequence[SourceConfig], seed: int
+    kept: Sequence[Prepared], jobs: Sequence[PrepareJob], sources: Sequence[SourceConfig], seed: int
 ) -> list[IndexedCase]:
     """The cases with what they are for: as the configuration names them, as the data set says, else drawn.
 
     Data sets share images. All cases of one image validate if any of them does.
     """
-    found = {order.name: order.found for order in orders}
+    found = {job.name: job.found for job in jobs}
     splits: dict[str, Split] = {}
     for source in sources:
         mine = [case for result in kept if (case := result.case) and case.source == source.name]
@@ -158,7 +158,7 @@ def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequen
             )
 
 
-def _measure(kept: Sequence[Prepared], cases: Sequence[IndexedCase], places: Places) -> None:
+def _measure(kept: Sequence[Prepared], cases: Sequence[IndexedCase], paths: RunPaths) -> None:
     """Write the statistics of the cases that teach: of structures, or of whole bodies where there are no labels."""
     teaching = {case.name: case for case in cases if case.split == "train"}
     if not teaching:
@@ -168,4 +168,4 @@ def _measure(kept: Sequence[Prepared], cases: Sequence[IndexedCase], places: Pla
     spacings = [case.spacing_zyx_mm for case in teaching.values()]
     shapes = [case.shape_zyx for case in teaching.values()]
     found = measure([result.sample for result in chosen], spacings, shapes, "structures" if labelled else "body")
-    write_statistics(found, places.statistics)
+    write_statistics(found, paths.statistics)

@@ -11,7 +11,7 @@ from flareseg.model.network import load_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import validation_batches
 from train.common.json_files import write_json
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.config import Config
 from train.data.cache import load_cached
 from train.data.index import CaseIndex
@@ -24,18 +24,18 @@ PICTURE, FIGURES = "reconstruction.png", "reconstruction.json"
 PATCHES, SHOWN = 12, 4
 
 
-def report_reconstruction(config: Config, places: Places, index: CaseIndex, name: str) -> None:
+def report_reconstruction(config: Config, paths: RunPaths, index: CaseIndex, name: str) -> None:
     """Write reconstruction.png and reconstruction.json of a finished fit.
 
     The patches are of cases that did not teach it, where there are such. The figures are mean squared errors in units
     of the normalised intensity.
     """
-    folder, settings, net = places.fit(name), config.fits[name], config.net_of(name)
+    folder, settings, net = paths.fit(name), config.fits[name], config.net_of(name)
     if (folder / FIGURES).exists():
         return
-    plan = plan_of(config, places, name)
+    plan = plan_of(config, paths, name)
     cases = list(index.split("validation")) or cases_of(config, index, name)
-    cached = [load_cached(places.grid(net.spacing_zyx_mm) / case.name, None) for case in cases]
+    cached = [load_cached(paths.grid(net.spacing_zyx_mm) / case.name, None) for case in cases]
     task = Reconstruct(net, plan, settings)
     load_weights(task.network, averaged_weights(folder))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,8 +24,8 @@ from flareseg.segmentation import Segmentation
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Volume
 from train.common.distributed import Rank
-from train.common.parallel import told
-from train.common.paths import Places
+from train.common.parallel import with_progress
+from train.common.paths import RunPaths
 from train.config import Config, PseudoConfig
 from train.data.index import IGNORE, TUMOUR, CaseIndex, IndexedCase
 from train.pseudolabels.pseudo_records import FAILED, Records, all_records
@@ -33,12 +33,12 @@ from train.pseudolabels.pseudo_records import FAILED, Records, all_records
 Read = Volume | InputError | MemoryError
 
 
-def complete(config: Config, places: Places, index: CaseIndex) -> bool:
+def complete(config: Config, paths: RunPaths, index: CaseIndex) -> bool:
     """Whether every case of every rank has its pseudo-labels, or the reason why it has none."""
-    return all(records.is_answered(case) for records in all_records(config, places) for case in records.wanted(index))
+    return all(records.is_answered(case) for records in all_records(config, paths) for case in records.wanted(index))
 
 
-def pseudolabel(config: Config, places: Places, index: CaseIndex, rank: Rank) -> None:
+def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -> None:
     """This rank's share of all pseudo-labels.
 
     Raises:
@@ -47,11 +47,11 @@ def pseudolabel(config: Config, places: Places, index: CaseIndex, rank: Rank) ->
         ModelError: when the model cannot be loaded.
         OutputError: when something cannot be written.
     """
-    for records in all_records(config, places):
+    for records in all_records(config, paths):
         mine = [case for case in rank.share(records.wanted(index)) if not records.is_done(case)]
         if mine:
             segmenter = _segmenter(records, rank)
-            failed = sum(told(_labelled(segmenter, records, mine), len(mine), f"pseudolabel {records.kind}"))
+            failed = sum(with_progress(_labelled(segmenter, records, mine), len(mine), f"pseudolabel {records.kind}"))
             if failed == len(mine) > 1:
                 reason = records.facts(mine[0])[FAILED]
                 raise InputError(f"None of {failed} cases got {records.kind} pseudo-labels; of the first: {reason}")
@@ -92,17 +92,17 @@ def sure_tumours(
 
 def _segmenter(records: Records, rank: Rank) -> Segmenter:
     """The model that labels; of a fit of this run its export, of which the leading rank leaves a copy."""
-    config, places, model = records.config, records.places, records.model
+    config, paths, model = records.config, records.paths, records.model
     options = Options(device=config.pseudo.device)
     if model not in config.fits:
         return Segmenter(model, options)
     from train.stages.export import export_model
 
-    if rank.leads:
-        return Segmenter(export_model(config, places, model, places.model(model)), options)
-    folder = places.model(f"{model}_rank{rank.number}")
+    if rank.is_main:
+        return Segmenter(export_model(config, paths, model, paths.model(model)), options)
+    folder = paths.model(f"{model}_rank{rank.number}")
     try:
-        return Segmenter(export_model(config, places, model, folder), options)
+        return Segmenter(export_model(config, paths, model, folder), options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -138,7 +138,7 @@ def _label(segmenter: Segmenter, volume: Volume, records: Records, case: Indexed
         counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
         sums = np.bincount(labels.ravel(), confidence.ravel(), minlength=TUMOUR + 1)
         facts["confidence"] = {s.name: round(sums[s.value] / counts[s.value] / 100, 3) for s in found.present()}
-    path: Path = records.places.pseudo(records.kind, case.name)
+    path: Path = records.paths.pseudo(records.kind, case.name)
     write_segmentation(Segmentation(labels, volume.geometry, structures(), case.name), path, overwrite=True)
     return facts
 

@@ -1,4 +1,4 @@
-"""Organ pseudo-labels with the faults of a net that never saw these patients: truth, spoiled on purpose.
+"""Organ pseudo-labels with the faults of a net that never saw these patients: truth, corrupted on purpose.
 
 FLARE 2023 gives its participants organ labels predicted by the winners of the year before. They are good where organs
 are large and bright, lose or cut short thin ones, run over into neighbours of the same grey value, leave an island
@@ -20,7 +20,7 @@ _REACH_MM = 14.0
 _FAR = np.float32(1e3)
 
 
-def spoiled(
+def corrupt_labels(
     labels_zyx: NDArray[np.uint8], hu_zyx: NDArray[np.int16], spacing_zyx_mm: Triple, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Imperfect labels 0 to 13 for a patient whose true labels 0 to 14 are known.

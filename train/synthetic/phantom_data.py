@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from flareseg.labels import structures
 from flareseg.volume import Geometry, Triple
-from train.common.parallel import in_parallel, told
+from train.common.parallel import in_parallel, with_progress
 from train.config import PhantomConfig
 from train.data.case_folder import (
     ORGANS,
     TRUTH,
     UNFINISHED,
-    disk_told,
+    disk_errors,
     new_case,
     read_info,
     write_ct,
@@ -32,7 +32,7 @@ from train.data.case_folder import (
     write_labels,
 )
 from train.data.index import TUMOUR
-from train.synthetic.label_corruption import spoiled
+from train.synthetic.label_corruption import corrupt_labels
 from train.synthetic.phantom import ELSEWHERE, make_phantom
 
 VALIDATION_SEED = 1_000_000
@@ -79,7 +79,7 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
     """Write the phantoms of a configuration as cases under `folder`, those that are not there yet.
 
     Scenario "full": seg.nii.gz annotates all 14 structures. Scenario "flare" imitates FLARE 2023's training set: see
-    `annotation_of`; every teaching phantom has organs.nii.gz, imperfect organ pseudo-labels (`spoil.py`), and
+    `annotation_of`; every teaching phantom has organs.nii.gz, organ pseudo-labels with errors (`corrupt_labels`), and
     full.nii.gz, the whole truth, for scoring only. Phantoms that validate are annotated whole in both.
 
     Args:
@@ -93,7 +93,7 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
     """
     wanted = drawings(config)
     unfinished = folder / UNFINISHED
-    with disk_told(folder):
+    with disk_errors(folder):
         shutil.rmtree(unfinished, ignore_errors=True)
         _remove_others(folder, {drawing.name for drawing in wanted})
         missing = [drawing for drawing in wanted if not _is_there(folder / drawing.name, drawing)]
@@ -101,7 +101,7 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
             return
         unfinished.mkdir(parents=True, exist_ok=True)
     drawn = in_parallel(partial(_draw, folder), missing, processes, "phantoms")
-    for _ in told(drawn, len(missing), "phantoms"):
+    for _ in with_progress(drawn, len(missing), "phantoms"):
         pass
     shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -164,7 +164,7 @@ def _draw(folder: Path, drawing: Drawing) -> None:
             write_labels(kept, geometry, case / TRUTH)
         if drawing.scenario == "flare" and drawing.teaches:
             rng = np.random.default_rng((drawing.seed, 2))
-            organs = spoiled(phantom.labels, phantom.hu, phantom.spacing_zyx_mm, rng)
+            organs = corrupt_labels(phantom.labels, phantom.hu, phantom.spacing_zyx_mm, rng)
             write_labels(organs, geometry, case / ORGANS)
             write_labels(phantom.labels, geometry, case / FULL)
         info = {

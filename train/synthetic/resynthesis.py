@@ -24,7 +24,7 @@ from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import Structure, by_names, structures
 from flareseg.volume import Geometry, Orientation, Triple
-from train.common.parallel import in_parallel, told
+from train.common.parallel import in_parallel, with_progress
 from train.config import NewPatientsConfig, SourceConfig
 from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
 from train.data.index import IGNORE
@@ -46,7 +46,7 @@ _AS_SCANNED = ("bowel", "spongy_bone", "disc", "cartilage", "lung")
 _AIR_HU = -1000.0
 
 
-def new_patient(
+def synthesize_patient(
     labels_zyx: NDArray[Any],
     spacing_zyx_mm: Triple,
     tissues: Tissues,
@@ -162,8 +162,8 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
     return found[0] if found else None
 
 
-def draw_patients(
-    source: Path, folder: Path, count: int, seed: int = 0, *, covers: Sequence[str] = (), free_of: Sequence[str] = ()
+def synthesize_patients(
+    source: Path, folder: Path, count: int, seed: int = 0, *, annotated: Sequence[str] = (), absent: Sequence[str] = ()
 ) -> list[Path]:
     """Write `count` new patients of a case as cases under `folder`; those that are there are kept.
 
@@ -172,8 +172,8 @@ def draw_patients(
         folder: to write into.
         count: how many.
         seed: of the first.
-        covers: structures that the case annotates, and so its new patients; as its info.json says unless given.
-        free_of: further ones that count as annotated, since the case does not have them.
+        annotated: structures that the case annotates, and so its new patients; as its info.json says unless given.
+        absent: further ones that count as annotated, since the case does not have them.
 
     Returns:
         The folders of all of them.
@@ -195,9 +195,9 @@ def draw_patients(
             detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
     told = read_info(source) or {}
     told["patient"] = patient_of(told, source.name)
-    if covers or free_of:
-        present = by_names(covers) or _annotated(told.get("labels_present"), truth, source / "info.json")
-        told["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(free_of))}
+    if annotated or absent:
+        present = by_names(annotated) or _annotated(told.get("labels_present"), truth, source / "info.json")
+        told["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
     paths = []
     for number in range(count):
         path = folder / f"{source.name}_{seed + number}"
@@ -207,7 +207,7 @@ def draw_patients(
             continue
         rng = np.random.default_rng(seed + number)
         phase = str(rng.choice(PHASES))
-        new_hu, labels = new_patient(
+        new_hu, labels = synthesize_patient(
             detailed, geometry.spacing_zyx_mm, tissues, rng, truth_zyx=truth, hu_zyx=hu, phase=phase
         )
         _write(path, new_hu, labels, geometry.spacing_zyx_mm, told, {"seed": seed + number, "phase": phase})
@@ -221,7 +221,7 @@ def draw_all(
 
     Args:
         wanted: whose, and how many.
-        sources: by name; what one covers, its new patients cover too.
+        sources: by name; what one annotates, its new patients annotate too.
         folder: to write into.
         processes: that draw at the same time, a source case each.
 
@@ -229,11 +229,11 @@ def draw_all(
         The names of all of them.
 
     Raises:
-        As `draw_patients`.
+        As `synthesize_patients`.
     """
     draw = partial(_draw_of, sources=sources, folder=folder, count=wanted.count, seed=wanted.seed)
     drawn = in_parallel(draw, wanted.cases, processes, "new patients")
-    return [path.name for paths in told(drawn, len(wanted.cases), "new patients") for path in paths]
+    return [path.name for paths in with_progress(drawn, len(wanted.cases), "new patients") for path in paths]
 
 
 def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count: int, seed: int) -> list[Path]:
@@ -241,7 +241,7 @@ def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count
     name, _, own_name = case.partition("/")
     source = sources[name]
     home = Path(source.path).expanduser()
-    return draw_patients(home / own_name, folder, count, seed, covers=source.covers, free_of=source.free_of)
+    return synthesize_patients(home / own_name, folder, count, seed, annotated=source.annotated, absent=source.absent)
 
 
 def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:
@@ -288,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if len(given) not in (3, 4) or not all(text.isdigit() for text in given[2:]):
             raise UsageError("Usage: python -m train.synthetic.resynthesis SOURCE_CASE OUT_FOLDER COUNT [SEED]")
-        for path in draw_patients(Path(given[0]), Path(given[1]), *map(int, given[2:])):
+        for path in synthesize_patients(Path(given[0]), Path(given[1]), *map(int, given[2:])):
             print(path)
     except FlareError as error:
         print(error, file=sys.stderr)

@@ -16,13 +16,13 @@ from flareseg.errors import InputError, OutputError
 from flareseg.io.atomic import atomic_path
 from flareseg.model.network import own_weights
 from train.common.json_files import write_json
-from train.training.module import Learner, without_heads
+from train.training.module import TrainingModule, without_heads
 from train.training.tasks import Batch
 
 LAST, BEST, DONE, LOG = "last.ckpt", "best.ckpt", "done.json", "metrics.csv"
 
 
-class Keep(Callback):
+class CheckpointCallback(Callback):
     """After every epoch: a line of the log, best.ckpt where the score is the best so far, then last.ckpt.
 
     last.ckpt comes last and holds the log too, so that after any crash the three tell the same story.
@@ -38,20 +38,20 @@ class Keep(Callback):
         self._losses: list[torch.Tensor] = []
         self._clock = time.monotonic()
 
-    def on_train_epoch_start(self, trainer: L.Trainer, learner: Any) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
         self._clock = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, learner: Any, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
         self._losses.append(outputs["loss"].detach())
 
-    def on_train_epoch_end(self, trainer: L.Trainer, learner: Any) -> None:
-        learner.seconds += time.monotonic() - self._clock
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        module.seconds += time.monotonic() - self._clock
         if self._losses:
-            row = self._row(trainer, learner)
-            learner.rows.append(row)
+            row = self._row(trainer, module)
+            module.rows.append(row)
             if trainer.is_global_zero:
-                write_log(learner.rows, self._folder / LOG)
-                print(_line(self._folder.name, row, learner), flush=True)
+                write_log(module.rows, self._folder / LOG)
+                print(_line(self._folder.name, row, module), flush=True)
         self._losses = []
         partial = self._folder / f".{LAST}.part"
         try:
@@ -65,25 +65,25 @@ class Keep(Callback):
                 "Make room and start again: it goes on from there."
             ) from None
 
-    def _row(self, trainer: L.Trainer, learner: Learner) -> dict[str, Any]:
-        settings = learner.settings
+    def _row(self, trainer: L.Trainer, module: TrainingModule) -> dict[str, Any]:
+        settings = module.settings
         row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "loss": round(float(torch.stack(self._losses).mean()), 5),
             "learning_rate": float(f"{trainer.optimizers[0].param_groups[0]['lr']:.3e}"),
-            "seconds": round(learner.seconds, 1),
+            "seconds": round(module.seconds, 1),
             "score": "",
         }
         if settings.validate_every and row["epoch"] % settings.validate_every == 0 and trainer.is_global_zero:
             if self._batches is None:
                 self._batches = self._make_batches()
             if self._batches:
-                score = row["score"] = round(learner.score(self._batches), 5)
-                learner.log("score", score, rank_zero_only=True)
-                if all(score > old["score"] for old in learner.rows if old["score"] != ""):
+                score = row["score"] = round(module.score(self._batches), 5)
+                module.log("score", score, rank_zero_only=True)
+                if all(score > old["score"] for old in module.rows if old["score"] != ""):
                     with atomic_path(self._folder / BEST, overwrite=True) as partial:
-                        average = {name: value.cpu() for name, value in learner.average.items()}
+                        average = {name: value.cpu() for name, value in module.average.items()}
                         torch.save({"average": average, "score": score, "step": trainer.global_step}, partial)
         return row
 
@@ -126,13 +126,13 @@ def averaged_weights(folder: Path, which: str = "average") -> dict[str, torch.Te
     return {name: value.float() for name, value in without_heads(own_weights(state)).items()}
 
 
-def _line(name: str, row: dict[str, Any], learner: Learner) -> str:
+def _line(name: str, row: dict[str, Any], module: TrainingModule) -> str:
     """One line for people: where the fit is and how long it will take."""
-    left = learner.seconds * (1 / max(learner.share_done(row["step"]), 1e-9) - 1)
+    left = module.seconds * (1 / max(module.share_done(row["step"]), 1e-9) - 1)
     score = f"  score {row['score']:.4f}" if row["score"] != "" else ""
     return (
-        f"{name}: epoch {row['epoch']}  step {row['step']}/{learner.work.steps}  loss {row['loss']:.4f}{score}  "
-        f"lr {row['learning_rate']:.1e}  {_spoken(learner.seconds)} done, {_spoken(left)} left"
+        f"{name}: epoch {row['epoch']}  step {row['step']}/{module.job.steps}  loss {row['loss']:.4f}{score}  "
+        f"lr {row['learning_rate']:.1e}  {_spoken(module.seconds)} done, {_spoken(left)} left"
     )
 
 

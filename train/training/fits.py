@@ -13,33 +13,33 @@ from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
 from flareseg.volume import Triple
-from train.common.paths import Places
+from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
 from train.data.cache import load_cached
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
 from train.training.checkpoints import DONE, averaged_weights
-from train.training.module import Work
-from train.training.tasks import Distill, Reconstruct, Segment, TaskOf
+from train.training.module import FitJob
+from train.training.tasks import Distill, Reconstruct, Segment, Task
 from train.training.trainer import fit
 
 
-def fit_named(config: Config, places: Places, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> None:
+def fit_named(config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> None:
     """Train the fit `name` of the configuration, or one like it that does not see the cases `left_out`.
 
     What it starts from, and its teacher, are trained without them too where they would have seen them. (Pseudo-labels
     of other cases stay as they are, even if S_tum saw the ground truth of a case that is left out.)
     """
-    folder = places.fit(name, left_out)
+    folder = paths.fit(name, left_out)
     settings, net = config.fits[name], config.net_of(name)
     if not (folder / DONE).exists():
         print(f"{folder.name}: begins, or goes on", flush=True)
     kind = None if settings.task == "reconstruct" else settings.labels
-    grid = places.grid(net.spacing_zyx_mm)
+    grid = paths.grid(net.spacing_zyx_mm)
     chosen = cases_of(config, index, name, left_out)
     validation = [case for case in index.split("validation") if case.labels]
-    plan = plan_of(config, places, name)
-    work = Work(
+    plan = plan_of(config, paths, name)
+    job = FitJob(
         folder=folder,
         net=net,
         plan=plan,
@@ -47,18 +47,18 @@ def fit_named(config: Config, places: Places, index: CaseIndex, name: str, left_
         cases=[load_cached(grid / case.name, kind) for case in chosen],
         shares=shares_of(config, chosen),
         validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
-        start=_start(config, places, index, name, left_out),
+        start=_start(config, paths, index, name, left_out),
         seed=config.seed,
         deterministic=config.deterministic,
     )
-    fit(work, partial(_task, config, places, index, work, left_out))
+    fit(job, partial(_task, config, paths, index, job, left_out))
 
 
-def plan_of(config: Config, places: Places, name: str) -> Plan:
+def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
     """The plan of a fit's net, with intensities as configured or as measured."""
     net = config.net_of(name)
     given = net.clip_hu is not None and net.mean_hu is not None and net.std_hu is not None
-    return net.plan(None if given else read_statistics(places.statistics).intensity)
+    return net.plan(None if given else read_statistics(paths.statistics).intensity)
 
 
 def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> list[IndexedCase]:
@@ -127,14 +127,14 @@ def _leaves_some(config: Config, index: CaseIndex, left_out: Sequence[str]) -> b
 
 
 def _start(
-    config: Config, places: Places, index: CaseIndex, name: str, left_out: Sequence[str]
+    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
 ) -> dict[str, torch.Tensor] | None:
     start = config.fits[name].start
     if not start or (start in config.fits and _is_pretraining(config, start) and not config.ablation.pretraining):
         return None
     if start not in config.fits:
         return weights_on_grid(load_bundle(find_model(start)), config.net_of(name).spacing_zyx_mm)
-    return _weights(config, places, index, start, left_out)[1]
+    return _weights(config, paths, index, start, left_out)[1]
 
 
 def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.Tensor]:
@@ -149,24 +149,24 @@ def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.T
 
 
 def _weights(
-    config: Config, places: Places, index: CaseIndex, name: str, left_out: Sequence[str]
+    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
 ) -> tuple[Plan, dict[str, torch.Tensor]]:
     """Plan and weights of a fit, trained now if it is not yet, or of a model folder."""
     if name not in config.fits:
         bundle = load_bundle(find_model(name))
         return bundle.plan, bundle.weights
     hidden = hidden_from(config, index, name, left_out)
-    fit_named(config, places, index, name, hidden)
-    return plan_of(config, places, name), averaged_weights(places.fit(name, hidden))
+    fit_named(config, paths, index, name, hidden)
+    return plan_of(config, paths, name), averaged_weights(paths.fit(name, hidden))
 
 
-def _task(config: Config, places: Places, index: CaseIndex, work: Work, left_out: Sequence[str]) -> TaskOf:
-    settings = work.settings
+def _task(config: Config, paths: RunPaths, index: CaseIndex, job: FitJob, left_out: Sequence[str]) -> Task:
+    settings = job.settings
     if settings.task == "reconstruct":
-        return Reconstruct(work.net, work.plan, settings)
+        return Reconstruct(job.net, job.plan, settings)
     if settings.task == "distill":
-        return Distill(work.net, work.plan, settings, *_weights(config, places, index, settings.teacher, left_out))
-    return Segment(work.net, work.plan, settings)
+        return Distill(job.net, job.plan, settings, *_weights(config, paths, index, settings.teacher, left_out))
+    return Segment(job.net, job.plan, settings)
 
 
 def _is_pretraining(config: Config, name: str) -> bool:

@@ -69,7 +69,7 @@ def dice_and_cross_entropy(
     return cross_entropy + 1 - (dice * scored).sum() / scored.sum().clamp(min=1)
 
 
-def over_depths(
+def deep_supervision_loss(
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], outputs: Sequence[torch.Tensor], labels: torch.Tensor
 ) -> torch.Tensor:
     """Deep supervision: the mean of the loss at every resolution, each of half the weight of the finer one.
@@ -89,7 +89,7 @@ def over_depths(
     return total / weights
 
 
-def imitation(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Kullback-Leibler divergence from the teacher's answer, mean over voxels; a scalar in fp32.
 
     Args:

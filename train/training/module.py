@@ -16,9 +16,8 @@ from flareseg.model.plan import Plan
 from train.augmentation.dataset import to_batch
 from train.config import FitConfig, NetConfig
 from train.training.norms import use_patch_norms
-from train.training.outer_stages import outer_stages
-from train.training.tasks import Batch, TaskOf
-from train.training.widen import is_narrower, widened
+from train.training.tasks import Batch, Task
+from train.training.transfer import is_narrower, outer_stages, widened
 
 if TYPE_CHECKING:
     from train.data.cache import CachedCase
@@ -27,7 +26,7 @@ HEADS = "deep_supervision_heads."
 
 
 @dataclass(frozen=True)
-class Work:
+class FitJob:
     """All that one fit needs.
 
     Attributes:
@@ -61,7 +60,7 @@ class Work:
         return {"task": settings.task, "plan": self.plan.to_json(), "optimizer": settings.optimizer}
 
 
-class Learner(L.LightningModule):
+class TrainingModule(L.LightningModule):
     """A task on its way.
 
     The learning rate rises linearly over `warmup_steps` and falls to nothing as (1 - progress) ** poly, where progress
@@ -69,14 +68,14 @@ class Learner(L.LightningModule):
     runs out of time has annealed too.
     """
 
-    def __init__(self, task: TaskOf, work: Work) -> None:
+    def __init__(self, task: Task, job: FitJob) -> None:
         super().__init__()
-        self.task, self.work, self.settings = task, work, work.settings
+        self.task, self.job, self.settings = task, job, job.settings
         self.network = task.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         if not torch.cuda.is_available():
             use_patch_norms(self.network)
-        if work.start:
-            begin_with(self.network, work.start, work.seed)
+        if job.start:
+            begin_with(self.network, job.start, job.seed)
         self.average = {name: value.detach().clone() for name, value in exported(self.network).items()}
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
@@ -89,22 +88,22 @@ class Learner(L.LightningModule):
 
     def share_done(self, step: int) -> float:
         """Share of the fit that is done at a step of this epoch."""
-        return min(1.0, max(step / self.work.steps, self._seconds_at_epoch / (60 * self.settings.max_minutes)))
+        return min(1.0, max(step / self.job.steps, self._seconds_at_epoch / (60 * self.settings.max_minutes)))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         settings = self.settings
-        ready = to_batch(batch, self.work.net, self.work.plan, settings.augment, device)
+        ready = to_batch(batch, self.job.net, self.job.plan, settings.augment, device)
         ready["image"] = ready["image"].contiguous(memory_format=torch.channels_last_3d)
         return ready
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
-        seed = (self.work.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
+        seed = (self.job.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
         loss = self.task.loss(batch, torch.Generator(self.device).manual_seed(seed % 2**63))
         if not torch.isfinite(loss):
             names = ", ".join(batch.get("names", ())) or "unnamed cases"
             raise InputError(
                 f"The loss of step {self.global_step} is not finite, in a batch of {names}; look at these cases, or "
-                f"lower the learning rate. '{self.work.folder}/last.ckpt' is the last good checkpoint."
+                f"lower the learning rate. '{self.job.folder}/last.ckpt' is the last good checkpoint."
             )
         self.log("loss", loss, prog_bar=False)
         return loss

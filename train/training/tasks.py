@@ -1,6 +1,6 @@
 """What a net can be asked to learn: to reconstruct, to segment, to segment like a teacher.
 
-A task owns the network and knows its loss and its score; `fit.py` knows nothing but tasks, so one loop serves all
+A task owns the network and knows its loss and its score; `trainer.py` knows nothing but tasks, so one loop serves all
 stages. Batches are those of `dataset.to_batch`.
 """
 
@@ -19,12 +19,12 @@ from flareseg.model.network import build_network, load_weights
 from flareseg.model.plan import Intensity, Plan
 from train.augmentation.model_genesis import corrupted
 from train.config import FitConfig, NetConfig
-from train.training.losses import dice_and_cross_entropy, dice_counts, imitation, over_depths
+from train.training.losses import deep_supervision_loss, dice_and_cross_entropy, dice_counts, distillation_loss
 
 Batch = dict[str, Any]
 
 
-class TaskOf(Protocol):
+class Task(Protocol):
     """A network with its loss and its score."""
 
     network: nn.Module
@@ -56,7 +56,7 @@ class Segment:
 
     def _supervised(self, outputs: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
         loss = partial(dice_and_cross_entropy, known=batch["known"], largest_weight=self._weight)
-        return over_depths(loss, outputs, batch["labels"])
+        return deep_supervision_loss(loss, outputs, batch["labels"])
 
 
 class Distill(Segment):
@@ -86,7 +86,7 @@ class Distill(Segment):
             hu = denormalised(image, self._ours)
             answer = self._teacher(normalised(hu, self._theirs))
         outputs = outputs_of(self.network, image)
-        return self._supervised(outputs, batch) + self._share * imitation(outputs[0], answer)
+        return self._supervised(outputs, batch) + self._share * distillation_loss(outputs[0], answer)
 
 
 class Reconstruct:

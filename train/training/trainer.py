@@ -29,18 +29,18 @@ from train.common.distributed import Rank, this_rank
 from train.common.json_files import write_json
 from train.common.memory import keep_memory
 from train.config import Precision
-from train.training.checkpoints import DONE, LAST, Keep, write_done
-from train.training.module import Learner, Work
-from train.training.tasks import Batch, TaskOf
+from train.training.checkpoints import DONE, LAST, CheckpointCallback, write_done
+from train.training.module import FitJob, TrainingModule
+from train.training.tasks import Batch, Task
 
 DESCRIPTION = "fit.json"
 
 
-def fit(work: Work, make_task: Callable[[], TaskOf]) -> None:
-    """Train one net in `work.folder`, or go on with it; nothing where it is finished.
+def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
+    """Train one net in `job.folder`, or go on with it; nothing where it is finished.
 
     Args:
-        work: what to learn from.
+        job: what to learn from.
         make_task: builds the task; called only where there is something to do.
 
     Raises:
@@ -48,40 +48,40 @@ def fit(work: Work, make_task: Callable[[], TaskOf]) -> None:
         UsageError: when the folder holds a fit of another plan.
         Cancelled: when the user interrupts; last.ckpt is that of the last epoch.
     """
-    _claim(work)
-    if (work.folder / DONE).exists():
+    _claim(job)
+    if (job.folder / DONE).exists():
         return
-    if not work.cases:
-        raise InputError(f"The fit '{work.folder.name}' has no case to learn from.")
+    if not job.cases:
+        raise InputError(f"The fit '{job.folder.name}' has no case to learn from.")
     keep_memory()
     _quiet()
     rank = this_rank()
-    L.seed_everything(work.seed, workers=True, verbose=False)
-    learner = Learner(make_task(), work)
-    last = work.folder / LAST
+    L.seed_everything(job.seed, workers=True, verbose=False)
+    module = TrainingModule(make_task(), job)
+    last = job.folder / LAST
     if last.exists() and not is_zipfile(last):
         raise _damaged(last)
-    trainer = _trainer(work, rank)
+    trainer = _trainer(job, rank)
     try:
-        trainer.fit(learner, _loader(learner, rank), ckpt_path=str(last) if last.exists() else None, weights_only=True)
+        trainer.fit(module, _loader(module, rank), ckpt_path=str(last) if last.exists() else None, weights_only=True)
     except FlareError:
         raise
     except torch.cuda.OutOfMemoryError:
         raise InputError(
-            f"The GPU has too little memory for the fit '{work.folder.name}'; lower its batch_size or the net's patch."
+            f"The GPU has too little memory for the fit '{job.folder.name}'; lower its batch_size or the net's patch."
         ) from None
     except RuntimeError as error:
-        raise _explained(error, work) from error
+        raise _explained(error, job) from error
     if trainer.interrupted:
         raise Cancelled
-    if rank.leads:
-        _finish(work, learner, trainer.global_step, rank)
+    if rank.is_main:
+        _finish(job, module, trainer.global_step, rank)
     trainer.strategy.barrier()
 
 
-def _claim(work: Work) -> None:
+def _claim(job: FitJob) -> None:
     """Make the folder this fit's, or see that it is."""
-    path, ours = work.folder / DESCRIPTION, json.loads(json.dumps(work.describe()))
+    path, ours = job.folder / DESCRIPTION, json.loads(json.dumps(job.describe()))
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -92,29 +92,29 @@ def _claim(work: Work) -> None:
     different = [key for key in ours if ours[key] != theirs.get(key)]
     if different:
         raise UsageError(
-            f"'{work.folder}' holds a fit with another {different[0]}; give another folder with runs=..., or remove it."
+            f"'{job.folder}' holds a fit with another {different[0]}; give another folder with runs=..., or remove it."
         )
 
 
-def _loader(learner: Learner, rank: Rank) -> DataLoader[Any]:
-    work, settings = learner.work, learner.settings
+def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:
+    job, settings = module.job, module.settings
     per_step = settings.batch_size * rank.count
     dataset = PatchDataset(
-        work.cases,
-        work.shares,
-        work.net,
-        work.plan,
+        job.cases,
+        job.shares,
+        job.net,
+        job.plan,
         settings.augment,
         foreground=settings.foreground,
         emphasis=settings.emphasis,
-        seed=work.seed,
-        length=work.steps * per_step,
+        seed=job.seed,
+        length=job.steps * per_step,
         finished=settings.augment_on == "workers" or (settings.augment_on == "auto" and not torch.cuda.is_available()),
     )
     return DataLoader(
         dataset,
         batch_size=settings.batch_size,
-        sampler=StepSampler(settings.steps_per_epoch * per_step, lambda: learner.global_step * per_step, rank),
+        sampler=StepSampler(settings.steps_per_epoch * per_step, lambda: module.global_step * per_step, rank),
         collate_fn=collate,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
@@ -123,31 +123,31 @@ def _loader(learner: Learner, rank: Rank) -> DataLoader[Any]:
     )
 
 
-def _validation(work: Work, device: torch.device) -> Sequence[Batch]:
+def _validation(job: FitJob, device: torch.device) -> Sequence[Batch]:
     """The fixed patches that are scored; they stay on the training's device."""
-    count = work.settings.validation_patches
-    return validation_batches(work.validation, work.net, work.plan, count, work.seed, device) if work.validation else []
+    count = job.settings.validation_patches
+    return validation_batches(job.validation, job.net, job.plan, count, job.seed, device) if job.validation else []
 
 
-def _trainer(work: Work, rank: Rank) -> L.Trainer:
-    settings, cuda = work.settings, torch.cuda.is_available()
-    torch.backends.cudnn.benchmark = cuda and not work.deterministic
+def _trainer(job: FitJob, rank: Rank) -> L.Trainer:
+    settings, cuda = job.settings, torch.cuda.is_available()
+    torch.backends.cudnn.benchmark = cuda and not job.deterministic
     here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or rank.count
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
     return L.Trainer(
-        default_root_dir=work.folder,
+        default_root_dir=job.folder,
         accelerator="gpu" if cuda else "cpu",
         devices=int(here) if rank.count > 1 else 1,
         num_nodes=max(rank.count // int(here), 1),
         strategy=DDPStrategy(process_group_backend="nccl" if cuda else "gloo") if rank.count > 1 else "auto",
-        max_steps=work.steps,
+        max_steps=job.steps,
         precision=precision_of(settings.precision, cuda=cuda),
         gradient_clip_val=settings.gradient_clip,
-        deterministic=work.deterministic,
-        callbacks=[Keep(work.folder, lambda: _validation(work, device))],
-        logger=TensorBoardLogger(work.folder, name="", version="tensorboard"),
+        deterministic=job.deterministic,
+        callbacks=[CheckpointCallback(job.folder, lambda: _validation(job, device))],
+        logger=TensorBoardLogger(job.folder, name="", version="tensorboard"),
         log_every_n_steps=min(10, settings.steps_per_epoch),
-        enable_checkpointing=False,  # `Keep` does it
+        enable_checkpointing=False,  # `CheckpointCallback` does it
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,  # `StepSampler` does it
@@ -172,33 +172,33 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
 
 
-def _finish(work: Work, learner: Learner, steps: int, rank: Rank) -> None:
-    patches = steps * work.settings.batch_size * rank.count
+def _finish(job: FitJob, module: TrainingModule, steps: int, rank: Rank) -> None:
+    patches = steps * job.settings.batch_size * rank.count
     facts = {
-        "task": work.settings.task,
+        "task": job.settings.task,
         "steps": steps,
         "processes": rank.count,
-        "seconds": round(learner.seconds),
-        "patches_per_second": round(patches / max(learner.seconds, 1e-9), 3),
-        "loss": learner.rows[-1]["loss"] if learner.rows else None,
-        "cases": [case.name for case in work.cases],
+        "seconds": round(module.seconds),
+        "patches_per_second": round(patches / max(module.seconds, 1e-9), 3),
+        "loss": module.rows[-1]["loss"] if module.rows else None,
+        "cases": [case.name for case in job.cases],
         "device": str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "CPU",
     }
-    write_done(work.folder, facts)
+    write_done(job.folder, facts)
 
 
-def _explained(error: RuntimeError, work: Work) -> FlareError | RuntimeError:
+def _explained(error: RuntimeError, job: FitJob) -> FlareError | RuntimeError:
     """What a person can do about an error of the libraries; the error itself where we do not know."""
     text = " ".join(str(error).split())
     if "DataLoader worker" in text:
         return InputError(
-            f"A process that loads patches for the fit '{work.folder.name}' was killed, mostly for want of memory; "
+            f"A process that loads patches for the fit '{job.folder.name}' was killed, mostly for want of memory; "
             "start again, it goes on from the last epoch, and fewer workers need less."
         )
     if "loading state_dict" in text:
-        return UsageError(f"{work.folder / LAST} is a checkpoint of another plan; give another folder with runs=...")
+        return UsageError(f"{job.folder / LAST} is a checkpoint of another plan; give another folder with runs=...")
     if "PytorchStreamReader" in text or "corrupt" in text:
-        return _damaged(work.folder / LAST)
+        return _damaged(job.folder / LAST)
     return error
 
 

@@ -1,7 +1,7 @@
 """Public data sets, each in its own layout, as cases of one kind. One module a layout; nothing is read here but names.
 
-What a label map covers is decided by the data set, not by what occurs in it: a liver data set covers livers in a case
-without one. Where the data set does not say (FLARE23), a structure is covered in the cases in which it occurs.
+What a label map annotates is decided by the data set, not by what occurs in it: a liver data set annotates livers in a
+case without one. Where the data set does not say (FLARE23), a structure is annotated in the cases in which it occurs.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from train.synthetic.body.patient import (
     Patient,
 )
 from train.synthetic.body.scene import Scene
-from train.synthetic.body.shapes import FAR, Point, carve, near, turned
+from train.synthetic.body.shapes import FAR, Point, near, smooth_subtract, turned
 
 
 def draw_spleen(scene: Scene, patient: Patient) -> None:
@@ -29,7 +29,7 @@ def draw_spleen(scene: Scene, patient: Patient) -> None:
     size = scene.organ_factor * rng.uniform(0.92, 1.28) * rng.uniform(0.95, 1.05, 3)
     spleen = region.ellipsoid(near(move, 97, 18, 47), np.array([38, 50, 56]) * size, turned(-28, -10, 20))
     hollow = region.ellipsoid(near(move, 45, -22, 34), (42, 50, 66), turned(0, 0, 12))
-    spleen = carve(spleen, hollow, 8) + 1.5 * region.noise(20.0)
+    spleen = smooth_subtract(spleen, hollow, 8) + 1.5 * region.noise(20.0)
     spleen = region.confined(spleen, gap=1.5)
     texture = hu["spleen"] + 3 * region.noise(8.0)
     if patient.phase == "arterial":

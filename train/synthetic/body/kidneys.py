@@ -6,7 +6,7 @@ import numpy as np
 
 from train.synthetic.body.patient import LEFT_KIDNEY, RIGHT_KIDNEY, Patient
 from train.synthetic.body.scene import Scene
-from train.synthetic.body.shapes import FAR, carve, near, turned
+from train.synthetic.body.shapes import FAR, near, smooth_subtract, turned
 
 
 def draw_kidneys(scene: Scene, patient: Patient) -> None:
@@ -36,7 +36,7 @@ def _draw_kidney(scene: Scene, patient: Patient, side: int, label: int, at: np.n
     wide = rng.uniform(0.65, 1.05)  # old and fat patients have more fat in the sinus
     sinus = np.sqrt(((inward - 16) / 17) ** 2 + (own[1] / (11 * wide)) ** 2 + (own[2] / (27 * wide)) ** 2) - 1
     sinus = sinus * 11 * wide / size + 1.2 * region.noise(8.0)
-    kidney = carve(kidney, sinus, 3) + 0.7 * region.noise(8.0)
+    kidney = smooth_subtract(kidney, sinus, 3) + 0.7 * region.noise(8.0)
     barred = 2 - scene.barrier[region.box]
     kidney = np.maximum(np.maximum(kidney, barred), region.abdomen() + 2)
     fat = np.maximum(kidney, barred) - patient.visceral_mm

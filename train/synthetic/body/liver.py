@@ -7,7 +7,7 @@ import numpy as np
 from train.synthetic.body.kidneys import draw_cysts
 from train.synthetic.body.patient import GALLBLADDER, LIVER, Patient
 from train.synthetic.body.scene import Region, Scene
-from train.synthetic.body.shapes import blend, carve, near, turned
+from train.synthetic.body.shapes import blend, near, smooth_subtract, turned
 
 
 def draw_liver(scene: Scene, patient: Patient) -> None:
@@ -32,7 +32,7 @@ def draw_liver(scene: Scene, patient: Patient) -> None:
     under = region.ellipsoid((-44, 40, -50), (52, 66, 74), turned(12, 0, 0))
     hilum = region.ellipsoid(near(move, -16, -46, 2), (26, 26, 26))
     spine_side = region.ellipsoid((18, 10, 40), (48, 40, 140))
-    liver = carve(carve(carve(liver, under, 14), hilum, 10), spine_side, 8)
+    liver = smooth_subtract(smooth_subtract(smooth_subtract(liver, under, 14), hilum, 10), spine_side, 8)
     liver = region.confined(liver + 2.0 * region.noise(20.0), gap=1.0)
     width = rng.uniform(0.5, 3.0) - 0.04 * (region.z - 10)  # a cleft from below, closing upwards
     fissure = np.maximum(np.abs(region.x - move[0] - 8 - 0.3 * (region.z - 40) + 3 * region.noise(20.0)) - width, 0)

@@ -27,7 +27,7 @@ def blend(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
     return b + (a - b) * h - roundness * h * (1 - h)
 
 
-def carve(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
+def smooth_subtract(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
     """Shape `a` without shape `b`, with a rounded rim."""
     return -blend(-a, b, roundness)
 

@@ -10,7 +10,7 @@ import numpy as np
 from train.synthetic.body.bones import paint_bone
 from train.synthetic.body.patient import Patient
 from train.synthetic.body.scene import Region, Scene
-from train.synthetic.body.shapes import blend, carve
+from train.synthetic.body.shapes import blend, smooth_subtract
 
 # Trunk wall from inside: z, half width, front (-y), back (+y), thickness of the muscle.
 TRUNK = np.array(
@@ -103,7 +103,7 @@ def _without_back_muscles(region: Region, cavity: np.ndarray) -> np.ndarray:
     half = np.interp(at, (-200, -60, 20, 90, 200), (70, 66, 52, 40, 38)).astype(np.float32)[:, None, None]
     front = np.interp(at, (-200, -60, 20, 90, 200), (34, 31, 36, 42, 44)).astype(np.float32)[:, None, None]
     block = blend(np.abs(region.x) - half, front - region.y, -14)
-    return carve(cavity, block, 14)
+    return smooth_subtract(cavity, block, 14)
 
 
 def draw_arms(scene: Scene, patient: Patient) -> None:

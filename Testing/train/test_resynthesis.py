@@ -14,7 +14,7 @@ from flareseg.volume import Geometry
 from train.data.case_folder import write_ct, write_info, write_labels
 from train.synthetic.body.contrast import PHASES, draw_hu
 from train.synthetic.deformation import draw_deformation
-from train.synthetic.resynthesis import draw_patients, main, new_patient
+from train.synthetic.resynthesis import main, synthesize_patient, synthesize_patients
 from train.synthetic.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR
 
 SPACING = (4.0, 3.0, 3.0)
@@ -55,7 +55,7 @@ def source(tmp_path: Path, labels: np.ndarray, hu: np.ndarray) -> Path:
 
 def test_the_same_seed_gives_the_same_patient_and_another_seed_another(labels: np.ndarray, hu: np.ndarray) -> None:
     first, again, other = (
-        new_patient(labels, SPACING, FLARE, np.random.default_rng(seed), hu_zyx=hu) for seed in (3, 3, 4)
+        synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(seed), hu_zyx=hu) for seed in (3, 3, 4)
     )
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_patient_and_another_seed_another(labels: n
 
 def test_types_shapes_and_the_input_are_as_promised(labels: np.ndarray, hu: np.ndarray) -> None:
     before = labels.copy(), hu.copy()
-    new_hu, new_labels = new_patient(labels, SPACING, FLARE, np.random.default_rng(0), hu_zyx=hu)
+    new_hu, new_labels = synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(0), hu_zyx=hu)
     assert new_hu.dtype == np.int16
     assert new_labels.dtype == np.uint8
     assert new_hu.shape == new_labels.shape
@@ -88,7 +88,7 @@ def test_without_strength_nothing_moves(labels: np.ndarray) -> None:
 
 def test_labels_and_grey_values_stay_together(labels: np.ndarray, hu: np.ndarray) -> None:
     for seed in range(3):
-        new_hu, new_labels = new_patient(
+        new_hu, new_labels = synthesize_patient(
             labels, SPACING, FLARE, np.random.default_rng(seed), hu_zyx=hu, phase="arterial"
         )
         assert np.median(new_hu[new_labels == AORTA]) > 100
@@ -97,19 +97,19 @@ def test_labels_and_grey_values_stay_together(labels: np.ndarray, hu: np.ndarray
 
 
 def test_what_the_table_leaves_out_keeps_its_grey_value(labels: np.ndarray, hu: np.ndarray) -> None:
-    new_hu, new_labels = new_patient(labels, SPACING, {}, np.random.default_rng(1), hu_zyx=hu)
+    new_hu, new_labels = synthesize_patient(labels, SPACING, {}, np.random.default_rng(1), hu_zyx=hu)
     assert abs(np.median(new_hu[new_labels == AORTA]) - 40) < 12
     assert abs(np.median(new_hu[new_labels == LIVER]) - 55) < 12
 
 
 def test_fat_and_gas_within_an_outline_are_not_enhanced(labels: np.ndarray, hu: np.ndarray) -> None:
     hu[10:24, 18:40, 12:20] = -950  # such as gas in bile ducts
-    new_hu, _ = new_patient(labels, SPACING, FLARE, np.random.default_rng(2), hu_zyx=hu, phase="portal")
+    new_hu, _ = synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(2), hu_zyx=hu, phase="portal")
     assert (new_hu[10:24] < -700).mean() > 0.05
 
 
 def test_without_a_scan_everything_is_rendered(labels: np.ndarray) -> None:
-    new_hu, new_labels = new_patient(labels, SPACING, FLARE, np.random.default_rng(5), phase="arterial")
+    new_hu, new_labels = synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(5), phase="arterial")
     assert np.median(new_hu[new_labels == AORTA]) > 100
     assert (new_hu < -900).any()
     around = new_hu[(new_labels == 0) & (new_hu > -400)]
@@ -119,14 +119,14 @@ def test_without_a_scan_everything_is_rendered(labels: np.ndarray) -> None:
 def test_unknown_voxels_of_the_truth_stay_unknown(labels: np.ndarray, hu: np.ndarray) -> None:
     truth = labels.copy()
     truth[labels == AORTA] = 255
-    _, new_labels = new_patient(labels, SPACING, FLARE, np.random.default_rng(0), truth_zyx=truth, hu_zyx=hu)
+    _, new_labels = synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(0), truth_zyx=truth, hu_zyx=hu)
     assert AORTA not in new_labels
     assert (new_labels == 255).sum() > 500
 
 
 def test_arrays_of_different_shapes_are_refused(labels: np.ndarray, hu: np.ndarray) -> None:
     with pytest.raises(ValueError, match="belong together"):
-        new_patient(labels, SPACING, FLARE, np.random.default_rng(0), hu_zyx=hu[1:])
+        synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(0), hu_zyx=hu[1:])
 
 
 @pytest.mark.parametrize("table", [FLARE, SPL_ATLAS, TOTALSEGMENTATOR])
@@ -150,7 +150,7 @@ def test_the_command_line_writes_cases_and_keeps_those_that_are_there(
         read_volume(out / "someone_7" / "ct.nii.gz").geometry
     )
     written = (out / "someone_8" / "ct.nii.gz").stat().st_mtime_ns
-    draw_patients(source, out, 2, 7)
+    synthesize_patients(source, out, 2, 7)
     assert (out / "someone_8" / "ct.nii.gz").stat().st_mtime_ns == written
 
 
@@ -166,14 +166,14 @@ def test_labels_on_another_grid_are_refused(source: Path, tmp_path: Path, labels
     write_labels(labels[2:], Geometry(labels[2:].shape, SPACING), source / "other.nii.gz")
     (source / "other.nii.gz").replace(source / "seg.nii.gz")
     with pytest.raises(InputError, match="another grid"):
-        draw_patients(source, tmp_path / "out", 1)
+        synthesize_patients(source, tmp_path / "out", 1)
 
 
 def test_a_real_case_becomes_another_patient(tmp_path: Path) -> None:
     case = DATA / "ts_example_3mm"
     if not case.is_dir():
         pytest.skip("the real CTs of ../shared/data are not here")
-    (path,) = draw_patients(case, tmp_path, 1, seed=1)
+    (path,) = synthesize_patients(case, tmp_path, 1, seed=1)
     old, new = read_labels(case / "seg.nii.gz")[0], read_labels(path / "seg.nii.gz")[0]
     assert set(np.unique(old)) <= set(np.unique(new)) | {0}
     hu = read_volume(path / "ct.nii.gz").hu

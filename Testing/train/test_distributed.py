@@ -6,7 +6,7 @@ import time
 import pytest
 
 from flareseg.errors import UsageError
-from train.common.distributed import Meeting, Rank, sharing_rank, this_rank
+from train.common.distributed import Barrier, Rank, sharing_rank, this_rank
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
@@ -47,12 +47,12 @@ def test_ranks_wait_for_the_one_that_leads(tmp_path):
     environment = {"SLURM_JOB_ID": "7"}
     heard = []
 
-    def lead():
+    def main_only():
         time.sleep(0.3)
         heard.append("work")
 
     def run(number):
-        Meeting(Rank(number, 3), tmp_path, environment).lead("stage", lead)
+        Barrier(Rank(number, 3), tmp_path, environment).main_only("stage", main_only)
         heard.append(number)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in (2, 1, 0)]
@@ -66,7 +66,7 @@ def test_ranks_wait_for_the_one_that_leads(tmp_path):
 
 def test_a_rank_alone_waits_for_nobody(tmp_path):
     done = []
-    Meeting(Rank(), tmp_path).lead("stage", lambda: done.append(1))
+    Barrier(Rank(), tmp_path).main_only("stage", lambda: done.append(1))
     assert done == [1]
     assert not list(tmp_path.iterdir())
 
@@ -74,4 +74,4 @@ def test_a_rank_alone_waits_for_nobody(tmp_path):
 def test_a_torchrun_without_a_port_is_told(tmp_path):
     environment = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     with pytest.raises(UsageError, match="--standalone"):
-        Meeting(Rank(0, 2), tmp_path, environment)
+        Barrier(Rank(0, 2), tmp_path, environment)
