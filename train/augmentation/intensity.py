@@ -16,27 +16,21 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from flareseg.labels import structures
 from flareseg.volume import Triple
-from train.augmentation.lesions import HOSTS, TUMOUR
+from train.augmentation.lesions import HOSTS
 from train.config import AIR_HU, AugmentConfig
-from train.data.index import CLASSES, IGNORE
+from train.data.index import CLASSES, IGNORE, TUMOUR
 
-_HOLLOW = (10, 11, 12)
-# HU of the structures 1 to 13 in plain, arterial, portal and delayed scans: typical values of radiology.
-_PHASE_HU = np.array(
-    [
-        [55, 32, 46, 38, 41, 39, 22, 22, 9, 36, 36, 34, 32],
-        [68, 130, 118, 98, 290, 75, 62, 62, 9, 52, 68, 66, 130],
-        [106, 172, 118, 92, 150, 125, 70, 70, 10, 60, 76, 76, 172],
-        [92, 148, 98, 76, 115, 112, 55, 55, 10, 56, 66, 64, 148],
-    ],
-    np.float32,
-)
+_ORGANS = tuple(structure for structure in structures() if structure.typical_hu)
+_VALUES = np.array([structure.value for structure in _ORGANS])
+_HOLLOW = tuple(structure.value for structure in _ORGANS if structure.hollow)
+_PHASE_HU = np.array([structure.typical_hu for structure in _ORGANS], np.float32).T
 
 
 @dataclass(frozen=True)
 class OrganValues:
-    """Voxels and mean HU of the classes 0 to 14 in a patch, about."""
+    """Voxels and mean HU of the classes in a patch, the background first, about."""
 
     count: NDArray[np.int64]
     mean_hu: NDArray[np.float32]
@@ -61,22 +55,23 @@ def change_organs(
     inner = shift[:CLASSES]
     keep = 1.0
     if rng.random() < config.phase:
-        first, second = _PHASE_HU[rng.integers(4)], _PHASE_HU[rng.integers(4)]
+        first, second = _PHASE_HU[rng.integers(len(_PHASE_HU))], _PHASE_HU[rng.integers(len(_PHASE_HU))]
         mix = rng.uniform(0, 1) if rng.random() < 0.5 else 0.0
-        inner[1:14] = first + mix * (second - first) + rng.normal(0, 8, 13) - organs.mean_hu[1:14]
+        noise = rng.normal(0, 8, len(_VALUES))
+        inner[_VALUES] = first + mix * (second - first) + noise - organs.mean_hu[_VALUES]
         # hollow organs are partly air or contrast agent, their mean says nothing: shift them like their wall
-        inner[list(_HOLLOW)] = rng.normal(0, 15, 3)
+        inner[list(_HOLLOW)] = rng.normal(0, 15, len(_HOLLOW))
         inner[TUMOUR] = inner[max(HOSTS, key=lambda host: int(organs.count[host]))]
         keep = rng.uniform(0.5, 1.0)
     inner[1:] += rng.normal(0, config.organ_hu * rng.uniform(0, 1), CLASSES - 1)
-    inner[1:14][organs.count[1:14] == 0] = 0.0
+    inner[_VALUES[organs.count[_VALUES] == 0]] = 0.0
     if not inner.any():
         return image
     change = _looked_up(shift, labels)
     if keep < 1:
         # less contrast inside an organ, as between its vessels and the rest
         middle = np.full(IGNORE + 1, np.nan, np.float32)
-        solid = [value for value in range(1, TUMOUR) if value not in _HOLLOW and organs.count[value]]
+        solid = [value for value in _VALUES if value not in _HOLLOW and organs.count[value]]
         middle[solid] = organs.mean_hu[solid]
         away = image - _looked_up(middle, labels)
         change -= away.clamp_(-150, 150).mul_(1 - keep).nan_to_num_(0.0)

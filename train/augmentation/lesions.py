@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from flareseg.labels import by_names
+from flareseg.labels import structures
 from flareseg.volume import Index, Triple
 from train.augmentation.spatial import Pose
+from train.data.index import TUMOUR
 
-HOSTS = tuple(s.value for s in by_names(["liver", "right kidney", "spleen", "pancreas", "left kidney"]))
-TUMOUR = by_names(["tumour"])[0].value
+HOSTS = tuple(structure.value for structure in structures() if structure.hosts_tumours)
 MOST = 3
 """Lesions in one patch."""
 

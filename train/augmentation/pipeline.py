@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.labels import by_name
+from flareseg.labels import paired_sides
 from flareseg.model.plan import Plan
 from train.augmentation import intensity as augment_grey
 from train.augmentation import lesions as augment_lesion
@@ -28,7 +28,6 @@ NOTHING = AugmentConfig(
     **{field.name: 0.0 for field in fields(AugmentConfig) if field.name != "rotation_degrees"},
 )
 """No augmentation at all: patches are cut out as they are."""
-_SIDES = (("right kidney", "left kidney"), ("right adrenal gland", "left adrenal gland"))
 
 
 def augmented(
@@ -64,7 +63,6 @@ def normalised(image: torch.Tensor, plan: Plan) -> torch.Tensor:
 def mirrored(values: NDArray[Any]) -> NDArray[Any]:
     """A copy in which the entries of right and left organs, at their label values, have changed places."""
     result = values.copy()
-    for right, left in _SIDES:
-        a, b = by_name(right).value, by_name(left).value
-        result[[a, b]] = values[[b, a]]
+    for one, other in paired_sides():
+        result[[one.value, other.value]] = values[[other.value, one.value]]
     return result

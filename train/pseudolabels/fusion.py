@@ -120,15 +120,17 @@ def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[
         pseudo-labels that were "removed" (are background now), "replaced" (another structure) or became "unknown".
     """
     none = np.zeros_like(fused)
-    both = (none if pseudo is None else np.minimum(pseudo, 15)) * np.uint8(16) + np.minimum(fused, 15)
-    table = np.bincount(both.ravel(), minlength=256).reshape(16, 16)
+    size, unlabelled = CLASSES + 1, CLASSES  # whatever is no class, such as 255, counts as unlabelled
+    before = none if pseudo is None else np.minimum(pseudo, unlabelled)
+    both = before.astype(np.uint16) * size + np.minimum(fused, unlabelled)
+    table = np.bincount(both.ravel(), minlength=size * size).reshape(size, size)
     drawn = np.bincount((none if truth is None else truth).ravel(), minlength=256)
     result = {}
     for value in range(1, CLASSES):
-        before, after, same = int(table[value].sum()), int(table[:, value].sum()), int(table[value, value])
-        removed, unknown = int(table[value, 0]), int(table[value, 15])
-        replaced = before - same - removed - unknown
-        numbers = (int(drawn[value]), before, after, after - same, removed, replaced, unknown)
+        held, after, same = int(table[value].sum()), int(table[:, value].sum()), int(table[value, value])
+        removed, unknown = int(table[value, 0]), int(table[value, unlabelled])
+        replaced = held - same - removed - unknown
+        numbers = (int(drawn[value]), held, after, after - same, removed, replaced, unknown)
         if any(numbers):
             result[value] = dict(zip(COUNTS, numbers, strict=True))
     return result
