@@ -14,6 +14,7 @@ from flareseg.cases import SUFFIX, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
+from flareseg.io.pairs import is_second_file
 from flareseg.labels import TUMOUR, Structure
 from flareseg.progress import Progress
 from flareseg.results.metrics import Score, score_case
@@ -176,7 +177,7 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     """The files of a folder by their case."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not ending_of(path):
+        if path.name.startswith(".") or not path.is_file() or not ending_of(path) or is_second_file(path):
             continue
         name = _case_of(path)
         if name in found:
