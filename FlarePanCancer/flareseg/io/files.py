@@ -1,6 +1,6 @@
 """CTs and label maps in files: NIfTI, NRRD and MetaImage in; NIfTI, NRRD and Slicer's .seg.nrrd out.
 
-A DICOM folder is read by `dicom.py`, through the same `read_volume`.
+A DICOM folder is read by `dicom/`, through the same `read_volume`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def read_volume(
     """Read a CT.
 
     Args:
-        path: a file (.nii, .nii.gz, .hdr with .img, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or one file of a DICOM
-            series.
+        path: a file (.nii, .nii.gz, .hdr with .img, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, a DICOMDIR, a zip of
+            DICOM files, or one file of a DICOM series.
         force: accept what does not look like a CT; NaN becomes air.
-        series: number or UID of the DICOM series, where the folder holds several.
+        series: number or UID of the DICOM series, where the folder holds several; with a point and a number, one of
+            its acquisitions (`4.3`).
         foreign_files: read voxels from any file that a header names, not only from those beside it or below.
 
     Returns:
@@ -148,9 +149,9 @@ def _read_image_file(path: Path, force: bool, foreign_files: bool) -> Volume:
 
 
 def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:
-    from flareseg.io.dicom import read_dicom, series_uid
+    from flareseg.io.dicom import is_container, read_dicom, series_uid
 
-    if path.is_dir():
+    if path.is_dir() or is_container(path):
         return read_dicom(path, force=force, series=series)
     uid = series_uid(path)
     if uid is None:

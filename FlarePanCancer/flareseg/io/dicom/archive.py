@@ -1,0 +1,41 @@
+"""The files in a zip, read into memory one at a time: nothing is written anywhere."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from flareseg.errors import InputError
+from flareseg.io.dicom.member import MOST_BYTES_OF_MEMBER, Member
+from flareseg.io.dicom.sources import MOST_FILES
+
+ENCRYPTED = 0x1
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[list[Member]]:
+    """The files in a zip, in the order of their names.
+
+    Names serve for messages only, so that one with `..` leads nowhere; members larger than any CT are refused.
+
+    Raises:
+        InputError: when it is damaged, encrypted, or made to fill the memory.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(f"'{path}' is no zip that can be read: {error}.") from None
+    with archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        if len(infos) > MOST_FILES:
+            raise InputError(
+                f"'{path}' holds more than {MOST_FILES} files; unpack it, and name the folder of one study."
+            )
+        if any(info.flag_bits & ENCRYPTED for info in infos):
+            raise InputError(f"'{path}' is encrypted; unpack it first.")
+        large = next((info for info in infos if info.file_size > MOST_BYTES_OF_MEMBER), None)
+        if large is not None:
+            raise InputError(f"'{path}' holds a file of {large.file_size / 1e9:.0f} GB, '{large.filename}'; unpack it.")
+        yield sorted(Member(PurePosixPath(info.filename), archive, info) for info in infos)

@@ -1,0 +1,225 @@
+"""The series in a DICOM input: each with all its slices, and the files that are damaged."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flareseg.io.dicom.copies import without_copies
+from flareseg.io.dicom.headers import beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom
+from flareseg.io.dicom.place import alike, depths_mm
+from flareseg.io.dicom.slices import Slice, slices_of
+from flareseg.io.dicom.sources import Files, Source
+from flareseg.io.dicom.values import label, name, text
+
+FEWEST_SINGLES = 3
+"""This many series of one image each, alike in all else, are one scan whose slices got a series UID each."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """The slices of one DICOM series.
+
+    Attributes:
+        uid, number, description, modality: from the header; `number` is "" where there is none.
+        slices: in the order of file names and frames, those that cannot be used included.
+        localiser: whether it is a scout view.
+        study: StudyInstanceUID; "" where there is none.
+        also: further UIDs, where every slice came with one of its own.
+    """
+
+    uid: str
+    number: str
+    description: str
+    modality: str
+    slices: tuple[Slice, ...]
+    localiser: bool = False
+    study: str = ""
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        main = self.main()
+        place = main[0].place if main else None
+        size = f", {place.columns} x {place.rows} pixels of {place.spacing_xy_mm[0]:.2f} mm" if place else ""
+        distance = f", {self.distance_mm():.2f} mm apart" if len(main) > 1 else ""
+        title = f" '{self.description}'" if self.description else ""
+        return f"{self.number or self.uid}{title} ({self.modality}, {len(self.slices)} slices{distance}{size})"
+
+    def main(self) -> list[Slice]:
+        """The largest group of slices that are alike."""
+        return next(iter(alike(self.slices)), [])
+
+    def distance_mm(self) -> float:
+        """Median distance of neighbouring slices."""
+        depths = np.unique(depths_mm(self.main()))
+        return float(np.median(np.diff(depths))) if len(depths) > 1 else 0.0
+
+    def extent_mm(self) -> float:
+        """From the lowest to the highest slice."""
+        depths = depths_mm(self.main())
+        return float(np.ptp(depths)) if len(depths) else 0.0
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A file that should be an image, and is none.
+
+    Attributes:
+        uid: of its series; None where nobody can say.
+    """
+
+    file: Source
+    reason: str
+    uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a DICOM input holds.
+
+    Attributes:
+        series: the largest first.
+        lost: damaged DICOM files.
+        strangers: files that are no DICOM.
+    """
+
+    series: tuple[Series, ...]
+    lost: tuple[Lost, ...]
+    strangers: tuple[Source, ...]
+
+
+def scan(files: Files) -> Found:
+    """Read the headers of all files."""
+    members: dict[tuple[str, bool], list[tuple[Any, list[Slice]]]] = defaultdict(list)
+    lost = [Lost(file, "missing", uid or None) for file, uid in files.missing]
+    strangers: list[Source] = []
+    with quiet_pydicom():
+        for file in files.files:
+            beginning = beginning_of(file)
+            if not is_dicom(beginning):
+                if lost_its_mark(beginning):
+                    lost.append(Lost(file, "its DICM mark is gone"))
+                else:
+                    strangers.append(file)
+                continue
+            header = header_of(file, beginning)
+            if header is None or not _has_rows(header):
+                if beginning[128:132] == b"DICM" and _should_be_image(header):
+                    lost.append(Lost(file, "damaged", (text(header, "SeriesInstanceUID") or None) if header else None))
+                continue
+            localiser = "LOCALIZER" in text(header, "ImageType").upper().split("\\")
+            key = text(header, "SeriesInstanceUID"), localiser
+            members[key].append((_Titles.of(header), slices_of(file, header)))
+        series = [_series(uid, localiser, group) for (uid, localiser), group in members.items()]
+    series = _rejoined(series)
+    series.sort(key=lambda one: (-len(one.slices), one.number, one.uid))
+    return Found(tuple(series), tuple(lost), tuple(strangers))
+
+
+def lost_of(series: Series, found: Found) -> tuple[list[Lost], list[Lost]]:
+    """The damaged files that were slices of `series`, and those of which nobody can say.
+
+    A file that is no DICOM any more is one of the series where it is called like its slices and lies beside them.
+    """
+    uids = {series.uid, *series.also}
+    places = {_pattern(slice_.file) for slice_ in series.slices}
+    others = {_pattern(s.file) for one in found.series if one is not series for s in one.slices}
+    sure: list[Lost] = []
+    unsure: list[Lost] = []
+    strangers = [Lost(file, "no DICOM file any more") for file in found.strangers if _pattern(file) in places]
+    for one in (*found.lost, *strangers):
+        if one.uid is not None:
+            if one.uid in uids:
+                sure.append(one)
+        elif _pattern(one.file) in places - others:
+            sure.append(one)
+        else:
+            unsure.append(one)
+    unsure += [
+        Lost(file, "no DICOM file any more")
+        for file in found.strangers
+        if _pattern(file) not in places and Path(file.name).suffix.lower() in (".dcm", ".ima", ".dicom")
+    ]
+    return sure, unsure
+
+
+@dataclass(frozen=True)
+class _Titles:
+    """What the header of one file says of its series."""
+
+    number: str
+    description: str
+    modality: str
+    study: str
+
+    @classmethod
+    def of(cls, header: Any) -> _Titles:
+        return cls(
+            label(header, "SeriesNumber"),
+            name(header, "SeriesDescription"),
+            text(header, "Modality") or "?",
+            text(header, "StudyInstanceUID"),
+        )
+
+
+def _series(uid: str, localiser: bool, members: list[tuple[_Titles, list[Slice]]]) -> Series:
+    titles = members[0][0]
+    studies = {one.study for one, _ in members}
+    return Series(
+        uid=uid,
+        number=titles.number,
+        description=titles.description,
+        modality=titles.modality,
+        slices=tuple(without_copies([slice_ for _, slices in members for slice_ in slices])),
+        localiser=localiser,
+        study=titles.study if len(studies) == 1 else "",
+    )
+
+
+def _rejoined(series: list[Series]) -> list[Series]:
+    """Scans whose slices came with a series UID each, as one series."""
+    singles: dict[tuple[Any, ...], list[Series]] = defaultdict(list)
+    for one in series:
+        place = one.slices[0].place
+        if len(one.slices) == 1 and place and one.uid and not one.localiser:
+            key = one.study, one.number, one.modality, place.columns, place.rows
+            singles[key].append(one)
+    joined: list[Series] = []
+    for group in singles.values():
+        of_uid = {one.slices[0]: one for one in group}
+        for slices in alike(one.slices[0] for one in group):
+            if len(slices) < FEWEST_SINGLES or not np.ptp(depths_mm(slices)):
+                continue
+            uids = [of_uid[slice_].uid for slice_ in slices]
+            first = of_uid[slices[0]]
+            whole = tuple(sorted(slices, key=lambda slice_: slice_.file))
+            joined.append(replace(first, slices=tuple(without_copies(list(whole))), also=tuple(uids)))
+    taken = {uid for one in joined for uid in one.also}
+    return [one for one in series if one.uid not in taken] + joined
+
+
+def _has_rows(header: Any) -> bool:
+    return bool(text(header, "Rows"))
+
+
+def _should_be_image(header: Any | None) -> bool:
+    """Whether a DICOM file without rows is cut off before it says how large its image is."""
+    kind = getattr(getattr(header, "file_meta", None), "MediaStorageSOPClassUID", None)
+    return kind is None or str(getattr(kind, "name", "")).endswith("Image Storage")
+
+
+def _pattern(file: Source) -> tuple[str, str]:
+    """A file's folder, and its name with every number, or all of a hexadecimal name, replaced."""
+    stem = re.sub(r"^[0-9a-fA-F-]{8,}(?=\.|$)", "#", file.name)
+    return str(file.parent), re.sub(r"\d+", "#", stem)
+
+
+def told(series: list[Series]) -> str:
+    """A list for messages; the UID is given where numbers do not tell series apart."""
+    numbers = Counter(one.number for one in series)
+    return "; ".join(f"{one}{f' UID {one.uid}' if one.number and numbers[one.number] > 1 else ''}" for one in series)
