@@ -82,5 +82,6 @@ def discard_temporary_folders() -> None:
     with _lock:
         # a forked process knows its parent's, which are not its own
         own = [path for path, pid in _folders.items() if pid == os.getpid()]
+        _of_process.pop(os.getpid(), None)
     for path in own:
         drop_temporary_folder(path)
