@@ -13,10 +13,12 @@ import traceback
 from pathlib import Path
 
 from flareseg.errors import Cancelled, FlareError
+from flareseg.private_imports import import_for_training
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run stages, or lay the scores of runs side by side; returns the exit status."""
+    import_for_training()
     from train.pipeline import STAGES
 
     parser = argparse.ArgumentParser(

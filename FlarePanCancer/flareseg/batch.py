@@ -14,6 +14,7 @@ from flareseg.errors import Cancelled, FlareError, UsageError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import LABEL_ENDINGS, read_volume, write_segmentation
 from flareseg.labels import Structure
+from flareseg.leftovers import remove_leftovers
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
@@ -119,6 +120,8 @@ class Batch:
         if order.measurements:
             check_destination(order.measurements, overwrite=order.overwrite)
         failed = 0
+        for folder in self._folders_written_to(cases):
+            remove_leftovers(folder, once=True)
         try:
             for case in cases:
                 if order.skip_existing and all(path.exists() for path in case.outputs):
@@ -138,6 +141,13 @@ class Batch:
             if order.measurements and self.measurements:
                 write_measurements(order.measurements, self.measurements, overwrite=True)
         return 1 if failed else 0
+
+    def _folders_written_to(self, cases: list[Case]) -> set[Path]:
+        order = self.order
+        files = [path for case in cases for path in case.outputs] + [path for path in (order.measurements,) if path]
+        folders = [folder for folder in (order.report, order.preview) if folder]
+        folders += [order.report / case.name for case in cases if order.report]
+        return {path.parent for path in files} | set(folders)
 
     def _segment(self, case: Case, alone: bool) -> None:
         order = self.order

@@ -6,7 +6,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from flareseg.io.files import read_volume, write_segmentation
 from flareseg.options import Options
 from flareseg.progress import Progress, Silent
 from flareseg.segmenter import Segmenter
+from flareseg.temporary import temporary_folder
 
 SAMPLE_EVERY_S = 0.02
 MIB = 2**20
@@ -223,12 +223,12 @@ def _read_segment_write(
     source: Path, segmenter: Segmenter, stopwatch: _Stopwatch, force: bool, cancelled: Callable[[], bool]
 ) -> tuple[tuple[int, int, int], tuple[float, float, float], str]:
     progress = Progress(stopwatch, cancelled)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         with progress.stage("read"):
             volume = read_volume(source, force=force)
         result = segmenter.segment(volume, progress=progress)
         with progress.stage("write"):
-            write_segmentation(result, Path(folder) / "segmentation.nii.gz")
+            write_segmentation(result, folder / "segmentation.nii.gz")
     return volume.geometry.shape_zyx, volume.geometry.spacing_zyx_mm, volume.name
 
 

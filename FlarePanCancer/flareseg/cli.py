@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flareseg import __version__
 from flareseg.errors import FlareError
+from flareseg.leftovers import remove_temporary_leftovers
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     handler: Handler = arguments.handler
+    remove_temporary_leftovers()
     try:
         return handler(arguments)
     except FlareError as error:

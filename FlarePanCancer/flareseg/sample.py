@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from flareseg.errors import FlareError
 from flareseg.folders import user_cache_folder
 from flareseg.io.atomic import atomic_path
+from flareseg.temporary import temporary_folder
 
 PACKAGE = "totalsegmentator"
 VERSION = "2.18.0"
@@ -44,11 +44,11 @@ def sample_ct(folder: Path | None = None) -> Path:
 
 
 def _download(target: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--no-binary", ":all:", "--dest", scratch, f"{PACKAGE}=={VERSION}"]
+        command += ["--no-deps", "--no-binary", ":all:", "--dest", str(scratch), f"{PACKAGE}=={VERSION}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        archives = list(Path(scratch).glob("*.tar.gz"))
+        archives = list(scratch.glob("*.tar.gz"))
         if done.returncode or not archives:
             reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
             raise FlareError(

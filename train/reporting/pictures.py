@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from flareseg.io.atomic import atomic_path
+from flareseg.private_imports import import_matplotlib
 
 COLUMNS = ("original", "corrupted", "reconstructed")
 
@@ -27,6 +28,7 @@ def write_reconstructions(
         original, corrupted, reconstructed: one (z, y, x) volume a row, intensities from 0 to 1.
         names: of the rows.
     """
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     rows = len(original)

@@ -8,10 +8,12 @@ from typing import Any
 
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import structures
+from flareseg.private_imports import import_matplotlib
 
 
 def write_plots(rows: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]], folder: Path) -> None:
     """scores.png: three panels, of the model that is exported (the first of the rows)."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     if not rows:

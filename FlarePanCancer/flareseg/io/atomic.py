@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flareseg.errors import OutputError
+from flareseg.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
+from flareseg.temporary import discard_temporary_folders
 
-LONGEST_NAME = 255
-"""Bytes of a file name that common file systems take."""
 _unfinished: set[Path] = set()
 _lock = threading.Lock()
 
@@ -48,14 +47,16 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, with the same endings, which becomes `path` when the block ends well.
 
     Missing folders are made. The block should do nothing but write. Whatever stops it (a full disk, a cancel, Ctrl+C)
-    leaves no file, and an existing file as it was.
+    leaves no file, and an existing file as it was. Of a process that is killed meanwhile the temporary file stays until
+    another one of ours writes into the same folder.
 
     Raises:
         OutputError: when the file cannot be written, or exists and `overwrite` is False.
     """
     check_destination(path, overwrite=overwrite)
     # Short, because the name of the result itself may be as long as the file system allows.
-    temporary = path.with_name(f".flareseg-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-16:]}")
+    temporary = path.with_name(temporary_name(_ending(path)))
+    remove_leftovers(path.parent, once=True)
     with _lock:
         _unfinished.add(temporary)
     try:
@@ -75,11 +76,18 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def discard_unfinished() -> None:
-    """Remove every file that is being written right now; for a process that is about to end."""
+    """Remove every file that is being written right now, and temporary folders; for a process that is about to end."""
     with _lock:
         for path in _unfinished:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+    discard_temporary_folders()
+
+
+def _ending(path: Path) -> str:
+    """What tells writers the format, at most 16 characters; it begins with a dot."""
+    ending = "".join(path.suffixes[-2:])
+    return ending if len(ending) <= 16 else path.suffix[:16]
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flareseg.errors import FlareError, ModelError, UsageError
 from flareseg.folders import user_data_folder
 from flareseg.labels import Structure
+from flareseg.leftovers import remove_leftovers
 from flareseg.model.bundle import copy_bundle, read_description
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Plan
@@ -208,6 +209,7 @@ def _network_line(plan: Plan) -> str:
 
 
 def _model_folders(place: Path) -> Iterator[Path]:
+    remove_leftovers(place, once=True)
     try:
         folders = sorted(place.iterdir()) if place.is_dir() else []
     except OSError:

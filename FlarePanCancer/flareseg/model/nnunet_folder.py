@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import IO, Any
 from flareseg.errors import ModelError, UsageError
 from flareseg.model.nnunet_checkpoint import LARGEST_CHECKPOINT_BYTES
 from flareseg.model.nnunet_plans import CONFIGURATIONS
+from flareseg.temporary import temporary_folder
 
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
@@ -104,9 +104,8 @@ class TrainedModel:
         if self._archive is None:
             yield self._files[name]
             return
-        # Windows deletes no file that something still has open, e.g. the traceback of an error.
-        with tempfile.TemporaryDirectory(prefix="flareseg-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / PurePosixPath(name).name
+        with temporary_folder() as folder:
+            path = folder / PurePosixPath(name).name
             with self._open(name) as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, 2**22)
             yield path
