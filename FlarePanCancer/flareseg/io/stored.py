@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from flareseg.errors import InputError
 from flareseg.io.checks import check_voxel_count
+from flareseg.io.itk_names import name_for_itk
 from flareseg.io.nifti import NiftiHeader, read_header
 from flareseg.io.nrrd import meta_payload, nrrd_payload
 from flareseg.io.payload import DEFLATE_LIMIT, Payload, read_payload
@@ -51,6 +52,11 @@ def read_image(path: Path, *, force: bool = False, layers: bool = False) -> Stor
     Raises:
         InputError: when it is damaged, not what its ending says, or no 3-D image; naming the file.
     """
+    with name_for_itk(path) as name:
+        return _read_image(path, name, force, layers)
+
+
+def _read_image(path: Path, itk_name: str, force: bool, layers: bool) -> StoredImage:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -68,7 +74,7 @@ def read_image(path: Path, *, force: bool = False, layers: bool = False) -> Stor
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from None
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
