@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from flareseg.cases import Case, find_cases, with_outputs
-from flareseg.console import BarListener, CaseListener, JsonListener, SilentListener, run_until_signal
-from flareseg.errors import Cancelled, FlareError, UsageError
-from flareseg.io.atomic import check_destination
+from flareseg.clashes import refuse_clashes, refuse_results_among_cts
+from flareseg.console import BarListener, CaseListener, JsonListener, SilentListener, print_line, run_until_signal
+from flareseg.errors import Cancelled, FlareError, InputError, UsageError
+from flareseg.io.atomic import check_destination, make_folder
 from flareseg.io.files import LABEL_ENDINGS, read_volume, write_segmentation
 from flareseg.labels import Structure
 from flareseg.leftovers import remove_leftovers
 from flareseg.options import Options
+from flareseg.outputs import Outputs, check_preview, check_table, model_and_options
 from flareseg.progress import Progress
-from flareseg.results.measure import Measurement, as_table, measure, write_measurements
+from flareseg.results.measure import Measurement, as_table, check_table_name, measure, write_measurements
 from flareseg.results.report import check_report, write_report
+from flareseg.resume import Decision, Log
 from flareseg.segmentation import Segmentation
 from flareseg.segmenter import Segmenter
-from flareseg.volume import WorldBox
+from flareseg.volume import Volume, WorldBox
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def segment_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg segment`; returns its exit status."""
     if arguments.format not in LABEL_ENDINGS:
         raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(LABEL_ENDINGS)}.")
-    cases = with_outputs(find_cases(arguments.inputs), arguments.output, arguments.format)
+    if arguments.measurements:
+        check_table_name(arguments.measurements)
     order = Order(
         model=arguments.model,
         options=options_of(arguments),
@@ -73,7 +78,17 @@ def segment_command(arguments: argparse.Namespace) -> int:
         preview=arguments.preview,
     )
     listener = _listener(arguments.progress)
-    return run_until_signal(lambda cancelled: Batch(order, listener, cancelled).run(cases))
+
+    def work(cancelled: Callable[[], bool]) -> int:
+        found = find_cases(arguments.inputs, arguments.preview)
+        cases = with_outputs(found.cases, arguments.output, arguments.format)
+        if arguments.output:
+            refuse_results_among_cts(found, [path for case in cases for path in case.outputs])
+        for note in found.notes:
+            listener.message(note)
+        return Batch(order, listener, cancelled).run(cases)
+
+    return run_until_signal(work)
 
 
 def _structures(names: str, model: str) -> tuple[Structure, ...]:
@@ -103,10 +118,10 @@ class Batch:
     order: Order
     listener: CaseListener
     cancelled: Callable[[], bool]
-    measurements: list[Measurement] = field(default_factory=list)
+    rows: dict[str, Sequence[Measurement]] = field(default_factory=dict)
     _segmenter: Segmenter | None = None
 
-    def run(self, cases: list[Case]) -> int:
+    def run(self, cases: Sequence[Case]) -> int:
         """Segment every case.
 
         Returns:
@@ -114,51 +129,68 @@ class Batch:
 
         Raises:
             Cancelled: when the user asked to stop; finished cases stay.
+            UsageError: when a file would be written over an input, or twice; nothing was done.
             FlareError: when nothing could be begun, e.g. because the model cannot be loaded.
         """
         order = self.order
+        outputs = Outputs(cases, order.report, order.preview, order.measurements)
+        manifest = outputs.manifest(order.skip_existing)
+        refuse_clashes(cases, outputs.all(manifest))
         if order.measurements:
-            check_destination(order.measurements, overwrite=order.overwrite)
+            check_table(order.measurements, order.overwrite, order.skip_existing)
+        log = Log(manifest, partial(model_and_options, order), self._structures, order.skip_existing, order.overwrite)
         failed = 0
         for folder in self._folders_written_to(cases):
             remove_leftovers(folder, once=True)
         try:
             for case in cases:
-                if order.skip_existing and all(path.exists() for path in case.outputs):
+                if self.cancelled():
+                    raise Cancelled
+                self.rows[case.name] = []
+                decision = log.decide(case, outputs.of(case), self._read)
+                if decision.skip:
+                    self._tell(decision.message)
+                    self.rows[case.name] = log.rows_of(case)
                     continue
                 self.listener.begin(case.name)
                 try:
-                    self._segment(case, alone=len(cases) == 1)
+                    self._segment(case, decision, outputs, log)
                 except Cancelled:
                     raise
                 except FlareError as error:
                     failed += 1
-                    self.listener.error(str(error))
+                    self._fail(case, str(error), outputs, log)
                 except MemoryError:
                     failed += 1
-                    self.listener.error(f"'{case.source}' needs more memory than this machine has free.")
+                    self._fail(case, f"'{case.source}' needs more memory than this machine has free.", outputs, log)
+            self._tell(log.summary())
         finally:
-            if order.measurements and self.measurements:
-                write_measurements(order.measurements, self.measurements, overwrite=True)
+            self._write_table(cases, log)
         return 1 if failed else 0
 
-    def _folders_written_to(self, cases: list[Case]) -> set[Path]:
+    def _folders_written_to(self, cases: Sequence[Case]) -> set[Path]:
         order = self.order
         files = [path for case in cases for path in case.outputs] + [path for path in (order.measurements,) if path]
         folders = [folder for folder in (order.report, order.preview) if folder]
         folders += [order.report / case.name for case in cases if order.report]
         return {path.parent for path in files} | set(folders)
 
-    def _segment(self, case: Case, alone: bool) -> None:
-        order = self.order
+    def _segment(self, case: Case, decision: Decision, outputs: Outputs, log: Log) -> None:
+        order, alone = self.order, outputs.alone
+        if problem := decision.problem or (InputError(case.problem) if case.problem else None):
+            raise problem
+        self._tell(decision.message)
         for path in case.outputs:
-            check_destination(path, overwrite=order.overwrite)
-        report = order.report if alone or not order.report else order.report / case.name
+            check_destination(path, overwrite=decision.replace)
+        report, preview = outputs.report(case), outputs.preview(case)
         if report:
-            check_report(report, overwrite=order.overwrite)
+            check_report(report, overwrite=decision.replace)
+        if preview:
+            check_preview(preview, overwrite=decision.replace)
+        source = log.look(case)
         progress = Progress(self.listener, self.cancelled)
         with progress.stage("read"):
-            volume = read_volume(case.source, force=order.force, series=order.series)
+            volume = replace(self._read(case), name=case.name)
         for note in volume.notes:
             progress.message(note)
         result = self._model().segment(
@@ -166,27 +198,53 @@ class Batch:
             structures=order.structures,
             roi=order.roi,
             progress=progress,
-            preview=partial(self._show, case.name) if order.preview else None,
+            preview=partial(self._show, preview) if preview else None,
         )
+        log.started(case, outputs.of(case), source)
         with progress.stage("write"):
             for path in case.outputs:
-                write_segmentation(result, path, overwrite=order.overwrite)
+                write_segmentation(result, path, overwrite=decision.replace)
         rows: list[Measurement] = []
-        if order.measurements or report or alone or isinstance(self.listener, JsonListener):
+        if order.measurements or report or alone or log.kept or isinstance(self.listener, JsonListener):
             rows = measure(result, volume)
-            self.measurements += rows
+            self.rows[case.name] = rows
         if report:
-            write_report(result, volume, report, rows, overwrite=order.overwrite)
+            write_report(result, volume, report, rows, overwrite=decision.replace)
+        log.done(case, outputs.of(case), source, rows)
         self.listener.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print(f"{as_table(rows)}\n\n{times(result)}")
 
-    def _show(self, name: str, coarse: Segmentation) -> None:
-        assert self.order.preview
-        path = self.order.preview / f"{name}.nrrd"
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def _read(self, case: Case) -> Volume:
+        return read_volume(case.source, force=self.order.force, series=self.order.series or case.series)
+
+    def _fail(self, case: Case, text: str, outputs: Outputs, log: Log) -> None:
+        self.listener.error(text)
+        log.failed(case, outputs.of(case), text)
+
+    def _tell(self, text: str) -> None:
+        """What must be heard also by those who want no progress."""
+        if text:
+            self.listener.message(text)
+            if isinstance(self.listener, SilentListener):
+                print_line(text, sys.stderr)
+
+    def _write_table(self, cases: Sequence[Case], log: Log) -> None:
+        if not self.order.measurements:
+            return
+        rows = [row for case in cases for row in self.rows.get(case.name, log.rows_of(case))]
+        if rows:
+            write_measurements(self.order.measurements, rows, overwrite=True)
+
+    def _show(self, path: Path, coarse: Segmentation) -> None:
+        make_folder(path.parent)
         write_segmentation(coarse, path, overwrite=True)
         self.listener.preview(str(path))
+
+    def _structures(self) -> Sequence[Structure]:
+        from flareseg.model.catalogue import structures_in
+
+        return self.order.structures or structures_in(self.order.model)
 
     def _model(self) -> Segmenter:
         if self._segmenter is None:

@@ -61,7 +61,7 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases",
+        help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases at any depth",
     )
     parser.add_argument(
         "-o",
@@ -92,9 +92,16 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
     )
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    existing.add_argument("--skip-existing", action="store_true", help="leave out cases whose results exist")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results that exist (never an input, whatever the names)"
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="go on with an earlier run: leave out cases whose results are whole, of the same CT, model and options, "
+        "as the manifest beside them says, and do the others; results that flareseg did not write, or that were "
+        "changed, are errors, or with --overwrite too are replaced",
+    )
     parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to tell progress")
     parser.set_defaults(handler=_segment)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
 from flareseg.errors import Cancelled
 from flareseg.io.atomic import discard_unfinished
+from flareseg.text import as_json, visible
 
 if TYPE_CHECKING:
     from flareseg.results.measure import Measurement
@@ -69,7 +70,7 @@ class BarListener:
         self._stages = dict.fromkeys(STAGES, 0.0)
         self._bar = tqdm(
             total=100,
-            desc=case,
+            desc=visible(case),
             file=self._stream,
             leave=False,
             disable=not self._stream.isatty(),
@@ -132,7 +133,13 @@ class JsonListener:
         print_line(f"flareseg: {text}", sys.stderr)
 
     def _print(self, event: str, **fields: Any) -> None:
-        print_line(json.dumps({"event": event, "case": self._case, **fields}, ensure_ascii=False), self._stream)
+        text = as_json({"event": event, "case": self._case, **fields})
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # escapes that JSON knows, where the stream has not all letters
+            text = json.dumps(json.loads(text))
+        print(text, file=self._stream, flush=True)
 
 
 class SilentListener:
@@ -158,8 +165,9 @@ class SilentListener:
 
 
 def print_line(text: str, stream: TextIO) -> None:
-    """Print and flush; characters that the stream's encoding lacks become escapes instead of an error."""
+    """Print one line and flush; line breaks, controls and letters that the encoding lacks become escapes."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = visible(text)
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import structures
+from flareseg.text import safe_row
 from train.pseudolabels.fusion import COUNTS
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ def write_report(rows: Sequence[Row], path: Path) -> None:
     with atomic_path(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(map(safe_row, rows))
     with atomic_path(path.with_suffix(".md"), overwrite=True) as partial:
         partial.write_text(_summary(rows, path.name), encoding="utf-8")
 

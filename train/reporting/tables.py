@@ -13,6 +13,7 @@ import numpy as np
 from flareseg.errors import InputError
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, structures
+from flareseg.text import safe_row
 from train.reporting.lesions import lesion_table
 
 Row = dict[str, Any]
@@ -22,10 +23,13 @@ THE_PAPER = ("The paper, FLARE23 test set, not these cases", "92.17", "95.44", "
 
 def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Row], folder: Path) -> None:
     """scores.csv with every figure, scores.md for people."""
-    with atomic_path(folder / "scores.csv", overwrite=True) as partial, partial.open("w", newline="") as file:
+    with (
+        atomic_path(folder / "scores.csv", overwrite=True) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(map(safe_row, rows))
     lines = ["# Scores", "", "DSC and NSD in per cent by FLARE's rules, mean ± standard deviation over cases.", ""]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines += [f"## {model}", "", *_scores([row for row in rows if row["model"] == model]), ""]

@@ -35,7 +35,8 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
         while not os.path.lexists(ancestor):
             ancestor = ancestor.parent
         if not ancestor.is_dir():
-            raise OutputError(f"'{path}' cannot be written: '{ancestor}' is a file, not a folder.")
+            what = "is a file, not a folder" if ancestor.exists() else "is a link to what is not there"
+            raise OutputError(f"'{path}' cannot be written: '{ancestor}' {what}.")
         if not os.access(ancestor, os.W_OK | os.X_OK):
             raise OutputError(f"'{path}' cannot be written: the folder '{ancestor}' is not writable.")
     except OSError as error:
@@ -60,7 +61,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     with _lock:
         _unfinished.add(temporary)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # Creating the file here, rather than in the block, gives it the permissions that the user's umask asks for.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -73,6 +74,20 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         with _lock:
             _unfinished.discard(temporary)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as `mkdir(parents=True)`, which fails where more than a thousand are missing.
+
+    Raises:
+        OSError: when it cannot be made, or is a file.
+    """
+    missing = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
 
 
 def discard_unfinished() -> None:

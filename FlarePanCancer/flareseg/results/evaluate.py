@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from flareseg.io.pairs import is_second_file
 from flareseg.labels import TUMOUR, Structure
 from flareseg.progress import Progress
 from flareseg.results.metrics import Score, score_case
+from flareseg.text import Number, write_csv_rows
 from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
@@ -122,14 +122,14 @@ def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:
         OutputError: when the file exists and `overwrite` is not set, or cannot be written.
     """
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        write_csv_rows(file, [COLUMNS])
         for case in table.cases:
             for score in case.scores:
                 numbers = (score.dsc, score.nsd, score.reference_ml, score.prediction_ml)
-                writer.writerow((case.case, score.structure.name, *(f"{number:.4f}" for number in numbers)))
+                cells = (Number(f"{number:.4f}") for number in numbers)
+                write_csv_rows(file, [(case.case, score.structure.name, *cells)])
         for mean in (*table.means(), table.organ_average()):
-            writer.writerow((MEAN, mean.name, f"{mean.dsc:.4f}", f"{mean.nsd:.4f}", "", ""))
+            write_csv_rows(file, [(MEAN, mean.name, Number(f"{mean.dsc:.4f}"), Number(f"{mean.nsd:.4f}"), "", "")])
 
 
 def summary(table: Table) -> str:
