@@ -21,7 +21,7 @@ Row = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class NiftiForms:
-    """Where a NIfTI header says that its voxels are, in its own words and unit of length.
+    """Where a NIfTI header says that its voxels are, in its own words and unit of length; all numbers are finite.
 
     Attributes:
         qform_code, sform_code: what each transform refers to; 0 says that it does not count.
@@ -84,10 +84,9 @@ class NiftiForms:
         The rule is ITK's, hence also Slicer's: the sform where it is the only one, refers to the scanner, or says the
         same as the qform; never while its axes are sheared and there is a qform.
         """
-        has_sform = self.sform_code > 0 and _has_axes(self.sform())
         if self.qform_code <= 0:
-            return "sform" if has_sform else ""
-        if not has_sform or shear_of(self.sform()[:3, :3]) > MOST_SHEAR:
+            return "sform" if self.sform_code > 0 else ""
+        if self.sform_code <= 0 or shear_of(self.sform()[:3, :3]) > MOST_SHEAR:
             return "qform"
         if self.sform_code == SCANNER_ANATOMICAL or np.allclose(self.sform(), self.qform(), rtol=0, atol=SIMILAR):
             return "sform"
@@ -110,7 +109,7 @@ class NiftiForms:
 
     def disagreement_mm(self, shape_zyx: tuple[int, int, int]) -> float:
         """How far apart both transforms put a voxel, at most; 0 where there are no two."""
-        if self.qform_code <= 0 or self.sform_code <= 0 or not np.isfinite(self.sform()).all():
+        if self.qform_code <= 0 or self.sform_code <= 0:
             return 0.0
         return farthest_mm(self.sform(), self.qform(), shape_zyx)
 
@@ -126,7 +125,3 @@ def farthest_mm(one: NDArray[np.float64], other: NDArray[np.float64], shape_zyx:
     last = np.subtract(shape_zyx[::-1], 1)
     corners = np.array([[*np.multiply(corner, last), 1.0] for corner in np.ndindex(2, 2, 2)])
     return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
-
-
-def _has_axes(matrix: NDArray[np.float64]) -> bool:
-    return bool(np.isfinite(matrix).all() and np.linalg.norm(matrix[:3, :3], axis=0).min() > 0)

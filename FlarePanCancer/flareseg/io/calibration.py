@@ -14,9 +14,10 @@ LEAST_OF_EDGES = 0.2
 AIR_OR_FAT_BELOW_HU = -100
 FAT_BELOW_HU = -50
 LEAST_AIR_AND_FAT = 0.01
+LUNG_BELOW_HU = -200
 SOFT_TISSUE_HU = (-150, 300)
 LEAST_SOFT_TISSUE = 0.01
-LEAST_SOFT_OF_DENSER = 0.4
+LEAST_SOFT_OF_DENSER = 0.2
 """Of all that is not less dense than soft tissue; it was at least 0.9 in 33 CTs of chest and abdomen."""
 DENSE_HU = (700, 1500)
 """Dense bone; fat and soft tissue where the rescale intercept, -1024 or -1000, is missing."""
@@ -55,7 +56,7 @@ def _oddity_of_scanned(hu: NDArray[Any], padding: float | None) -> str | None:
     low, dark, dense, soft = float(hu.min()), share(-np.inf, FAT_BELOW_HU), share(*DENSE_HU), share(*SOFT_TISSUE_HU)
     # Padding of -1024 looks like air, but where all else is bone without any fat, it is none.
     limit = MOST_DENSE_WITHOUT_FAT if dark < LEAST_AIR_AND_FAT else MOST_DENSE
-    uncalibrated = dense > max(limit, 2 * dark)
+    uncalibrated = dense > max(limit, 2 * share(-np.inf, LUNG_BELOW_HU))
     hint = f"; {_UNCALIBRATED}" if uncalibrated else " (MR, windowed, or not calibrated?)"
     in_air = padding is not None and LOWEST_AIR_HU < padding < HIGHEST_AIR_HU
     # Where that is true air, of a body without any fat, noise makes some values negative.

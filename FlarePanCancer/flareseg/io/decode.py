@@ -73,6 +73,22 @@ def fill_inflated(
     raise Short("is cut off in the middle")
 
 
+def first_inflated(file: Path, count: int) -> bytes:
+    """The first bytes of a gzip file: `count` of them, or fewer where it is damaged or has fewer."""
+    found, stream = b"", _Stream("gzip")
+    with file.open("rb") as source:
+        data = source.read(CHUNK)  # a gzip header may be long, but not as long as that
+    try:
+        while data and len(found) < count:
+            piece, data = stream.decompress(data)
+            found += piece
+            if stream.ended:
+                stream = _Stream("gzip")
+    except zlib.error:
+        return found
+    return found[:count]
+
+
 class _Stream:
     """One deflate or bzip2 stream, decompressed in pieces of bounded size.
 

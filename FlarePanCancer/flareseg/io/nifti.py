@@ -5,9 +5,7 @@ Sources: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, https://n
 
 from __future__ import annotations
 
-import gzip
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from flareseg.errors import InputError
 from flareseg.forms import LPS_TO_RAS, NiftiForms
+from flareseg.io.decode import first_inflated
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.pairs import voxel_file
 from flareseg.io.payload import GZIP_MAGIC, Payload
@@ -27,6 +26,8 @@ DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
 LARGEST_SIZE_DIFFERENCE = 0.01
 LARGEST_DISAGREEMENT_MM = 0.5
 _SPATIAL_UNITS = 7
+_SMALLEST, _LARGEST = 1e-9, 1e9
+"""Of lengths in any unit."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,12 @@ def read_nifti(path: Path, *, force: bool = False, foreign: bool = False) -> Hea
     if slope == 0 or not np.isfinite([slope, intercept]).all():
         slope, intercept = 1.0, 0.0  # by the standard, a slope of 0 means that there is no scaling
     [offset] = get(layout.offset)
-    if not np.isfinite(offset) or not 0 <= offset < 2**62:
+    if not np.isfinite(offset) or abs(offset) > 2**62:
         raise InputError(f"'{path}' has a damaged header: it does not say where the voxels begin.")
-    start = int(offset)
-    file = path
+    file, least = path, layout.bytes + 4
     if raw[layout.magic : layout.magic + 2] == b"ni":
-        file = voxel_file(path, foreign=foreign)
+        file, least = voxel_file(path, foreign=foreign), 0
         compressed = _is_gzip(file)
-    else:
-        start = max(start, layout.bytes + 4)
     return Header(
         shape=shape_zyx,
         geometry=grid_of(path, shape_zyx, axes, forms.sizes_mm(), origin, nifti=forms),
@@ -102,7 +100,7 @@ def read_nifti(path: Path, *, force: bool = False, foreign: bool = False) -> Hea
             files=(file,),
             dtype=np.dtype(order + DTYPES[code]),
             encoding="gzip" if compressed else "raw",
-            skip=start,
+            skip=max(int(offset), least),
         ),
         slope=slope,
         intercept=intercept,
@@ -116,12 +114,10 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
-    compressed = _is_gzip(path)
-    try:
-        with gzip.open(path) if compressed else path.open("rb") as file:
-            return file.read(_NIFTI_2.bytes), compressed
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise InputError(f"'{path}' is damaged: its data cannot be decompressed.") from None
+    if _is_gzip(path):
+        return first_inflated(path, _NIFTI_2.bytes), True
+    with path.open("rb") as file:
+        return file.read(_NIFTI_2.bytes), False
 
 
 def _layout(path: Path, raw: bytes) -> tuple[_Layout, str]:
@@ -148,15 +144,17 @@ def _may_have_voxels_apart(path: Path) -> bool:
 
 def _forms(path: Path, get: Any, layout: _Layout) -> NiftiForms:
     qfac, *pixdim = get(layout.pixdim)
-    if not all(np.isfinite(mm) and mm != 0 for mm in pixdim[:3]):  # ITK would take 1 mm
-        raise InputError(f"'{path}' has a voxel spacing of zero; correct its header first.")
+    if not all(_SMALLEST <= abs(length) <= _LARGEST for length in pixdim[:3]):  # ITK would take 1 mm
+        raise InputError(f"'{path}' has a voxel spacing of zero, or without bounds; correct its header first.")
     qform_code, sform_code = get(layout.codes)
     quaternion = get(layout.quaternion)
-    if qform_code > 0 and not (np.isfinite(quaternion).all() and np.abs(quaternion[:3]).max() < 2):
+    if qform_code > 0 and not (_within_bounds(quaternion) and np.abs(quaternion[:3]).max() < 2):
         raise wrong(path, "qform", " ".join(f"{number:g}" for number in quaternion))
     srow = get(layout.srow)
-    if sform_code > 0 and qform_code <= 0 and not np.isfinite(srow).all():
-        raise wrong(path, "sform", " ".join(f"{number:g}" for number in srow))
+    if sform_code > 0 and not (_within_bounds(srow) and _has_axes(srow)):
+        if qform_code <= 0:
+            raise wrong(path, "sform", " ".join(f"{number:g}" for number in srow))
+        sform_code, srow = 0, (0.0,) * 12
     [units] = get((layout.units, "B" if layout is _NIFTI_1 else "i"))
     return NiftiForms(
         qform_code=max(qform_code, 0),
@@ -168,6 +166,14 @@ def _forms(path: Path, get: Any, layout: _Layout) -> NiftiForms:
         srow_xyz=(srow[:4], srow[4:8], srow[8:]),
         unit_code=units & _SPATIAL_UNITS,
     )
+
+
+def _within_bounds(values: tuple[float, ...]) -> bool:
+    return all(abs(value) <= _LARGEST for value in values)  # not of NaN
+
+
+def _has_axes(srow: tuple[float, ...]) -> bool:
+    return bool(np.abs(np.reshape(srow, (3, 4))[:, :3]).max(axis=0).min() >= _SMALLEST)
 
 
 def _check_voxel_size(path: Path, forms: NiftiForms) -> None:

@@ -121,7 +121,7 @@ def _check_memory(file: Path, needed: int) -> None:
         return
     import psutil
 
-    free = psutil.virtual_memory().available
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
     if needed > free:
         raise InputError(f"'{file}' needs {_megabytes(needed)} of memory, but only {_megabytes(free)} are free.")
 

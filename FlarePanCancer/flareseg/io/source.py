@@ -30,14 +30,14 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except FlareError:
+    except (FlareError, ImportError):  # what is not installed is no fault of the file
         raise
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
     except MemoryError as error:
         raise InputError(f"'{path}' needs more memory than this computer has free.") from error
     except Exception as error:
-        raise InputError(f"'{path}' is damaged, or not what its ending says; it cannot be read.") from error
+        raise InputError(f"'{path}' is damaged, or of a kind that cannot be read.") from error
 
 
 def is_folder(path: Path) -> bool:

@@ -11,6 +11,8 @@ from flareseg.errors import InputError
 LONGEST_LINE = 1 << 20
 LONGEST_HEADER = 1 << 24
 MOST_FILES = 1 << 16
+LARGEST_NUMBER = 1e12
+"""No position, length or direction is larger; squares of larger ones might have no end."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?")
 _PATTERN = re.compile(r"[^%]*%(0?)([0-9]{0,2})[diu][^%]*")
@@ -62,7 +64,7 @@ def numbers(path: Path, field: str, text: str, count: int | None = None) -> list
     if not words or (count is not None and len(words) != count) or not all(_NUMBER.fullmatch(word) for word in words):
         raise wrong(path, field, text)
     values = [float(word) for word in words]
-    if not all(abs(value) < 1e300 for value in values):
+    if not all(abs(value) <= LARGEST_NUMBER for value in values):
         raise wrong(path, field, text)
     return values
 
