@@ -37,8 +37,7 @@ def write_nifti(path: Path, array: NDArray[Any], geometry: Geometry, *, compress
     with path.open("wb") as file:
         if not compressed:
             file.write(header)
-            for block in _blocks(array):
-                file.write(block)
+            _write_raw(file, array)
             return
         _write_gzip(file, header, array)
 
@@ -68,8 +67,7 @@ def write_nrrd(
         if compressed:
             _write_gzip(file, b"", array)
             return
-        for block in _blocks(array):
-            file.write(block)
+        _write_raw(file, array)
 
 
 def _vector(values: NDArray[np.float64]) -> str:
@@ -121,6 +119,15 @@ def _forms_of(geometry: Geometry) -> NiftiForms:
         srow_xyz=(rows[0], rows[1], rows[2]),
         unit_code=MILLIMETRES,
     )
+
+
+def _write_raw(file: Any, array: NDArray[Any]) -> None:
+    """At one go where memory is as the file shall be: after each call a thread waits for Python's lock."""
+    if array.flags.c_contiguous and array.dtype == array.dtype.newbyteorder("<"):
+        file.write(array.reshape(-1).view(np.uint8).data)
+        return
+    for block in _blocks(array):
+        file.write(block)
 
 
 def _write_gzip(file: Any, header: bytes, array: NDArray[Any]) -> None:
