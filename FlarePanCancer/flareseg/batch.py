@@ -160,7 +160,8 @@ class Batch:
                 except MemoryError:
                     failed += 1
                     self._fail(case, f"'{case.source}' needs more memory than this machine has free.", outputs, log)
-            self._tell(log.summary())
+            if summary := log.summary():
+                self.listener.message(summary)
         finally:
             self._write_table(cases, log)
         return 1 if failed else 0

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flareseg.case_folders import SUFFIX, search
-from flareseg.case_names import Found, case_name, name_all
+from flareseg.case_names import Found, name_all
 from flareseg.case_series import group_by_series
 from flareseg.errors import UsageError
 from flareseg.io.files import LABEL_ENDINGS, ending_of
 from flareseg.text import shown
-
-__all__ = ["SUFFIX", "Case", "Cases", "case_name", "find_cases", "with_outputs"]
 
 
 @dataclass(frozen=True)

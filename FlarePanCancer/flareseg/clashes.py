@@ -1,7 +1,7 @@
 """What a run would write over its own inputs, or twice: refused before anything is done, --overwrite or not."""
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH112, PTH114, PTH117, PTH118, PTH120
+# ruff: noqa: PTH110, PTH112, PTH113, PTH114, PTH117, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def files_of(source: Path) -> list[Path]:
     if ending in (".mhd", ".nhdr", ".mha", ".nrrd"):
         result += _named_in_header(source)
     if ending in (".mhd", ".nhdr", ".hdr", ".img"):
-        result += [file for end in ENDINGS_OF_DATA if (file := source.with_name(stem + end)).exists()]
+        result += [file for end in ENDINGS_OF_DATA if os.path.exists(file := source.with_name(stem + end))]
     return result
 
 
@@ -130,7 +130,11 @@ def _named_in_header(header: Path) -> Iterator[Path]:
 def _folders_of(source: Path) -> Iterator[Path]:
     """The folders that are read for a DICOM case: its own, and those that links in it lead to."""
     if not os.path.isdir(source):
-        if not ending_of(source) and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img") and source.is_file():
+        if (
+            not ending_of(source)
+            and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img")
+            and os.path.isfile(source)
+        ):
             yield source.parent  # one slice stands for its series
         return
     yield source
