@@ -10,7 +10,7 @@ What a folder holds is told by names, so that a data set of thousands of cases i
 """
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH100, PTH116
+# ruff: noqa: PTH100, PTH114, PTH116
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flareseg import places
+from flareseg.cli import main
 from flareseg.io.files import write_volume
 from flareseg.places import Places, folds_case
 
@@ -211,14 +212,38 @@ def test_results_among_cts_that_are_known_by_their_names_are_written(
     assert len([path for path in (tmp_path / "cts").iterdir() if path.suffix != ".jsonl"]) == 4
 
 
-def test_results_below_the_cts_are_not_segmented_by_the_next_run(segment_quickly, small_ct, tmp_path):
-    for name in ("a", "b"):
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_results_below_the_cts_are_not_segmented_by_the_next_run(segment_quickly, small_ct, tmp_path, names):
+    for name in names:
         write_volume(small_ct, tmp_path / "cts" / f"{name}.nii.gz")
-    command = [tmp_path / "cts", "-o", tmp_path / "cts" / "results", "--preview", tmp_path / "cts" / "first"]
+    command = [tmp_path / "cts", "-o", tmp_path / "cts" / "results"]
     assert segment_quickly(*command) == 0
     before = content_of(tmp_path / "cts")
     assert segment_quickly(*command, "--skip-existing") == 0
     assert content_of(tmp_path / "cts") == before
+
+
+def test_previews_below_the_cts_are_refused(refused, small_ct, tmp_path):
+    write_volume(small_ct, tmp_path / "cts" / "a.nii.gz")
+    assert "--preview" in refused("cts", "-o", "o", "--preview", "cts/first")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "p/a.nii.gz", "r/a.nii.gz", "-o", "p/a.nii.gz", "--overwrite"],
+        ["evaluate", "p/a.nii.gz", "r/a.nii.gz", "-o", "r/../r/a.nii.gz", "--overwrite"],
+        ["evaluate", "p", "r", "-o", "r/a.nii.gz", "--overwrite"],
+        ["bench", "p/a.nii.gz", "--json", "./p/a.nii.gz"],
+    ],
+)
+def test_other_commands_keep_their_inputs_too(small_ct, tmp_path, monkeypatch, arguments, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("p", "r"):
+        write_volume(small_ct, tmp_path / folder / "a.nii.gz")
+    before = content_of(tmp_path)
+    assert main(arguments) == 2
+    assert "written over" in capsys.readouterr().err and content_of(tmp_path) == before
 
 
 def test_a_table_of_another_ending_is_refused_before_the_work(refused, small_ct, tmp_path):
