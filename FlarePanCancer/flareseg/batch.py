@@ -80,13 +80,13 @@ def segment_command(arguments: argparse.Namespace) -> int:
     listener = _listener(arguments.progress)
 
     def work(cancelled: Callable[[], bool]) -> int:
-        found = find_cases(arguments.inputs, arguments.preview)
+        found = find_cases(arguments.inputs)
         cases = with_outputs(found.cases, arguments.output, arguments.format)
-        if arguments.output:
-            refuse_results_among_cts(found, [path for case in cases for path in case.outputs])
+        results = [path for case in cases for path in case.outputs]
+        keeps_manifest = refuse_results_among_cts(found, results, arguments.preview)
         for note in found.notes:
             listener.message(note)
-        return Batch(order, listener, cancelled).run(cases)
+        return Batch(order, listener, cancelled, keeps_manifest).run(cases)
 
     return run_until_signal(work)
 
@@ -118,6 +118,7 @@ class Batch:
     order: Order
     listener: CaseListener
     cancelled: Callable[[], bool]
+    keeps_manifest: bool = False
     rows: dict[str, Sequence[Measurement]] = field(default_factory=dict)
     _segmenter: Segmenter | None = None
 
@@ -134,7 +135,7 @@ class Batch:
         """
         order = self.order
         outputs = Outputs(cases, order.report, order.preview, order.measurements)
-        manifest = outputs.manifest(order.skip_existing)
+        manifest = outputs.manifest(order.skip_existing or self.keeps_manifest)
         refuse_clashes(cases, outputs.all(manifest))
         if order.measurements:
             check_table(order.measurements, order.overwrite, order.skip_existing)
@@ -163,7 +164,8 @@ class Batch:
                 except MemoryError:
                     failed += 1
                     self._fail(case, f"'{case.source}' needs more memory than this machine has free.", outputs, log)
-            self._tell(log.summary())
+            if summary := log.summary():
+                self.listener.message(summary)
         finally:
             self._write_table(cases, log)
         return 1 if failed else 0

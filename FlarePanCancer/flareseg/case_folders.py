@@ -10,7 +10,7 @@ What a folder holds is told by names, so that a data set of thousands of cases i
 """
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH100, PTH116
+# ruff: noqa: PTH100, PTH114, PTH116
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _walk(root: Path, notes: list[str]) -> list[Folder]:
             folder.problem = f"The folder '{shown(folder.path)}' cannot be read: {error.strerror or error}."
         result.append(folder)
         # Links last, so that what they lead to is found under its own name.
-        waiting += sorted(folder.folders, key=lambda child: (child.path.is_symlink(), child.path.name), reverse=True)
+        waiting += sorted(folder.folders, key=lambda child: (os.path.islink(child.path), child.path.name), reverse=True)
     kept = {id(folder) for folder in result}
     for folder in result:
         folder.folders = [child for child in folder.folders if id(child) in kept]
@@ -224,7 +224,7 @@ def _cases(root: Folder) -> list[Found]:
         else:
             result += _dicom_cases(folder, name)
         waiting += reversed([child for child in folder.folders if child.has_images])
-    return result
+    return sorted(result, key=lambda one: one.source.parts)
 
 
 def _dicom_cases(folder: Folder, name: str) -> list[Found]:

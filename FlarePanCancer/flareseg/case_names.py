@@ -58,7 +58,9 @@ class Found:
         longer += [_joined(*folders, own) for folders in choices]
         if self.is_file:
             whole = self.source.name.lstrip(".").replace(".", "_")
-            longer += [_joined(*folders, whole) for folders in ((), around, *choices)]
+            longer += [whole] if self.named or not around else []
+            longer += [_joined(*folders, whole) for folders in choices]
+            longer.append("__".join((*around, whole)))
         generic = own.lower().removesuffix(CHANNEL) in GENERIC
         # The folder's name is taken at once, so that a case keeps its name when others come to the folder.
         return longer if generic and around and not self.named else [own, *longer]

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flareseg.case_folders import SUFFIX, search
-from flareseg.case_names import Found, case_name, name_all
+from flareseg.case_names import Found, name_all
 from flareseg.case_series import group_by_series
 from flareseg.errors import UsageError
 from flareseg.io.files import LABEL_ENDINGS, ending_of
 from flareseg.text import shown
-
-__all__ = ["SUFFIX", "Case", "Cases", "case_name", "find_cases", "with_outputs"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Cases:
     searched: tuple[Path, ...] = ()
 
 
-def find_cases(inputs: Sequence[Path], previews: Path | None = None) -> Cases:
+def find_cases(inputs: Sequence[Path]) -> Cases:
     """The cases that `inputs` name, in order.
 
     A file is one case, slices of one DICOM series are one case together. A folder is looked through, see
@@ -65,7 +63,6 @@ def find_cases(inputs: Sequence[Path], previews: Path | None = None) -> Cases:
 
     Args:
         inputs: files and folders.
-        previews: folder to which coarse results are written; images in it are no CTs.
 
     Raises:
         UsageError: when a CT is named twice, or two cases cannot be given different names.
@@ -94,9 +91,6 @@ def find_cases(inputs: Sequence[Path], previews: Path | None = None) -> Cases:
                 searched += [path, *(folder for folder in folders if folder != path)]
         else:
             found.append(Found(path, _parents(path)[:-1], named=True, problem=_problem(path)))
-    if previews and previews not in inputs:
-        coarse = [one for one in found if one.is_file and _same(one.source.parent, previews)]
-        found = [one for one in found if one not in coarse] or found
     cases_ = (
         Case(name, one.source, (), one.series, one.problem) for name, one in zip(name_all(found), found, strict=True)
     )
@@ -154,10 +148,6 @@ def _parents(path: Path) -> tuple[str, ...]:
     """The names of the folders down to `path`, and its own."""
     full = Path(os.path.abspath(path))
     return full.parts[1:]
-
-
-def _same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _parts_of_one_series(inputs: Sequence[Path]) -> dict[Path, tuple[Found, set[Path]]]:

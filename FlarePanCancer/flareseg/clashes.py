@@ -1,7 +1,7 @@
 """What a run would write over its own inputs, or twice: refused before anything is done, --overwrite or not."""
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH112, PTH114, PTH117, PTH118, PTH120
+# ruff: noqa: PTH110, PTH112, PTH113, PTH114, PTH117, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -68,25 +68,52 @@ def refuse_clashes(cases: Sequence[Case], written: Sequence[Written]) -> None:
     _refuse_linked_slices(written, folders.values(), places)
 
 
-def refuse_results_among_cts(cases: Cases, results: Sequence[Path]) -> None:
+def refuse_results_among_cts(cases: Cases, results: Sequence[Path], previews: Path | None = None) -> bool:
     """Refuse results that the next search of the same folder would take for CTs.
 
     Those in folders of their own are known by the manifest beside them, and .seg.nrrd and NAME_flareseg by the name.
+
+    Returns:
+        whether a result lies below a folder that was searched, so that a manifest is needed beside it.
 
     Raises:
         UsageError: naming the folder.
     """
     places = Places()
-    searched = {places.content(folder): folder for folder in cases.searched}
+    searched = {content: folder for folder in cases.searched if (content := places.content(folder))}
+    below = False
     for path in results:
-        told = ending_of(path) == SEGMENTATION or case_name(path).endswith(SUFFIX)
-        folder = searched.get(places.content(path.parent))
-        if folder is not None and not told:
+        if ending_of(path) == SEGMENTATION or case_name(path).endswith(SUFFIX):
+            continue
+        folder = searched.get(places.content(path.parent) or ())
+        if folder is not None:
             advice = os.path.normpath(folder) + "_results"
             raise UsageError(
                 f"Results among the CTs of '{shown(folder)}' would be taken for CTs by the next run; "
                 f"choose another folder, e.g. --output {shown(advice)}, or --format {SEGMENTATION}."
             )
+        below = below or any(place in searched for place in places.above(path))
+    if previews and any(place in searched for place in places.above(previews / "any")):
+        raise UsageError(
+            f"Previews in '{shown(previews)}', below the folder of the CTs, would be taken for CTs by the next run; "
+            "choose another folder for --preview."
+        )
+    return below
+
+
+def refuse_over_inputs(output: Path, inputs: Sequence[Path], what: str) -> None:
+    """Refuse to write `output` over one of `inputs`, or over an image in a folder of them.
+
+    Raises:
+        UsageError: naming both.
+    """
+    places = Places()
+    for path in inputs:
+        images = [one for one in path.iterdir() if ending_of(one)] if os.path.isdir(path) else [path]
+        for file in images:
+            same = {places.of(file), places.target(file), places.content(file)}
+            if same & {places.of(output), places.target(output), places.content(output) or places.of(output)}:
+                raise UsageError(f"'{shown(output)}', {what}, would be written over '{shown(file)}'; {ADVICE}.")
 
 
 def files_of(source: Path) -> list[Path]:
@@ -99,7 +126,7 @@ def files_of(source: Path) -> list[Path]:
     if ending in (".mhd", ".nhdr", ".mha", ".nrrd"):
         result += _named_in_header(source)
     if ending in (".mhd", ".nhdr", ".hdr", ".img"):
-        result += [file for end in ENDINGS_OF_DATA if (file := source.with_name(stem + end)).exists()]
+        result += [file for end in ENDINGS_OF_DATA if os.path.exists(file := source.with_name(stem + end))]
     return result
 
 
@@ -130,7 +157,11 @@ def _named_in_header(header: Path) -> Iterator[Path]:
 def _folders_of(source: Path) -> Iterator[Path]:
     """The folders that are read for a DICOM case: its own, and those that links in it lead to."""
     if not os.path.isdir(source):
-        if not ending_of(source) and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img") and source.is_file():
+        if (
+            not ending_of(source)
+            and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img")
+            and os.path.isfile(source)
+        ):
             yield source.parent  # one slice stands for its series
         return
     yield source

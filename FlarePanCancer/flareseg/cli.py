@@ -210,6 +210,10 @@ def _segment(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from flareseg.results.evaluate import evaluate, summary, write_csv
 
+    if arguments.output:
+        from flareseg.clashes import refuse_over_inputs
+
+        refuse_over_inputs(arguments.output, (arguments.prediction, arguments.reference), "the table of scores")
     table = evaluate(arguments.prediction, arguments.reference)
     if arguments.output:
         write_csv(table, arguments.output, overwrite=arguments.overwrite)
@@ -274,7 +278,10 @@ def _models_remove(arguments: argparse.Namespace) -> int:
 
 def _bench(arguments: argparse.Namespace) -> int:
     from flareseg.bench import bench_command
+    from flareseg.clashes import refuse_over_inputs
 
+    if arguments.json:
+        refuse_over_inputs(arguments.json, [arguments.input], "what was measured")
     return bench_command(arguments)
 
 

@@ -62,6 +62,11 @@ class Manifest:
         self.path = folder / NAME
         self._last: dict[str, Record] = {}
         self._before: dict[str, Record | None] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        """Read it again: another run may have written to it."""
+        self._last, self._before = {}, {}
         for record in _records(self.path):
             self._remember(record)
 

@@ -1,7 +1,7 @@
 """The files that a run writes, for all cases and for each, and what may stand in their places before."""
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH113
+# ruff: noqa: PTH110, PTH113
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Outputs:
     def manifest(self, wanted: bool) -> Manifest | None:
         """The manifest beside the results: of several cases always, of one if `wanted`, or if one is there."""
         manifest = Manifest(self._cases[0].outputs[0].parent)
-        return manifest if wanted or not self.alone or manifest.path.exists() else None
+        return manifest if wanted or not self.alone or os.path.exists(manifest.path) else None
 
     def all(self, manifest: Manifest | None) -> list[Written]:
         """Every file that the run will write."""

@@ -1,7 +1,7 @@
 """Whether a case is done already: what `--skip-existing` takes, does again, or leaves to the user."""
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH112
+# ruff: noqa: PTH112, PTH113
 
 from __future__ import annotations
 
@@ -103,6 +103,9 @@ class Log:
     ) -> Decision:
         assert self._manifest
         records = {path: self._manifest.last_of(path) for path in files}
+        if any(record is None or record.status == STARTED for record in records.values()):
+            self._manifest.reload()  # another run may be at work in the same folder
+            records = {path: self._manifest.last_of(path) for path in files}
         unknown = [path for path in there if records[path] is None]
         filled = [path for path in unknown if not path.is_file() or path.stat().st_size > 0]
         if filled:
@@ -244,7 +247,7 @@ class Log:
 
 def source_of(case: Case) -> dict[str, Any]:
     """What tells the input of a case from another one; raises as `fingerprint`."""
-    others = tuple(file for file in files_of(case.source)[1:] if file.is_file())
+    others = tuple(file for file in files_of(case.source)[1:] if os.path.isfile(file))
     result = fingerprint(case.source, tuple(dict.fromkeys(others)))
     if others or os.path.isdir(case.source) or ending_of(case.source):
         return result | ({"series": case.series} if case.series else {})

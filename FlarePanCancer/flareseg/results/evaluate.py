@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flareseg import labels
-from flareseg.cases import SUFFIX, case_name
+from flareseg.case_folders import SUFFIX
+from flareseg.case_names import CHANNEL, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
@@ -22,8 +23,6 @@ from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
 MEAN = "mean"
-CHANNEL = "_0000"
-"""How nnU-Net ends the names of images."""
 GRID_TOLERANCE_MM = 0.1
 """File formats round positions; a tenth of a millimetre is far below every tolerance of the NSD."""
 MOST_NAMES = 5
