@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
+from flareseg.folders import name_user
 from flareseg.inference.body import body_box
 from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
@@ -49,6 +50,7 @@ class Segmenter:
     """
 
     def __init__(self, model: str | Path = "default", options: Options | None = None) -> None:
+        name_user()
         bundle = load_bundle(find_model(model))
         options = options or Options()
         self._plan = bundle.plan

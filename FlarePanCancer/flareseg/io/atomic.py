@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flareseg.errors import OutputError
+from flareseg.io.kinds import special_kind
 
 LONGEST_NAME = 255
 """Bytes of a file name that common file systems take."""
@@ -30,6 +31,8 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
     try:
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; name a file in it.")
+        if path.exists() and (kind := special_kind(path)):
+            raise OutputError(f"'{path}' is {kind}, which no file may replace; choose another name.")
         if not overwrite and os.path.lexists(path):
             raise OutputError(f"'{path}' exists; use --overwrite to replace it, or choose another name.")
         ancestor = path.absolute().parent
@@ -59,7 +62,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     with _lock:
         _unfinished.add(temporary)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # Creating the file here, rather than in the block, gives it the permissions that the user's umask asks for.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -72,6 +75,20 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         with _lock:
             _unfinished.discard(temporary)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as `mkdir(parents=True)`, which fails where more than a thousand are missing.
+
+    Raises:
+        OSError: when it cannot be made, or is a file.
+    """
+    missing = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
 
 
 def discard_unfinished() -> None:

@@ -16,6 +16,7 @@ from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.checks import as_hu, check_grid, check_is_ct
 from flareseg.io.encode import write_nifti, write_nrrd
+from flareseg.io.kinds import check_kind
 from flareseg.io.seg_nrrd import labels_of_segments, segment_fields
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
@@ -127,12 +128,7 @@ def _write(array: NDArray[Any], geometry: Geometry, path: Path, fields: dict[str
 
 
 def _check_exists(path: Path) -> None:
-    try:
-        found = path.exists()
-    except OSError as error:  # e.g. a name longer than file systems take
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from None
-    if not found:
-        raise InputError(f"There is no file or folder '{path}'.")
+    check_kind(path)
 
 
 def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:
