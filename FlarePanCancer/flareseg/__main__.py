@@ -5,10 +5,14 @@ import sys
 
 def run() -> int:
     """Run the command line; returns the exit status."""
-    # First of all, and before anything large is imported: a user may press Ctrl+C at any time.
-    from flareseg.interrupt import catch_early, run_until_signal
+    try:
+        # First of all, and before anything large is imported: a user may press Ctrl+C at any time.
+        from flareseg.interrupt import catch_early, leave, run_until_signal
 
-    catch_early()
+        catch_early()
+    except KeyboardInterrupt:
+        sys.stderr.write("flareseg: Cancelled; no partial file was left.\n")
+        return 130
     from flareseg.streams import flush_output, open_missing
 
     open_missing()
@@ -20,6 +24,7 @@ def run() -> int:
         status = wanted.code if isinstance(wanted.code, int) else 0 if wanted.code is None else 1
     finally:
         status = flush_output(status)
+    leave(status)
     return status
 
 

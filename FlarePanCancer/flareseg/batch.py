@@ -23,6 +23,7 @@ from flareseg.failures import told
 from flareseg.interrupt import end_when, run_until_signal
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import LABEL_ENDINGS, write_segmentation
+from flareseg.io.kinds import check_kind
 from flareseg.labels import Structure
 from flareseg.options import Options
 from flareseg.progress import Progress
@@ -74,6 +75,8 @@ def segment_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg segment`; returns its exit status."""
     if arguments.format not in LABEL_ENDINGS:
         raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(LABEL_ENDINGS)}.")
+    for path in arguments.inputs:
+        check_kind(path)
     cases = with_outputs(find_cases(arguments.inputs), arguments.output, arguments.format)
     order = Order(
         model=arguments.model,

@@ -5,17 +5,22 @@ Loads nothing but Python's own small modules, because it must be at work before 
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
 
-from flareseg.errors import Cancelled
-from flareseg.streams import tell
+TYPE_CHECKING = False  # typing would be the slowest import here
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
+STATUS, CANCELLED = 130, "flareseg: Cancelled; no partial file was left."
+"""As of `flareseg.errors.Cancelled`."""
+PARENT = os.getppid()
+"""Who started this process, noted as early as can be."""
 STOP_WITHIN_S = 0.7
 """Work that was asked to stop may take so long; then it is abandoned with the process."""
 LOOK_EVERY_S = 0.05
@@ -40,7 +45,7 @@ def _signals() -> list[signal.Signals]:
     """Those that ask a program to end. A hang-up counts only where nobody chose to outlive it, as nohup does."""
     names = ["SIGINT", "SIGTERM", "SIGBREAK"]
     found = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) not in (signal.SIG_IGN, None):
         found.append(signal.SIGHUP)
     return found
 
@@ -120,6 +125,16 @@ def end_when(gone: Callable[[], bool]) -> None:
         _guard.gone = gone
 
 
+def leave(status: int) -> None:
+    """At the end of the command, when all is told: signals have nothing left to stop, and work that went on beside it
+    for nobody, such as loading a model for CTs which cannot be read, is not waited for."""
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        atexit._run_exitfuncs()
+        os._exit(status)
+
+
 @contextmanager
 def on_abandon(cleanup: Callable[[], Any]) -> Iterator[None]:
     """While the block runs, `cleanup` is what remains to be done where the process ends in the middle of it."""
@@ -148,12 +163,14 @@ def _abandon() -> NoReturn:
     for cleanup in list(_cleanups.values()):
         with suppress(Exception):
             cleanup()
-    tell(f"flareseg: {Cancelled.told}")
-    os._exit(Cancelled.exit_status)
+    from flareseg.streams import tell
+
+    tell(CANCELLED)
+    os._exit(STATUS)
 
 
 def _end_at_once(*_: Any) -> NoReturn:
     # Written past Python's stream, which may be in the middle of a line of its own.
     with suppress(OSError):
-        os.write(2, f"flareseg: {Cancelled.told}\n".encode())
-    os._exit(Cancelled.exit_status)
+        os.write(2, f"{CANCELLED}\n".encode())
+    os._exit(STATUS)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import psutil
 
+from flareseg.interrupt import PARENT
+
 
 def listener_left() -> Callable[[], bool]:
     """A question to ask now and then: has the listener gone?
@@ -17,27 +19,28 @@ def listener_left() -> Callable[[], bool]:
     It has when nobody can read our standard output any more, or when the process that started us has ended. The
     second does not count for a command that was started to outlive its shell, by nohup.
     """
-    parent = _parent()
     outlives = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    watched = None if outlives else _parent()
 
     def gone() -> bool:
-        return _pipe_is_broken() or (not outlives and parent is not None and not _is_still_parent(parent))
+        return _pipe_is_broken() or (watched is not None and not _is_still_parent(watched))
 
     return gone
 
 
-def _parent() -> psutil.Process | None:
-    """None where it cannot be told, or is the system's own first process, to which orphans go."""
+def _parent() -> psutil.Process | int | None:
+    """None for the system's own first process, to which orphans go, and where it cannot be told."""
+    if sys.platform != "win32":
+        return PARENT if PARENT > 1 else None
     try:
-        parent = psutil.Process().parent()
-    except (psutil.Error, OSError):
+        return psutil.Process().parent()
+    except psutil.Error:
         return None
-    return parent if parent is not None and parent.pid > 1 else None
 
 
-def _is_still_parent(parent: psutil.Process) -> bool:
-    if sys.platform != "win32":  # where an orphan gets another parent
-        return os.getppid() == parent.pid
+def _is_still_parent(parent: psutil.Process | int) -> bool:
+    if isinstance(parent, int):  # an orphan gets another parent
+        return os.getppid() == parent
     return bool(parent.is_running())
 
 

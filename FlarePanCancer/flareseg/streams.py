@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
+
+TYPE_CHECKING = False  # this comes before Ctrl+C is ours, so that typing is not loaded
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class OutputGone(Exception):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
 from flareseg.errors import FlareError, InputError
 
+LONGEST_SHOWN = 300
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -34,12 +34,12 @@ def check_kind(path: Path, error: type[FlareError] = InputError) -> None:
     Raises:
         InputError: when it is not there, something else, or a path that cannot be; or the `error` given.
     """
+    shown = str(path) if len(str(path)) <= LONGEST_SHOWN else f"{str(path)[:LONGEST_SHOWN]}..."
     try:
         kind = special_kind(path)
     except FileNotFoundError:
-        raise error(f"There is no file or folder '{path}'.") from None
+        raise error(f"There is no file or folder '{shown}'.") from None
     except (OSError, ValueError) as reason:  # e.g. a name longer than file systems take, links in a circle
-        shown = str(path) if len(os.fspath(path)) <= 300 else f"{str(path)[:297]}..."
         raise error(f"'{shown}' cannot be read: {getattr(reason, 'strerror', None) or reason}.") from None
     if kind:
         raise error(f"'{path}' is {kind}, no file; copy its content to a file first.")
