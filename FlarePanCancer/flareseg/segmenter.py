@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
+from flareseg.folders import name_user
 from flareseg.inference.body import body_box
 from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
@@ -107,6 +108,7 @@ class Segmenter:
         self._turns = Turns(options.threads, options.gpu_memory_gb)
 
     def _load(self) -> None:
+        name_user()
         model, options = self._source
         bundle = load_bundle(find_model(model))
         self._plan = bundle.plan

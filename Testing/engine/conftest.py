@@ -59,7 +59,7 @@ def segment_quickly(a_model, monkeypatch):
     """`flareseg segment ARGUMENTS`, with a model that only compares; returns the exit status."""
     from flareseg.cli import main
 
-    monkeypatch.setattr("flareseg.batch.Segmenter", _QuickSegmenter)
+    monkeypatch.setattr("flareseg.segmenter.Segmenter", _QuickSegmenter)
 
     def run(*arguments: object, progress: str = "none", model: object = a_model) -> int:
         return main(["segment", *map(str, arguments), "--model", str(model), "--progress", progress])

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flareseg.errors import OutputError
+from flareseg.io.kinds import special_kind
 from flareseg.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
 from flareseg.temporary import discard_temporary_folders
 
@@ -29,6 +30,8 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
     try:
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; name a file in it.")
+        if path.exists() and (kind := special_kind(path)):
+            raise OutputError(f"'{path}' is {kind}, which no file may replace; choose another name.")
         if not overwrite and os.path.lexists(path):
             raise OutputError(f"'{path}' exists; use --overwrite to replace it, or choose another name.")
         ancestor = path.absolute().parent

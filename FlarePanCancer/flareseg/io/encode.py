@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from flareseg.errors import OutputError
 from flareseg.forms import LPS_TO_RAS, MILLIMETRES, SCANNER_ANATOMICAL, NiftiForms, farthest_mm
@@ -105,6 +104,8 @@ def _forms_of(geometry: Geometry) -> NiftiForms:
     rotation = LPS_TO_RAS[:3, :3] @ np.asarray(geometry.direction)
     handedness = 1.0 if np.linalg.det(rotation) > 0 else -1.0
     rotation[:, 2] *= handedness
+    from scipy.spatial.transform import Rotation  # slow to load, and reading needs none of it
+
     b, c, d, a = Rotation.from_matrix(rotation).as_quat()
     if a < 0:
         b, c, d = -b, -c, -d

@@ -13,12 +13,15 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from flareseg.errors import ModelError, UsageError
+from flareseg.io.kinds import check_kind
 from flareseg.model.nnunet_checkpoint import LARGEST_CHECKPOINT_BYTES
 from flareseg.model.nnunet_plans import CONFIGURATIONS
+from flareseg.model.storage import check_directory_size
 from flareseg.temporary import temporary_folder
 
 PLANS, DATASET = "plans.json", "dataset.json"
@@ -27,6 +30,9 @@ CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest
 FOLD = re.compile(r"fold_(\d{1,2}|all)")
 LARGEST_JSON_BYTES = 2**24
 MOST_MEMBERS = 20_000
+LARGEST_ZIP_DIRECTORY_BYTES = 2**22
+MOST_SHRUNK = 50
+"""Times that a checkpoint may be larger than it is in a zip."""
 DEEPEST = 4
 """Folders within the one that was given: the data set's, the trained model's, the fold's."""
 
@@ -122,6 +128,9 @@ class TrainedModel:
                 raise ModelError(f"'{name}' is encrypted or packed by a rare method; unpack the zip, give the folder.")
             if info.file_size > LARGEST_CHECKPOINT_BYTES:
                 raise ModelError(f"'{name}' would have {info.file_size:,} bytes, more than any network needs.")
+            # Weights hardly shrink; what does is made to fill a disk.
+            if info.file_size > LARGEST_JSON_BYTES and info.file_size > MOST_SHRUNK * info.compress_size:
+                raise ModelError(f"'{name}' would grow to {info.file_size:,} bytes; no checkpoint shrinks so well.")
             with self._archive.open(info) as member:
                 yield member
         except OSError as error:
@@ -164,10 +173,15 @@ def _listed(path: Path) -> Iterator[tuple[dict[str, Any], zipfile.ZipFile | None
     """Every file by its name within `path`."""
     if path.is_dir() or path.name == PLANS:
         folder = path if path.is_dir() else path.parent
-        yield dict(_files_of(folder)), None
+        names = dict(islice(_files_of(folder), MOST_MEMBERS + 1))
+        if len(names) > MOST_MEMBERS:
+            raise ModelError(f"'{folder}' holds too much to be a model's folder.")
+        yield names, None
         return
+    check_kind(path, ModelError)
     if not zipfile.is_zipfile(path):
         raise ModelError(f"'{path}' is neither a model folder nor a zip of one.")
+    check_directory_size(path, LARGEST_ZIP_DIRECTORY_BYTES)
     with zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > MOST_MEMBERS:
@@ -175,12 +189,15 @@ def _listed(path: Path) -> Iterator[tuple[dict[str, Any], zipfile.ZipFile | None
         yield {info.filename: info for info in infos if ".." not in PurePosixPath(info.filename).parts}, archive
 
 
-def _files_of(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Path]]:
-    for child in sorted(folder.iterdir()):
+def _files_of(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:
+    above = (*above, folder.resolve())
+    for child in sorted(islice(folder.iterdir(), MOST_MEMBERS + 1)):
         if child.is_file():
             yield f"{prefix}{child.name}", child
-        elif child.is_dir() and depth < DEEPEST and not child.name.startswith("."):
-            yield from _files_of(child, f"{prefix}{child.name}/", depth + 1)
+        elif child.is_dir() and len(above) <= DEEPEST and not child.name.startswith("."):
+            if child.resolve() in above:  # a link that leads back up
+                continue
+            yield from _files_of(child, f"{prefix}{child.name}/", above)
 
 
 def _roots(names: dict[str, Any]) -> list[str]:

@@ -8,10 +8,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from flareseg.errors import ModelError, OutputError
+from flareseg.interrupt import on_abandon, remove_folder
 from flareseg.leftovers import aside_name, remove_leftovers, temporary_name
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
@@ -52,12 +54,12 @@ def open_model(path: Path) -> Iterator[ModelFiles]:
     if path.is_dir():
         yield _Folder(path)
         return
-    if not path.exists():
-        raise ModelError(f"There is no model at '{path}'.")
     try:
+        if not path.exists():
+            raise ModelError(f"There is no model at '{path}'.")
         if not path.is_file() or not zipfile.is_zipfile(path):
             raise ModelError(f"'{path}' is neither a model folder nor a zip of one.")
-        _check_directory_size(path)
+        check_directory_size(path, LARGEST_ZIP_DIRECTORY_BYTES)
         with zipfile.ZipFile(path) as archive:
             yield _Zip(path, archive)
     except OSError as error:
@@ -89,9 +91,10 @@ def whole_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     remove_leftovers(folder.parent, once=True)
     scratch = folder.with_name(temporary_name())
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        _put_in_place(scratch, folder)
+        with on_abandon(partial(remove_folder, scratch)):
+            scratch.mkdir(parents=True)
+            yield scratch
+            _put_in_place(scratch, folder)
     except OSError as error:
         raise OutputError(f"The model folder '{folder}' cannot be written: {error.strerror or error}.") from None
     finally:
@@ -144,7 +147,11 @@ class _Folder:
                 raise ModelError(f"'{path}' is not a file.")
             if path.stat().st_size > most_bytes:
                 raise _too_large(str(path), path.stat().st_size, most_bytes)
-            return path.read_bytes()
+            with path.open("rb") as file:
+                content = file.read(most_bytes + 1)  # some files hold more than they say
+            if len(content) > most_bytes:
+                raise _too_large(str(path), len(content), most_bytes)
+            return content
         except OSError as error:
             raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
 
@@ -186,15 +193,19 @@ class _Zip:
             raise ModelError(f"'{where}' is damaged; get the model again.") from None
 
 
-def _check_directory_size(path: Path) -> None:
-    """Refuse a zip with a long table of contents before zipfile reads all of it into memory."""
+def check_directory_size(path: Path, most_bytes: int) -> None:
+    """Refuse a zip with a long table of contents before zipfile reads all of it into memory.
+
+    Raises:
+        ModelError: when it has more than `most_bytes`.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _END_OF_ZIP_BYTES - _LONGEST_ZIP_COMMENT))
         tail = file.read()
     end = tail.rfind(_END_OF_ZIP)
     # A zip64 has 0xFFFFFFFF here; no model needs one.
-    if end < 0 or int.from_bytes(tail[end + 12 : end + 16], "little") > LARGEST_ZIP_DIRECTORY_BYTES:
+    if end < 0 or int.from_bytes(tail[end + 12 : end + 16], "little") > most_bytes:
         raise ModelError(f"'{path}' holds too much to be a model's zip.")
 
 
