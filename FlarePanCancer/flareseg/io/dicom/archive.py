@@ -12,6 +12,9 @@ from flareseg.io.dicom.member import MOST_BYTES_OF_MEMBER, Member
 from flareseg.io.dicom.sources import MOST_FILES
 
 ENCRYPTED = 0x1
+HARMLESS_BYTES = 64 << 20
+MOST_PACKED = 100
+"""A CT is packed to a third or so of its size."""
 
 
 @contextmanager
@@ -36,6 +39,12 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         if any(info.flag_bits & ENCRYPTED for info in infos):
             raise InputError(f"'{path}' is encrypted; unpack it first.")
         large = next((info for info in infos if info.file_size > MOST_BYTES_OF_MEMBER), None)
+        large = large or next((info for info in infos if _is_bomb(info)), None)
         if large is not None:
-            raise InputError(f"'{path}' holds a file of {large.file_size / 1e9:.0f} GB, '{large.filename}'; unpack it.")
+            raise InputError(f"'{path}' holds a file of {large.file_size / 1e6:.0f} MB, '{large.filename}'; unpack it.")
         yield sorted(Member(PurePosixPath(info.filename), archive, info) for info in infos)
+
+
+def _is_bomb(info: zipfile.ZipInfo) -> bool:
+    """Whether a large member is packed more tightly than any CT can be."""
+    return info.file_size > HARMLESS_BYTES and info.file_size > MOST_PACKED * info.compress_size

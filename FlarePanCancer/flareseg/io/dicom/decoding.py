@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flareseg.io.dicom.headers import quiet_pydicom
 
-MOST_PIXELS = 1 << 26
+MOST_PIXELS = 1 << 24
 SLACK_BYTES = 1 << 16
 JPEG_START, JPEG2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
 NO_FRAME_MARKERS = (0xC4, 0xC8, 0xCC)

@@ -43,7 +43,7 @@ class PixelReader:
         data = self._data_of(slice_.file)
         try:
             rescale = Rescale.of(data, slice_.frame)
-            layout, stored = _stored(slice_, data, rescale)
+            layout, stored = _stored(slice_, data)
             padding = _padding(data, stored)
         except (UnclearValueError, DecodingError) as error:
             raise InputError(f"'{slice_.file}' is damaged: its pixels cannot be read ({error}).") from None
@@ -76,7 +76,7 @@ class PixelReader:
         return self._last[1]
 
 
-def _stored(slice_: Slice, data: Any, rescale: Rescale) -> tuple[Layout, NDArray[Any]]:
+def _stored(slice_: Slice, data: Any) -> tuple[Layout, NDArray[Any]]:
     """How the values are stored, and the values."""
     if (whole(data, "SamplesPerPixel") or 1) != 1 or text(data, "PhotometricInterpretation").startswith("PALETTE"):
         raise DecodingError("it is a colour image, no slice of a CT")
@@ -92,8 +92,6 @@ def _stored(slice_: Slice, data: Any, rescale: Rescale) -> tuple[Layout, NDArray
         stored = decoded(pixels, frame, frames, syntax, layout)
     else:
         stored = _plain(pixels, frame, layout, is_little_endian=data.original_encoding[1] is not False)
-    if whole(data, "PixelRepresentation") is None and not _is_clear(stored, layout, rescale):
-        raise DecodingError("the header does not say whether they have a sign: PixelRepresentation is missing")
     return layout, stored
 
 
@@ -121,8 +119,9 @@ def _layout(data: Any, rows: int, columns: int, bytes_of_frame: int) -> Layout:
     if stored is None or not 1 <= stored <= allocated:
         stored = allocated
     sign = whole(data, "PixelRepresentation")
-    if sign not in (None, 0, 1):
-        raise DecodingError(f"PixelRepresentation is {sign}")
+    if sign not in (0, 1):
+        what = "missing" if sign is None else str(sign)
+        raise DecodingError(f"PixelRepresentation is {what}, so nobody knows whether they have a sign")
     return Layout(rows, columns, allocated, stored, sign == 1)
 
 
@@ -133,14 +132,6 @@ def _plain(pixels: bytes, frame: int, layout: Layout, *, is_little_endian: bool)
     kind = layout.dtype.newbyteorder("<" if is_little_endian else ">")
     values = np.frombuffer(pixels, kind, layout.rows * layout.columns, start)
     return values.astype(layout.dtype, copy=False).reshape(layout.rows, layout.columns)
-
-
-def _is_clear(stored: NDArray[Any], layout: Layout, rescale: Rescale) -> bool:
-    """Whether values read without a sign are right, though the header does not say: no value has the bit of the sign,
-    or it has been made positive by an offset."""
-    highest = int(stored.max(initial=0))
-    has_offset = rescale.intercept is not None and rescale.intercept <= -1000
-    return highest < 1 << (layout.bits_stored - 1) or (has_offset and highest < 1 << (layout.bits_allocated - 1))
 
 
 def _with_sign(stored: NDArray[Any], bits: int) -> NDArray[Any]:

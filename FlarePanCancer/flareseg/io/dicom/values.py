@@ -1,6 +1,6 @@
 """Numbers and texts of a DICOM header, read as leniently as their meaning is clear.
 
-pydicom converts a value when it is asked for, and raises for "1,000000" or "abc". Here the raw bytes are read, which is
+pydicom converts a value when it is asked for, and raises errors of many kinds. Here the raw bytes are read, which is
 also faster.
 """
 
@@ -38,10 +38,10 @@ def number(header: Any, keyword: str) -> float | None:
     """The number of an element that should hold one; None where it is missing or empty.
 
     Raises:
-        UnclearValueError: where it is no number, or several that differ.
+        UnclearValueError: where it is no number, or several.
     """
     found = numbers(header, keyword)
-    if len(set(found)) > 1:
+    if len(found) > 1:
         raise UnclearValueError(f"{keyword} has the values {', '.join(f'{value:g}' for value in found[:4])}")
     return found[0] if found else None
 
@@ -158,14 +158,12 @@ def _parts(header: Any, keyword: str) -> tuple[list[float] | None, list[str]]:
 
 
 def _numbers_of(word: str, keyword: str) -> list[float]:
-    """The numbers of one part of a text value: a decimal comma, blanks between two numbers."""
-    if not word:
-        raise UnclearValueError(f"{keyword} has an empty part")
-    plain = word
-    if "," in word:
-        plain = word.replace(",", " ") if "." in word or word.count(",") > 1 else word.replace(",", ".")
+    """The numbers of one part of a text value, which may hold blanks between two numbers.
+
+    A comma is not understood: "-1,024" may be about -1, or -1024.
+    """
     try:
-        return [float(part) for part in plain.split()]
+        return [float(part) for part in word.split() or [""]]
     except ValueError:
         shown = word if len(word) <= SHOWN else f"{word[:SHOWN]}..."
         raise UnclearValueError(f"{keyword} is {shown!r}, no number") from None
