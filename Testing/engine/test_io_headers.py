@@ -314,7 +314,12 @@ def test_numbered_names_may_run_backwards(tmp_path, slices):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("short.raw", "too short"), ("long.raw", "no equal part"), ("two.raw", "no equal part"), ("none.raw", "which cannot be read")],
+    [
+        ("short.raw", "too short"),
+        ("long.raw", "no equal part"),
+        ("two.raw", "no equal part"),
+        ("none.raw", "which cannot be read"),
+    ],
 )
 def test_slices_of_another_size_are_refused(tmp_path, slices, name, words):
     for place in (0, 3, 5):
