@@ -4,6 +4,7 @@ import bz2
 import gzip
 import struct
 import zlib
+from itertools import product
 
 import nibabel
 import numpy as np
@@ -138,11 +139,14 @@ def bzip2_is_read(path):
     assert np.array_equal(read_volume(path).hu, HU)
 
 
-@pytest.mark.parametrize("skip", ["line skip: 2", "byte skip: 7", "line skip: 2\nbyte skip: 3", "byte skip: -1"])
-@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+@pytest.mark.parametrize(
+    ("encoding", "skip"),
+    [
+        *product(("raw", "gzip"), ("line skip: 2", "byte skip: 7", "line skip: 2\nbyte skip: 3")),
+        ("raw", "byte skip: -1"),
+    ],
+)
 def test_nrrd_with_something_before_its_voxels(tmp_path, skip, encoding):
-    if encoding == "gzip" and "-1" in skip:
-        pytest.skip("only plain bytes can be counted from their end")
     lines, within = (b"one\ntwo\n" if "line" in skip else b""), {"7": b"1234567", "3": b"abc"}.get(skip[-1], b"")
     raw = within + HU.astype("<i2").tobytes()
     before = b"anything" if "-1" in skip else lines

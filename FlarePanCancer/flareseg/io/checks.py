@@ -98,8 +98,8 @@ def check_is_ct(path: Path, hu: NDArray[Any]) -> None:
     Raises:
         InputError: saying what is odd, and how to go on nevertheless.
     """
-    # Every 5th voxel or so of a large volume tells as much as all of them, in a hundredth of the time.
-    look = hu[tuple(slice(None, None, max(1, size // 96)) for size in hu.shape)]
+    # Every 8th voxel or so of a large volume tells as much as all of them, in a hundredth of the time.
+    look = np.ascontiguousarray(hu[tuple(slice(None, None, max(1, size // 64)) for size in hu.shape)])
     reason = oddity(look)
     if reason and look.size < hu.size:
         reason = oddity(hu)

@@ -154,7 +154,11 @@ def _forms(path: Path, get: Any, layout: _Layout) -> NiftiForms:
     if sform_code > 0 and not (_within_bounds(srow) and _has_axes(srow)):
         if qform_code <= 0:
             raise wrong(path, "sform", " ".join(f"{number:g}" for number in srow))
-        sform_code, srow = 0, (0.0,) * 12
+        sform_code = 0
+    if qform_code <= 0 and not _within_bounds(quaternion):  # what does not count may be anything
+        quaternion = (0.0,) * 6
+    if sform_code <= 0 and not _within_bounds(srow):
+        srow = (0.0,) * 12
     [units] = get((layout.units, "B" if layout is _NIFTI_1 else "i"))
     return NiftiForms(
         qform_code=max(qform_code, 0),

@@ -181,7 +181,7 @@ def _geometry(
     shape_zyx: tuple[int, int, int],
 ) -> tuple[Geometry, tuple[str, ...]]:
     space = fields.get("space", "").lower()
-    if space and space not in _TO_LPS and space not in _OTHER_SPACES:
+    if "space" in fields and space not in _TO_LPS and space not in _OTHER_SPACES:
         raise InputError(f"'{path}' lies in a space that is not the patient's, '{space[:60]}'; a CT volume is needed.")
     if "spacedimension" in fields and integers(path, "space dimension", fields["spacedimension"], 1) != [3]:
         raise wrong(path, "space dimension", fields["spacedimension"])

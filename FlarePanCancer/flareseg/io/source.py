@@ -18,6 +18,7 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
+LONGEST_SHOWN = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -81,15 +82,22 @@ def data_file(header: Path, name: str, *, foreign: bool) -> Path:
     Raises:
         InputError: when it is missing or no plain file, or lies elsewhere and `foreign` is not set.
     """
+    shown = "".join(character if character.isprintable() else " " for character in name[:LONGEST_SHOWN])
     if not name or _CONTROL.search(name):
-        raise InputError(f"'{header}' is damaged: it does not name a file of voxels.")
+        raise InputError(f"'{header}' has a damaged header: '{shown}' is no name of a file of voxels.")
     file = header.parent / name
     if not foreign and not _is_below(header.parent, name):
         raise InputError(
-            f"'{header}' names a file outside its own folder, '{name}'; put the file beside it, "
+            f"'{header}' names a file outside its own folder, '{shown}'; put the file beside it, "
             "or use --foreign-files if you trust the header."
         )
-    check_file(file)
+    try:
+        mode = file.stat().st_mode
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"'{header}' has its voxels in '{shown}', which cannot be read: {why}.") from None
+    if not stat.S_ISREG(mode):
+        raise InputError(f"'{header}' has its voxels in '{shown}', but that is {_kind(mode)}, not a file.")
     return file
 
 
@@ -107,4 +115,8 @@ def _is_below(folder: Path, name: str) -> bool:
 
 def _check_plain(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise InputError(f"'{path}' is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file; give a file.")
+        raise InputError(f"'{path}' is {_kind(mode)}, not a file; give a file.")
+
+
+def _kind(mode: int) -> str:
+    return _KINDS.get(stat.S_IFMT(mode), "something else")
