@@ -157,7 +157,12 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
     # Among images and folders of cases, a file counts as DICOM only if it is; elsewhere, damaged ones shall be told.
     folder.dicom = bool(folder.others) and (alone or _any_is_dicom(folder.others))
     results = listed_results(folder.path) if folder.images else frozenset()
-    images = [path for path in folder.images if path.name not in results and not _is_result(path)]
+    headers = {path.name.lower() for path in folder.images}
+    images = [
+        path
+        for path in folder.images
+        if path.name not in results and not _is_result(path) and not _has_header(path, headers)
+    ]
     folder.images = _choose(images, folder.dicom, left_out)
     below = folder.folders
     folder.has_images = bool(folder.images) or any(child.has_images for child in below)
@@ -167,6 +172,12 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
 
 def _is_result(path: Path) -> bool:
     return ending_of(path) == SEGMENTATION or case_name(path).endswith(SUFFIX)
+
+
+def _has_header(path: Path, names: set[str]) -> bool:
+    """Whether it is the data of a pair of header and image, of which the header is the case."""
+    stem, dot, _ = path.name.lower().removesuffix(".gz").rpartition(".img")
+    return bool(dot) and f"{stem}.hdr" in names
 
 
 def _any_is_dicom(files: Iterable[Path]) -> bool:

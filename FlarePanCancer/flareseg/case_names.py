@@ -12,7 +12,7 @@ from flareseg.errors import UsageError
 from flareseg.io.files import ending_of
 from flareseg.text import shown, words
 
-DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
 CHANNEL = "_0000"
 """How nnU-Net ends the names of images."""
 GENERIC = words(

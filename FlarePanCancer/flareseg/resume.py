@@ -97,6 +97,9 @@ class Log:
             return plain if self._overwrite else Decision(problem=error)
         except OSError as error:
             return Decision(problem=InputError(f"'{shown(case.source)}' cannot be read: {error.strerror or error}."))
+        except MemoryError:
+            text = f"'{shown(case.source)}' needs more memory than this machine has free."
+            return Decision(problem=InputError(text))
 
     def _decide(
         self, case: Case, files: Sequence[Path], there: Sequence[Path], read: Callable[[Case], Volume]

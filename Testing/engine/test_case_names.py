@@ -181,6 +181,15 @@ def test_pipes_are_told_at_once(tmp_path):
     assert "neither a file nor a folder" in direct.problem and inside.problem
 
 
+def test_a_pair_of_header_and_image_is_one_case(tmp_path, monkeypatch):
+    monkeypatch.setattr("flareseg.case_folders.IMAGE_ENDINGS", (".nii.gz", ".nii"))
+    monkeypatch.setattr(
+        "flareseg.case_folders.ending_of", lambda path: ".nii" if ".h" in str(path) or ".img" in str(path) else ""
+    )
+    folder = touch(tmp_path / "x", "a.hdr", "a.img", "b.hdr", "b.img.gz")
+    assert [case.source.name for case in find_cases([folder]).cases] == ["a.hdr", "b.hdr"]
+
+
 def test_an_empty_folder_is_told(tmp_path):
     (case,) = find_cases([tmp_path]).cases
     assert "is empty" in case.problem
