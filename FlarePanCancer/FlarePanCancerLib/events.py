@@ -15,6 +15,8 @@ from flareseg.results.measure import COLUMNS
 Event = dict[str, Any]
 LONGEST_TEXT = 1000
 MOST_ROWS = 20_000
+LONG_LINE, HEAD = 2**18, 2**10
+"""Bytes."""
 NOT_UNDERSTOOD = "What the engine says of its result is damaged."
 
 
@@ -25,6 +27,8 @@ def understood(line: bytes) -> Event | None:
     preview: "output", a path; done: "output" and "measurements", rows as of the engine's results/measure.py;
     error: "message"; devices: "devices", each with "name" and "description".
     """
+    if len(line) > LONG_LINE and not (b'"event"' in line[:HEAD] and b'"done"' in line[:HEAD]):
+        return None  # only a result is long; to parse anything else that is would keep Python's lock for long
     try:
         found = json.loads(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):

@@ -21,7 +21,7 @@ ENGINE_FOLDER = Path(__file__).resolve().parents[1]
 """Where `flareseg` lies; the process finds it there and nowhere else."""
 ASK_S, END_S = 1.2, 0.5
 """After a cancel the engine has so long to end by itself; then the whole process tree is killed."""
-LOG_LINES = 500
+LOG_LINES, LONGEST_LOGGED = 500, 300
 LONGEST_LINE = 2**22
 """Bytes: a result with ten thousand lesions needs that."""
 EVENTS_AT_ONCE, MOST_WAITING = 50, 200
@@ -181,7 +181,7 @@ class EngineProcess:
             self._log(line)
 
     def _log(self, line: bytes) -> None:
-        self.log.append(one_line(line[:4000].decode("utf-8", "replace")))
+        self.log.append(one_line(line[: 4 * LONGEST_LOGGED].decode("utf-8", "replace"))[:LONGEST_LOGGED])
 
     def _lines(
         self, tree: ProcessTree, pipe: IO[bytes], silent: Callable[[float | None], None] = lambda since: None

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from flareseg.errors import OutputError
 from flareseg.temporary import folder_of_process
 
 _TELEMETRY = "openvino_telemetry"
@@ -57,14 +58,17 @@ def import_matplotlib() -> None:
 
     It keeps a list of fonts and a folder for settings in the home; and fontconfig, which it asks for the fonts, a cache
     of its own. Here both are kept for the life of this process only, unless matplotlib has folders already, or the
-    user has chosen one by MPLCONFIGDIR. MONAI and Lightning import matplotlib too, so this comes before them.
+    user has chosen one by MPLCONFIGDIR. MONAI and Lightning import matplotlib too, so this comes first.
     """
     with _lock:
         if "matplotlib" in sys.modules or find_spec("matplotlib") is None:
             return
         if os.environ.get("MPLCONFIGDIR") or any(folder.is_dir() for folder in _folders_of_matplotlib()):
             return
-        folder = str(folder_of_process())
+        try:
+            folder = str(folder_of_process())
+        except OutputError:  # matplotlib finds its own way then
+            return
         with suppress(ImportError), _variables({"MPLCONFIGDIR": folder, "XDG_CACHE_HOME": folder}):
             matplotlib = importlib.import_module("matplotlib")
             # Asked now, it remembers its folders; and the fonts are looked for now.
@@ -73,12 +77,29 @@ def import_matplotlib() -> None:
             importlib.import_module("matplotlib.font_manager")
 
 
+def import_monai() -> None:
+    """Import MONAI's network, without a trace in the home, and without the environment variables that MONAI sets."""
+    import_matplotlib()
+    with _lock:
+        before = dict(os.environ)
+        try:
+            importlib.import_module("monai.networks.nets.dynunet")
+        finally:
+            for name in before.keys() | os.environ.keys():
+                _set_variable(name, before.get(name))
+
+
 def import_for_training() -> None:
     """To be called before Lightning is imported, by the training's own command.
 
     Lightning's import makes torch's compiler create a cache folder among the temporary files, where it would stay.
     """
     import_matplotlib()
+    with suppress(OutputError):
+        _put_inductor_aside()
+
+
+def _put_inductor_aside() -> None:
     if not os.environ.get(_INDUCTOR_CACHE):
         os.environ[_INDUCTOR_CACHE] = str(folder_of_process() / "torch")
 
@@ -105,7 +126,11 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            _set_variable(name, value)
+
+
+def _set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    elif os.environ.get(name) != value:
+        os.environ[name] = value

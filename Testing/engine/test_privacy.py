@@ -151,6 +151,27 @@ print(json.dumps([before == dict(os.environ), matplotlib.get_cachedir(), len(fon
     assert watched.left_behind == []
 
 
+@pytest.mark.slow
+def test_loading_a_model_changes_no_variable_and_no_setting_of_torch(watched, a_model):
+    program = """
+import os, sys, torch
+def now():
+    cudnn = torch.backends.cudnn
+    return (dict(os.environ), torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(), cudnn.enabled, cudnn.benchmark, cudnn.deterministic,
+            cudnn.allow_tf32, torch.get_float32_matmul_precision(), torch.initial_seed())
+before = now()
+from flareseg import Segmenter
+from flareseg.options import Options
+for backend in sys.argv[2:]:
+    Segmenter(sys.argv[1], Options(device="cpu", backend=backend, threads=before[1] + 1))
+    assert now() == before, [pair for pair in zip(now(), before) if pair[0] != pair[1]]
+"""
+    backends = ["openvino", "torch"] if openvino_installed() else ["torch"]
+    done = watched.run("-c", program, a_model, *backends)
+    assert done.returncode == 0, done.stderr
+
+
 def test_openvino_finds_no_telemetry_and_the_caller_still_does(watched):
     if not openvino_installed():
         pytest.skip("OpenVINO is not installed")

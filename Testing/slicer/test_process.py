@@ -19,7 +19,7 @@ from helpers import alive
 from FlarePanCancerLib import process as engine_process
 from FlarePanCancerLib.events import LONGEST_TEXT, NOT_UNDERSTOOD, one_line, understood
 from FlarePanCancerLib.job import MOST_SAID, Job
-from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, MOST_WAITING, EngineProcess
+from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
 from FlarePanCancerLib.request import Request
 from flareseg import leftovers
 from flareseg.io.encode import write_nrrd
@@ -169,7 +169,7 @@ def test_a_line_without_an_end_is_cut(engine, monkeypatch):
     engine("sys.stdout.write('x' * 2**21 + '\\n')\ndone()\nsys.stdout.write('{' * 2**20)")
     job, heard = run()
     assert heard.results == [(0, 12, [])]
-    assert all(len(line) <= LONGEST_TEXT for line in job.log.splitlines())
+    assert all(len(line) <= LONGEST_LOGGED for line in job.log.splitlines())
     assert len(job.log.splitlines()) == 2
 
 
@@ -441,6 +441,14 @@ def test_what_the_engine_says_is_understood():
     ):
         line = json.dumps(event).encode()
         assert understood(line) == json.loads(line)
+
+
+def test_of_long_lines_only_results_are_read(monkeypatch):
+    rows = b", ".join([b"{}"] * 100_000)
+    assert understood(b'{"event": "done", "case": "1", "output": "a", "measurements": [%b]}' % rows)["event"] == "error"
+    monkeypatch.setattr(json, "loads", None)
+    for line in (b'{"event": "progress", "message": "%b"}' % rows, b"[%b]" % rows, b"{" * 300_000):
+        assert understood(line) is None
 
 
 def test_numbers_stay_in_their_range_and_texts_on_one_line():

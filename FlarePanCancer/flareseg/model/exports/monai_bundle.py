@@ -26,7 +26,7 @@ from flareseg.model.exports.unet import (
 )
 from flareseg.model.network import load_weights
 from flareseg.model.plan import Plan
-from flareseg.private_imports import import_matplotlib
+from flareseg.private_imports import import_monai
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def write_monai_bundle(source: Source, folder: Path) -> None:
     """
     import torch
 
-    import_matplotlib()  # which MONAI imports
+    import_monai()
     from monai.networks.nets.dynunet import DynUNet
 
     stages = stage_count(source.plan, KIND)
