@@ -171,7 +171,7 @@ def test_paths_that_cannot_be_are_one_short_line(tmp_path):
     for path in ("x" * 256 + ".nii.gz", "a/" * 3000 + "x.nii.gz", "none.nii.gz"):
         with pytest.raises(InputError) as refused:
             check_kind(Path(path))
-        assert len(str(refused.value)) < 400 and "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 700 and "\n" not in str(refused.value)
     if hasattr(os, "symlink"):
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
         with pytest.raises(InputError, match="cannot be read"):
