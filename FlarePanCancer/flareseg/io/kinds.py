@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flareseg.errors import FlareError, InputError
 
-LONGEST_SHOWN = 300
+LONGEST_SHOWN = 600
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
