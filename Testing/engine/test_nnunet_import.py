@@ -19,7 +19,7 @@ import torch
 from flareseg.cli import main
 from flareseg.errors import FlareError, ModelError, UsageError
 from flareseg.labels import by_name, structures
-from flareseg.model import catalogue
+from flareseg.model import archive, catalogue, nnunet_folder
 from flareseg.model.bundle import load_bundle, read_description
 from flareseg.model.catalogue import describe, import_model, list_models
 from flareseg.model.network import parameter_shapes
@@ -33,6 +33,7 @@ RECORDED = Path(__file__).parent / "data" / "nnunet"
 PLANS = json.loads((RECORDED / "anisotropic" / "model" / "plans.json").read_text(encoding="utf-8"))
 OLD_PLANS = json.loads((RECORDED / "old" / "model" / "plans.json").read_text(encoding="utf-8"))
 LABELS = {0: "background", 1: "liver"}
+INTENSITIES = "foreground_intensity_properties_per_channel"
 CHECKPOINT = Path("fold_0", "checkpoint_final.pth")
 
 
@@ -224,6 +225,78 @@ def test_weights_of_another_network_are_refused_by_name(trained: Path) -> None:
     running = "encoder.stages.0.0.convs.0.norm.running_mean"
     assert f"holds '{running}'" in changed(lambda weights: weights.update({running: torch.zeros(4)}))
     assert "no plain tensor" in changed(lambda weights: weights.update({key: torch.zeros(4, dtype=torch.int8)}))
+    assert "no plain tensor" in changed(lambda weights: weights.update({key: torch.zeros(4, device="meta")}))
+    one_for_many = torch.zeros(1).expand(10**6, 10**6)
+    assert "has the shape (1000000, 1000000)" in changed(lambda weights: weights.update({key: one_for_many}))
+
+
+def test_numbers_of_plans_beyond_every_measure_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
+    original = trained / "plans.json"
+    text = original.read_text(encoding="utf-8")
+    nested = '{"a": ' * 100_000
+
+    def changed(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> str:
+        original.write_text(text, encoding="utf-8")
+        edit(original, lambda plans: change(plans["configurations"]["3d_fullres"], plans))
+        return refusal(trained)
+
+    for value in (float("inf"), float("nan"), 10**400, "abc", [], {}, None, "a\nb"):
+        assert changed(lambda chosen, plans, value=value: chosen.update(spacing=[value] * 3))
+        assert changed(lambda chosen, plans, value=value: chosen.update(patch_size=[value] * 3))
+        assert changed(lambda chosen, plans, value=value: chosen["architecture"]["arch_kwargs"].update(n_stages=value))
+        assert changed(lambda chosen, plans, value=value: plans.update(transpose_forward=[value] * 3))
+        assert changed(lambda chosen, plans, value=value: plans[INTENSITIES]["0"].update(mean=value))
+    assert "memory" in changed(lambda chosen, plans: chosen.update(patch_size=[2048, 2048, 2048]))
+    original.write_text(text.replace("{", nested, 1), encoding="utf-8")
+    assert "damaged" in refusal(trained)
+
+
+def test_old_plans_of_a_million_stages_are_refused_before_they_are_counted() -> None:
+    plans = copy.deepcopy(OLD_PLANS)
+    for chosen in plans["configurations"].values():
+        chosen["n_conv_per_stage_encoder"] = [2] * 10**6
+    with pytest.raises(ModelError, match="1000000 stages"):
+        plan_of(plans, next(iter(plans["configurations"])), LABELS, ())
+
+
+def test_labels_without_a_finite_number_are_refused() -> None:
+    for value in (float("inf"), float("nan"), 10**4000):
+        with pytest.raises(ModelError) as caught:
+            plan_labels({"background": 0, "liver": value})
+        assert len(str(caught.value)) < 400
+
+
+def test_axes_of_any_kind_in_a_checkpoint_are_refused_in_words(trained: Path) -> None:
+    data = torch.load(trained / CHECKPOINT, weights_only=False)
+    for axes in ([[0]], [{}], [7], ["0"]):
+        torch.save(data | {"inference_allowed_mirroring_axes": axes}, trained / CHECKPOINT)
+        assert "no checkpoint of nnU-Net v2" in refusal(trained)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_devices_and_pipes_are_no_models(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "plans.json").symlink_to("/dev/zero")
+    for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path / "plans.json"):
+        with pytest.raises(ModelError, match="neither a model folder nor a zip"):
+            import_model(path)
+
+
+def test_a_folder_of_very_many_files_is_not_searched_to_its_end(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nnunet_folder, "MOST_MEMBERS", 3)
+    assert "too much to be a model" in refusal(trained)
+
+
+def test_a_checkpoint_that_unpacks_to_a_thousand_times_its_size_is_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LARGE_BYTES", 1000)
+    path = tmp_path / "zeros.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in (*trained.glob("*.json"), trained / CHECKPOINT):
+            data = bytes(10**6) if file.suffix == ".pth" else file.read_bytes()
+            packed.writestr(file.relative_to(trained).as_posix(), data)
+    assert "more than any network needs" in refusal(path)
 
 
 def test_weights_of_a_compiled_or_distributed_network_are_recognised(trained: Path) -> None:

@@ -234,7 +234,7 @@ def _described(files: ModelFiles, name: str) -> Description:
         raise ModelError(f"'{name}' is no flareseg model: it has no {JSON}.")
     try:
         data = json.loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         raise ModelError(f"The {JSON} of '{name}' is damaged: it is not valid JSON.") from None
     if not isinstance(data, dict) or not isinstance(data.get("plan"), dict):
         raise ModelError(f"The {JSON} of '{name}' describes no flareseg model.")
@@ -287,7 +287,6 @@ def _checked_weights(
     files: ModelFiles, name: str, description: Description, number: int = 0
 ) -> dict[str, torch.Tensor]:
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     expected = _expected_shapes(description.plan, number)
@@ -299,7 +298,7 @@ def _checked_weights(
         raise ModelError(f"The {file} of '{name}' is damaged or altered (sha256 differs); get the model again.")
     try:
         tensors: dict[str, torch.Tensor] = load(data)
-    except (SafetensorError, ValueError, KeyError, AttributeError):
+    except Exception:  # besides SafetensorError, whatever torch makes of types and shapes that it does not know
         raise ModelError(f"The {file} of '{name}' is no valid safetensors file.") from None
     for key, shape in expected.items():
         if key not in tensors:

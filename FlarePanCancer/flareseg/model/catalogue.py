@@ -15,6 +15,7 @@ from flareseg.folders import NoHome, user_data_folder
 from flareseg.io.kinds import check_kind
 from flareseg.labels import Structure
 from flareseg.leftovers import remove_leftovers
+from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Plan
@@ -81,7 +82,7 @@ def find_model(model: str | Path) -> Path:
         return folders[str(model)]
     path = Path(model)
     try:
-        if (path / JSON).is_file() or path.is_file():
+        if is_plain_file(path / JSON) or is_plain_file(path):
             return path
         if path.is_dir():
             raise ModelError(f"The folder '{path}' holds no flareseg model ({JSON} is missing).")
@@ -139,7 +140,7 @@ def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     """The nnU-Net model there, None where it is one of ours (or none)."""
     from flareseg.model.nnunet_folder import is_nnunet
 
-    if not (source / JSON).is_file() and is_nnunet(source):
+    if not is_plain_file(source / JSON) and is_nnunet(source):
         from flareseg.model.nnunet_import import read_nnunet
 
         return read_nnunet(source, choice)
@@ -192,7 +193,7 @@ def describe(model: str | Path) -> str:
         if isinstance(value, str | int | float):
             lines.append(f"  {_one_line(key):<11} {_one_line(value)}")
     lines += _scores(info["metrics"])
-    if (path / CARD).is_file():
+    if is_plain_file(path / CARD):
         lines += ["", f"More in {path / CARD}"]
     return "\n".join(lines)
 
@@ -230,7 +231,7 @@ def _model_folders(place: Path) -> Iterator[Path]:
     for folder in folders:
         # Hidden ones are half-written or half-deleted; what may not be looked into is nobody's model.
         with suppress(OSError):
-            if not folder.name.startswith(".") and (folder / JSON).is_file():
+            if not folder.name.startswith(".") and is_plain_file(folder / JSON):
                 yield folder
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
+from flareseg.model.archive import open_zip
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LARGEST_CHECKPOINT_BYTES = 2**34
 """Weights and the optimiser's state, in fp32, of some 1.4 thousand million parameters: ten times ResEnc-XL."""
 MOST_RECORDS = 100_000
+LARGEST_DIRECTORY_BYTES = 2**24
 _STOOD_IN_FOR = (
     "numpy.dtype",
     "numpy.ndarray",
@@ -66,7 +68,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"'{path.name}' holds more than weights ({_named_in(str(error))}), which could be a program; "
             "it was refused unread, so get the model from someone you trust."
         ) from None
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged pickle, or zip, leads to errors of every kind
         reason = str(error).strip().partition("\n")[0][:120]
         raise ModelError(f"'{path.name}' is a damaged checkpoint ({_shown(reason)}); get the model again.") from None
     return _checked(data, path.name)
@@ -82,7 +84,7 @@ def _checked(data: Any, name: str) -> Checkpoint:
         ) from None
     mirror = tuple(axes) if isinstance(axes, list | tuple) else ()
     sound = isinstance(weights, dict) and isinstance(trainer, str) and isinstance(configuration, str)
-    if not sound or not (axes is None or set(mirror) <= {0, 1, 2}):
+    if not sound or not (axes is None or all(type(axis) is int and 0 <= axis <= 2 for axis in mirror)):
         raise ModelError(f"'{name}' is no checkpoint of nnU-Net v2: its entries are of another kind.")
     return Checkpoint(weights, configuration, trainer, mirror)
 
@@ -91,13 +93,15 @@ def _check_archive(path: Path) -> None:
     """Only torch's zip format, stored as it is: older formats are read by code that is less strict, and a packed zip
     could unpack to any size."""
     try:
-        if path.stat().st_size > LARGEST_CHECKPOINT_BYTES:
-            raise ModelError(f"'{path.name}' has {path.stat().st_size:,} bytes, more than any network needs.")
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
+        size = path.stat().st_size
     except OSError as error:
         raise ModelError(f"'{path.name}' cannot be read: {error.strerror or error}.") from None
-    except zipfile.BadZipFile:
+    if size > LARGEST_CHECKPOINT_BYTES:
+        raise ModelError(f"'{path.name}' has {size:,} bytes, more than any network needs.")
+    try:
+        with open_zip(path, LARGEST_DIRECTORY_BYTES) as archive:
+            records = archive.infolist()
+    except ModelError:
         raise ModelError(
             f"'{path.name}' is no checkpoint of a recent torch (or is damaged); get the model again."
         ) from None

@@ -18,10 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from flareseg.errors import ModelError, UsageError
-from flareseg.io.kinds import check_kind
+from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
 from flareseg.model.nnunet_checkpoint import LARGEST_CHECKPOINT_BYTES
 from flareseg.model.nnunet_plans import CONFIGURATIONS
-from flareseg.model.storage import check_directory_size
 from flareseg.temporary import temporary_folder
 
 PLANS, DATASET = "plans.json", "dataset.json"
@@ -30,9 +29,7 @@ CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest
 FOLD = re.compile(r"fold_(\d{1,2}|all)")
 LARGEST_JSON_BYTES = 2**24
 MOST_MEMBERS = 20_000
-LARGEST_ZIP_DIRECTORY_BYTES = 2**22
-MOST_SHRUNK = 50
-"""Times that a checkpoint may be larger than it is in a zip."""
+LARGEST_ZIP_DIRECTORY_BYTES = 2**23
 DEEPEST = 4
 """Folders within the one that was given: the data set's, the trained model's, the fold's."""
 
@@ -58,10 +55,10 @@ class TrainedModel:
         if name not in self._files:
             raise ModelError(f"The nnU-Net model '{self.name}' has no {name}.")
         with self._open(name) as file:
-            text = file.read(LARGEST_JSON_BYTES + 1)
+            text = file.read(min(self._size(name), LARGEST_JSON_BYTES + 1))
         try:
             data = json.loads(text.decode("utf-8")) if len(text) <= LARGEST_JSON_BYTES else None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, MemoryError):
             data = None
         if not isinstance(data, dict):
             raise ModelError(f"The {name} of '{self.name}' is damaged: it is no table in JSON.")
@@ -116,6 +113,11 @@ class TrainedModel:
                 shutil.copyfileobj(source, target, 2**22)
             yield path
 
+    def _size(self, name: str) -> int:
+        """Of a file; some of the system's state none, and have no end."""
+        found = self._files[name]
+        return int(found.stat().st_size if self._archive is None else found.file_size)
+
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
         try:
@@ -126,16 +128,13 @@ class TrainedModel:
             info = self._files[name]
             if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ModelError(f"'{name}' is encrypted or packed by a rare method; unpack the zip, give the folder.")
-            if info.file_size > LARGEST_CHECKPOINT_BYTES:
+            if info.file_size > LARGEST_CHECKPOINT_BYTES or is_bomb(info):
                 raise ModelError(f"'{name}' would have {info.file_size:,} bytes, more than any network needs.")
-            # Weights hardly shrink; what does is made to fill a disk.
-            if info.file_size > LARGEST_JSON_BYTES and info.file_size > MOST_SHRUNK * info.compress_size:
-                raise ModelError(f"'{name}' would grow to {info.file_size:,} bytes; no checkpoint shrinks so well.")
             with self._archive.open(info) as member:
                 yield member
         except OSError as error:
             raise ModelError(f"'{name}' cannot be read: {error.strerror or error}.") from None
-        except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
+        except DAMAGED as error:
             raise ModelError(f"'{name}' is damaged ({str(error)[:80]}); get the model again.") from None
 
 
@@ -144,7 +143,7 @@ def is_nnunet(path: Path) -> bool:
     try:
         with _listed(path) as (names, _):
             return bool(_roots(names))
-    except (ModelError, OSError, zipfile.BadZipFile):
+    except (ModelError, OSError):
         return False
 
 
@@ -164,37 +163,44 @@ def open_trained_model(path: Path, configuration: str | None = None) -> Iterator
         root = _chosen(_roots(names), configuration, path)
         prefix = f"{root}/" if root else ""
         files = {name.removeprefix(prefix): source for name, source in names.items() if name.startswith(prefix)}
-        own = PurePosixPath(root).name or (path.parent if path.is_file() and archive is None else path).resolve().stem
+        own = PurePosixPath(root).name or (path if archive or _is_folder(path) else path.parent).resolve().stem
         yield TrainedModel(own, files, archive)
 
 
 @contextmanager
 def _listed(path: Path) -> Iterator[tuple[dict[str, Any], zipfile.ZipFile | None]]:
     """Every file by its name within `path`."""
-    if path.is_dir() or path.name == PLANS:
-        folder = path if path.is_dir() else path.parent
-        names = dict(islice(_files_of(folder), MOST_MEMBERS + 1))
-        if len(names) > MOST_MEMBERS:
+    is_folder = _is_folder(path)
+    if is_folder or (path.name == PLANS and is_plain_file(path)):
+        folder = path if is_folder else path.parent
+        try:
+            files = dict(islice(_files_of(folder), MOST_MEMBERS + 1))
+        except OSError as error:
+            raise ModelError(f"'{folder}' cannot be read: {error.strerror or error}.") from None
+        if len(files) > MOST_MEMBERS:
             raise ModelError(f"'{folder}' holds too much to be a model's folder.")
-        yield names, None
+        yield files, None
         return
-    check_kind(path, ModelError)
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"'{path}' is neither a model folder nor a zip of one.")
-    check_directory_size(path, LARGEST_ZIP_DIRECTORY_BYTES)
-    with zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+    with open_zip(path, LARGEST_ZIP_DIRECTORY_BYTES) as archive:
+        infos = members(archive)
         if len(infos) > MOST_MEMBERS:
             raise ModelError(f"'{path}' holds too much to be a model's zip.")
         yield {info.filename: info for info in infos if ".." not in PurePosixPath(info.filename).parts}, archive
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # not even a possible path
+        return False
+
+
 def _files_of(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:
     above = (*above, folder.resolve())
     for child in sorted(islice(folder.iterdir(), MOST_MEMBERS + 1)):
-        if child.is_file():
+        if is_plain_file(child):
             yield f"{prefix}{child.name}", child
-        elif child.is_dir() and len(above) <= DEEPEST and not child.name.startswith("."):
+        elif _is_folder(child) and len(above) <= DEEPEST and not child.name.startswith("."):
             if child.resolve() in above:  # a link that leads back up
                 continue
             yield from _files_of(child, f"{prefix}{child.name}/", above)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.model.bundle import COARSE, LONGEST_TEXT, load_bundle, save_bundle
+from flareseg.model.network import parameter_shapes
 from flareseg.model.nnunet_checkpoint import read_checkpoint
 from flareseg.model.nnunet_folder import DATASET, PLANS, TrainedModel, open_trained_model
 from flareseg.model.nnunet_labels import plan_labels
@@ -119,8 +120,9 @@ class _Fold:
 def _read_fold(file: Path, plans: dict[str, Any], labels: dict[int, str], choice: Choice) -> _Fold:
     checkpoint = read_checkpoint(file)
     plan = plan_of(plans, checkpoint.configuration, labels, checkpoint.mirror_axes, parity=choice.parity)
+    tensors = own_tensors(checkpoint.weights, plan.network, parameter_shapes(plan))
     # Copied, because a checkpoint's tensors lie in its file, and that of a zip is about to be deleted.
-    weights = {name: value.clone() for name, value in own_tensors(checkpoint.weights, plan.network).items()}
+    weights = {name: value.clone() for name, value in tensors.items()}
     return _Fold(plan, weights, checkpoint.configuration, checkpoint.trainer)
 
 

@@ -97,14 +97,16 @@ def plan_labels(labels: Any) -> dict[int, str]:
             )
         try:
             number = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ModelError(f"The model's label '{_shown(name)}' has no number.") from None
         if number in values or not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-            raise ModelError(f"The model's label {number} ('{_shown(name)}') is named twice, or has no proper name.")
+            raise ModelError(
+                f"The model's label {_shown(number)} ('{_shown(name)}') is named twice, or has no proper name."
+            )
         values[number] = name.strip()
     if sorted(values) != list(range(len(values))) or not 2 <= len(values) <= MOST_LABELS:
         raise ModelError(
-            f"The model's labels are {sorted(values)[:20]}; expected 0, 1, 2, ... without gaps, up to 255."
+            f"The model's labels are {_shown(sorted(values)[:20])}; expected 0, 1, 2, ... without gaps, up to 255."
         )
     return _named(values)
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from flareseg.errors import ModelError
 from flareseg.inference.resample import ANISOTROPY_THRESHOLD
-from flareseg.model.network import parameter_shapes
 from flareseg.model.nnunet_weights import nnunet_spec
 from flareseg.model.plan import NetworkSpec, OrientationRule, Plan, ResamplingRule
+from flareseg.model.plan_checks import check_plan, short
 
 CONFIGURATIONS = ("3d_fullres", "3d_lowres")
 FAST_STEP = 1.0
 """How far apart windows are once the user has chosen speed; parity mode has nnU-Net's step of its own."""
+MOST_STAGES = 16
+"""What is read at all; `stages.py` has the bounds of what can be built."""
 LEAST_STD = 1e-8
 """What nnU-Net divides by at least."""
 _NETWORKS = {"PlainConvUNet": False, "ResidualEncoderUNet": True}
@@ -93,11 +95,15 @@ def plan_of(
             "inference": {"parity": parity},
         }
     except KeyError as error:
-        raise ModelError(f"The model's plans.json lacks the entry {error}.") from None
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ModelError(f"The model's plans.json has an entry that makes no sense: {str(error)[:200]}.") from None
-    plan = Plan.from_json(data)
-    parameter_shapes(plan)  # raises ModelError where stages are beyond the bounds
+        raise ModelError(f"The model's plans.json lacks the entry {short(str(error))}.") from None
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        told = short(str(error), 200)
+        raise ModelError(f"The model's plans.json has an entry that makes no sense: {told}.") from None
+    try:
+        plan = Plan.from_json(data)
+        check_plan(plan)  # raises ModelError where stages, or what they need, are beyond the bounds
+    except ModelError as error:
+        raise ModelError(short(str(error), 300)) from None
     return plan
 
 
@@ -118,7 +124,7 @@ def network_of(chosen: dict[str, Any]) -> NetworkSpec:
     for key, value in arguments.items():
         _check_argument(name, key, value, _SIZES | {counts} | ({"stem_channels"} if residual else set()))
     stages = arguments["n_stages"]
-    if not isinstance(stages, int) or not 1 <= stages <= 16:
+    if not isinstance(stages, int) or not 1 <= stages <= MOST_STAGES:
         raise ValueError(f"{stages} stages")
     return nnunet_spec(
         [int(value) for value in _each(arguments["features_per_stage"], stages)],
@@ -240,6 +246,8 @@ def _architecture(chosen: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         architecture = chosen["architecture"]
         return architecture["network_class_name"], dict(architecture["arch_kwargs"])
     kind, counts = chosen["UNet_class_name"], chosen["n_conv_per_stage_encoder"]
+    if len(counts) > MOST_STAGES:
+        raise ValueError(f"{len(counts)} stages")
     base, most = int(chosen["UNet_base_num_features"]), int(chosen["unet_max_num_features"])
     arguments = {new: chosen[old] for old, new in _OLD_KEYS.items()}
     arguments["n_stages"] = len(counts)

@@ -56,15 +56,19 @@ def nnunet_spec(
     return spec
 
 
-def own_tensors(state: dict[str, torch.Tensor], spec: NetworkSpec) -> dict[str, torch.Tensor]:
+def own_tensors(
+    state: dict[str, torch.Tensor], spec: NetworkSpec, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, torch.Tensor]:
     """A checkpoint's tensors under the names of the network of `spec`, fp32.
 
     Args:
         state: `network_weights` of an nnU-Net checkpoint; heads of deep supervision but the last are left out.
         spec: from `nnunet_spec`.
+        shapes: of every tensor of that network, by our names. A tensor of another is refused before it is copied, as
+            one number of a file may stand for a tensor of any size.
 
     Raises:
-        ModelError: naming the first tensor that is missing, surplus, or no floating-point tensor.
+        ModelError: naming the first tensor that is missing, surplus, of another shape, or no floating-point tensor.
     """
     import torch
 
@@ -76,18 +80,22 @@ def own_tensors(state: dict[str, torch.Tensor], spec: NetworkSpec) -> dict[str, 
         if theirs not in given:
             raise ModelError(f"The checkpoint lacks '{theirs}', which its plans ask for; its network is another one.")
         value = given[theirs]
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.layout != torch.strided:
+        plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or not value.is_floating_point():
             raise ModelError(f"The checkpoint's '{theirs}' is no plain tensor of numbers.")
+        if tuple(value.shape) != shapes[ours]:
+            raise ModelError(
+                f"The checkpoint's '{theirs}' has the shape {tuple(value.shape)}; its plans ask for {shapes[ours]}."
+            )
         used.add(theirs)
         result[ours] = value.detach().float()
 
     for theirs, ours in _names(spec):
-        if ours.endswith("bias") and theirs.startswith("decoder.transpconvs") and theirs not in given:
-            weight = given.get(theirs.removesuffix("bias") + "weight")
-            if isinstance(weight, torch.Tensor) and weight.ndim == 5:  # a network without biases
-                result[ours] = torch.zeros(weight.shape[1])
-                continue
-        take(theirs, ours)
+        weight = theirs.removesuffix("bias") + "weight"
+        if theirs.startswith("decoder.transpconvs") and theirs not in given and weight in used:
+            result[ours] = torch.zeros(shapes[ours])  # of a network without biases
+        else:
+            take(theirs, ours)
     for name in sorted(set(given) - used):
         cancelled = name.endswith(".conv.bias") and name.removesuffix("bias") + "weight" in used
         if not cancelled and not name.startswith("decoder.seg_layers."):

@@ -5,6 +5,7 @@ A plan is read from `model.json` (see `bundle.py`) and is the only home of these
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -274,6 +275,8 @@ class Plan:
             raise ValueError(f"step {self.step}, expected more than 0 and at most 1")
         if not self.intensity.clip_hu[0] < self.intensity.clip_hu[1]:
             raise ValueError(f"intensity range {self.intensity.clip_hu} HU")
+        if not all(map(math.isfinite, (*self.intensity.clip_hu, self.intensity.mean_hu, self.intensity.std_hu))):
+            raise ValueError(f"intensity {self.intensity}")
         if self.intensity.std_hu <= 0:
             raise ValueError(f"intensity std {self.intensity.std_hu}")
         if sorted(self.labels) != list(range(len(self.labels))) or len(self.labels) < 2:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Protocol
 from flareseg.errors import ModelError, OutputError
 from flareseg.interrupt import on_abandon, remove_folder
 from flareseg.leftovers import aside_name, remove_leftovers, temporary_name
+from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
 MOST_NETS = 20
@@ -30,7 +30,6 @@ FILES = (JSON, WEIGHTS, CARD, *(weights_file(number) for number in range(1, MOST
 
 MOST_ZIP_MEMBERS = 64
 LARGEST_ZIP_DIRECTORY_BYTES = 2**16
-_END_OF_ZIP, _END_OF_ZIP_BYTES, _LONGEST_ZIP_COMMENT = b"PK\x05\x06", 22, 2**16
 
 
 class ModelFiles(Protocol):
@@ -51,21 +50,17 @@ def open_model(path: Path) -> Iterator[ModelFiles]:
     Raises:
         ModelError: when it is neither, or the zip holds anything but a model.
     """
-    if path.is_dir():
+    try:
+        folder, found = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:  # e.g. a name longer than file systems take
+        raise ModelError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if folder:
         yield _Folder(path)
         return
-    try:
-        if not path.exists():
-            raise ModelError(f"There is no model at '{path}'.")
-        if not path.is_file() or not zipfile.is_zipfile(path):
-            raise ModelError(f"'{path}' is neither a model folder nor a zip of one.")
-        check_directory_size(path, LARGEST_ZIP_DIRECTORY_BYTES)
-        with zipfile.ZipFile(path) as archive:
-            yield _Zip(path, archive)
-    except OSError as error:
-        raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
-    except zipfile.BadZipFile:
-        raise ModelError(f"'{path}' is a damaged zip; get the model again.") from None
+    if not found:
+        raise ModelError(f"There is no model at '{path}'.")
+    with open_zip(path, LARGEST_ZIP_DIRECTORY_BYTES) as archive:
+        yield _Zip(path, archive)
 
 
 def write_model(folder: Path, files: dict[str, bytes], *, overwrite: bool = False) -> None:
@@ -143,17 +138,18 @@ class _Folder:
         try:
             if not path.exists():
                 return None
-            if not path.is_file():
+            if not is_plain_file(path):
                 raise ModelError(f"'{path}' is not a file.")
-            if path.stat().st_size > most_bytes:
-                raise _too_large(str(path), path.stat().st_size, most_bytes)
+            size = path.stat().st_size
+            if size > most_bytes:
+                raise _too_large(str(path), size, most_bytes)
             with path.open("rb") as file:
-                content = file.read(most_bytes + 1)  # some files hold more than they say
-            if len(content) > most_bytes:
-                raise _too_large(str(path), len(content), most_bytes)
-            return content
+                # Never more than its size: some files of the system have none, and no end.
+                return file.read(size) if size else b""
         except OSError as error:
             raise ModelError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+        except MemoryError:
+            raise ModelError(f"'{path}' needs more memory than there is.") from None
 
 
 class _Zip:
@@ -162,7 +158,7 @@ class _Zip:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path, self._archive = path, archive
         self._members: dict[str, zipfile.ZipInfo] = {}
-        infos = [info for info in archive.infolist() if not info.is_dir() and not _is_litter(info.filename)]
+        infos = [info for info in members(archive) if not _is_litter(info.filename)]
         if len(infos) > MOST_ZIP_MEMBERS or len({PurePosixPath(info.filename).parent for info in infos}) > 1:
             raise ModelError(f"'{path}' holds files in several folders; a model's zip holds one model, nothing else.")
         for info in infos:
@@ -182,6 +178,8 @@ class _Zip:
             raise ModelError(f"'{where}' is encrypted; unpack the zip and give the folder.")
         if info.file_size > most_bytes:
             raise _too_large(where, info.file_size, most_bytes)
+        if is_bomb(info):
+            raise ModelError(f"'{where}' would unpack to {info.file_size:,} bytes from few; no network's weights do.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ModelError(f"'{where}' is packed by a rare method; unpack the zip and give the folder.")
         try:
@@ -189,24 +187,8 @@ class _Zip:
                 # With a number, zipfile unpacks no more than that, whatever the compressed data hold. (It keeps to
                 # that for these two methods only.) One more than there should be makes it verify the checksum.
                 return file.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
+        except DAMAGED:
             raise ModelError(f"'{where}' is damaged; get the model again.") from None
-
-
-def check_directory_size(path: Path, most_bytes: int) -> None:
-    """Refuse a zip with a long table of contents before zipfile reads all of it into memory.
-
-    Raises:
-        ModelError: when it has more than `most_bytes`.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - _END_OF_ZIP_BYTES - _LONGEST_ZIP_COMMENT))
-        tail = file.read()
-    end = tail.rfind(_END_OF_ZIP)
-    # A zip64 has 0xFFFFFFFF here; no model needs one.
-    if end < 0 or int.from_bytes(tail[end + 12 : end + 16], "little") > most_bytes:
-        raise ModelError(f"'{path}' holds too much to be a model's zip.")
 
 
 def _is_litter(name: str) -> bool:
