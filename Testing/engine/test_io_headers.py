@@ -2,10 +2,15 @@
 
 import bz2
 import gzip
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
 from image_headers import HU, META, NRRD, SHAPE, meta, nrrd, refused
 
 from flareseg.errors import InputError

@@ -2,9 +2,14 @@
 
 import os
 import socket
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
 from image_headers import HU, SHAPE, meta, nrrd, refused
 
 from flareseg.errors import InputError
