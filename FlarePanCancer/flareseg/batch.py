@@ -179,7 +179,7 @@ class Batch:
             check_report(report, overwrite=decision.replace)
         if preview:
             check_preview(preview, overwrite=decision.replace)
-        source = log.look(case)
+        log.reads(case)
         progress = Progress(self.listener, self.cancelled)
         with progress.stage("read"):
             volume = replace(self._read(case), name=case.name)
@@ -192,7 +192,7 @@ class Batch:
             progress=progress,
             preview=partial(self._show, preview) if preview else None,
         )
-        log.started(case, outputs.of(case), source)
+        log.started(case, outputs.of(case))
         with progress.stage("write"):
             for path in case.outputs:
                 write_segmentation(result, path, overwrite=decision.replace)
@@ -202,7 +202,7 @@ class Batch:
             self.rows[case.name] = rows
         if report:
             write_report(result, volume, report, rows, overwrite=decision.replace)
-        log.done(case, outputs.of(case), source, rows)
+        log.done(case, outputs.of(case), rows)
         self.listener.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print(f"{as_table(rows)}\n\n{times(result)}")
