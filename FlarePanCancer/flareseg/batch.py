@@ -149,7 +149,6 @@ class _CaseAtWork:
     files: Sequence[Path]
     report: Path | None
     preview: Path | None
-    source: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -168,6 +167,7 @@ class Batch:
     keeps_manifest: bool = False
     rows: dict[str, Sequence[Measurement]] = field(default_factory=dict)
     reader: CaseReader | None = None
+    _begun: set[str] = field(default_factory=set)
     _failed: set[str] = field(default_factory=set)
     _model: Future[Segmenter] | None = None
     _writing: Future[None] | None = None
@@ -235,7 +235,15 @@ class Batch:
             if self.cancelled():
                 raise Cancelled
             self.rows[case.name] = []
-            yield case, self._log.decide(case, self._outputs.of(case), self._read)
+            yield case, self._decide(case)
+
+    def _decide(self, case: Case) -> Decision:
+        try:
+            return self._log.decide(case, self._outputs.of(case), self._read)
+        except Cancelled:
+            raise
+        except Exception as error:
+            return Decision(problem=InputError(told(error, case.source)))
 
     def _begin(self, case: Case, decision: Decision, following: Callable[[], Case | None]) -> None:
         voice = self._turns.begin(case.name)
@@ -272,7 +280,6 @@ class Batch:
             raise problem
         self._say(work.voice.message, work.decision.message)
         self._check_places(work)
-        work.source = self._log.look(case)
         with work.progress.stage("read"):
             self._ahead(case)
             self._model = self._model or aside(self._load, "model")
@@ -308,7 +315,7 @@ class Batch:
     def _finish(self, work: _CaseAtWork, result: Segmentation, volume: Volume) -> None:
         """Write and measure what was found."""
         case, alone, replaces = work.case, self._outputs.alone, work.decision.replace
-        self._log.started(case, work.files, work.source)
+        self._log.started(case, work.files)
         with work.progress.stage("write"):
             for path in case.outputs:
                 write_segmentation(result, path, overwrite=replaces)
@@ -319,7 +326,7 @@ class Batch:
             self.rows[case.name] = rows
         if work.report:
             write_report(result, volume, work.report, rows, overwrite=replaces)
-        self._log.done(case, work.files, work.source, rows)
+        self._log.done(case, work.files, rows)
         work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print_text(f"{as_table(rows)}\n\n{times(result)}", sys.stdout)
@@ -330,8 +337,11 @@ class Batch:
 
     def _ahead(self, case: Case) -> None:
         assert self.reader
-        if not case.problem:
-            self.reader.ahead(case.source, **self._how(case))
+        if case.problem or case.name in self._begun:
+            return
+        self._begun.add(case.name)
+        self._log.reads(case)
+        self.reader.ahead(case.source, **self._how(case))
 
     def _how(self, case: Case) -> dict[str, Any]:
         order = self.order

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -62,13 +63,15 @@ class Manifest:
         self.path = folder / NAME
         self._last: dict[str, Record] = {}
         self._before: dict[str, Record | None] = {}
+        self._lock = threading.RLock()  # results may be written beside the next case
         self.reload()
 
     def reload(self) -> None:
         """Read it again: another run may have written to it."""
-        self._last, self._before = {}, {}
-        for record in _records(self.path):
-            self._remember(record)
+        with self._lock:
+            self._last, self._before = {}, {}
+            for record in _records(self.path):
+                self._remember(record)
 
     def key_of(self, output: Path) -> str:
         """What a result is called in the manifest."""
@@ -87,6 +90,11 @@ class Manifest:
         Raises:
             OutputError: when it cannot be written.
         """
+        with self._lock:
+            self._write(record)
+            self._remember(record)
+
+    def _write(self, record: Record) -> None:
         line = {"flareseg_manifest": 1, "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         data = (as_json(line | vars(record)) + "\n").encode("utf-8")
         try:
@@ -105,7 +113,6 @@ class Manifest:
                 os.close(handle)
         except OSError as error:
             raise OutputError(f"'{shown(self.path)}' cannot be written: {error.strerror or error}.") from None
-        self._remember(record)
 
     def _remember(self, record: Record) -> None:
         for name in record.outputs:

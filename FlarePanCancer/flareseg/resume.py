@@ -68,6 +68,8 @@ class Log:
         self._manifest, self._make_order, self._structures = manifest, order, structures
         self._skip, self._overwrite = skip_existing, overwrite
         self._skipped: Counter[str] = Counter()
+        self._decisions: dict[str, Decision] = {}
+        self._sources: dict[str, dict[str, Any]] = {}
 
     @property
     def kept(self) -> bool:
@@ -78,13 +80,18 @@ class Log:
         return self._make_order()
 
     def decide(self, case: Case, files: Sequence[Path], read: Callable[[Case], Volume]) -> Decision:
-        """Look at what is there of a case.
+        """Look at what is there of a case; once, however often it is asked.
 
         Args:
             case: which.
             files: all that it will write: results and report.
             read: reads its CT, for results that no manifest tells of.
         """
+        if case.name not in self._decisions:
+            self._decisions[case.name] = self._look_at(case, files, read)
+        return self._decisions[case.name]
+
+    def _look_at(self, case: Case, files: Sequence[Path], read: Callable[[Case], Volume]) -> Decision:
         plain = Decision(replace=self._overwrite)
         if self._manifest is None or not self._skip or case.problem:
             return plain
@@ -190,15 +197,15 @@ class Log:
             "is kept, but with which model and options it was made is not known.",
         )
 
-    def look(self, case: Case) -> dict[str, Any]:
-        """What tells the input of a case from another; to be asked before it is read, so that a change is found the
-        next time. Empty where it cannot be read, or no manifest is kept."""
+    def reads(self, case: Case) -> None:
+        """Note what tells the input of a case from another; to be called before it is read, so that a change while it
+        is read is found the next time."""
         try:
-            return source_of(case) if self._manifest else {}
+            self._sources[case.name] = source_of(case) if self._manifest else {}
         except OSError:
-            return {}
+            self._sources[case.name] = {}
 
-    def started(self, case: Case, files: Sequence[Path], source: dict[str, Any]) -> None:
+    def started(self, case: Case, files: Sequence[Path]) -> None:
         """Note that files are about to be written, so that after a kill they are known as flareseg's.
 
         Raises:
@@ -206,11 +213,12 @@ class Log:
         """
         if self._manifest:
             outputs: dict[str, dict[str, Any]] = {self._manifest.key_of(path): {} for path in files}
+            source = self._sources.get(case.name, {})
             self._manifest.append(Record(STARTED, case.name, source, self._order, outputs))
 
-    def done(self, case: Case, files: Sequence[Path], source: dict[str, Any], rows: Sequence[Measurement]) -> None:
+    def done(self, case: Case, files: Sequence[Path], rows: Sequence[Measurement]) -> None:
         """Note that a case is done; raises as `started`."""
-        self._append(DONE, case, files, rows, source)
+        self._append(DONE, case, files, rows, self._sources.get(case.name, {}))
 
     def failed(self, case: Case, files: Sequence[Path], message: str) -> None:
         """Note that a case failed; raises nothing."""

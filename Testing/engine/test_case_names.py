@@ -1,5 +1,6 @@
 """Which cases a command finds, and that each has a name of its own."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from flareseg.cases import find_cases
 from flareseg.errors import UsageError
+from flareseg.io.files import write_volume
 from flareseg.manifest import NAME, STARTED, Manifest, Record
 
 
@@ -249,3 +251,23 @@ def test_real_data_sets_give_a_case_for_each_ct(real_cts):
     folders = sorted(path.parent.name for path in real_cts.glob("*/ct.nii.gz"))
     found = [case for case in find_cases([real_cts]).cases if case.source.name == "ct.nii.gz"]
     assert sorted(case.name for case in found) == folders
+
+
+@pytest.mark.parametrize("name", ["x" * 240, "=1+1", "a\nb", 'q"uo,te'])
+def test_odd_names_are_cases(segment_quickly, small_ct, tmp_path, name, capsys):
+    for one in (name, "good"):
+        write_volume(small_ct, tmp_path / "cts" / f"{one}.nii.gz")
+    status = segment_quickly(tmp_path / "cts", "-o", tmp_path / "o", "--measurements", tmp_path / "m.json")
+    assert status == 0
+    assert (tmp_path / "o" / f"{name}.nii.gz").exists()
+    assert {row["case"] for row in json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))} == {name, "good"}
+
+
+def test_a_name_that_grows_too_long_fails_alone(segment_quickly, small_ct, tmp_path, monkeypatch, capsys):
+    for name in ("x" * 247, "good"):
+        write_volume(small_ct, tmp_path / "cts" / f"{name}.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    assert segment_quickly("cts") == 1
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1 and "longer than 255 bytes" in text
+    assert (tmp_path / "good_flareseg.nii.gz").exists()

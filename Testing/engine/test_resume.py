@@ -382,23 +382,3 @@ def test_a_name_of_other_bytes_is_a_case_and_resumes(run, out, tmp_path):
     assert b"M\xfcller.nii.gz" in [os.fsencode(path.name) for path in out.iterdir()]
     assert cases_of(tmp_path / "m.csv") == ["M\\xfcller", "b", "c"]
     assert b"M\\xfcller" in Path(os.fsdecode(os.fsencode(tmp_path) + b"/r/M\xfcller/report.html")).read_bytes()
-
-
-@pytest.mark.parametrize("name", ["x" * 240, "=1+1", "a\nb", 'q"uo,te'])
-def test_odd_names_are_cases(segment_quickly, small_ct, tmp_path, name, capsys):
-    for one in (name, "good"):
-        write_volume(small_ct, tmp_path / "cts" / f"{one}.nii.gz")
-    status = segment_quickly(tmp_path / "cts", "-o", tmp_path / "o", "--measurements", tmp_path / "m.json")
-    assert status == 0
-    assert (tmp_path / "o" / f"{name}.nii.gz").exists()
-    assert {row["case"] for row in json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))} == {name, "good"}
-
-
-def test_a_name_that_grows_too_long_fails_alone(segment_quickly, small_ct, tmp_path, monkeypatch, capsys):
-    for name in ("x" * 247, "good"):
-        write_volume(small_ct, tmp_path / "cts" / f"{name}.nii.gz")
-    monkeypatch.chdir(tmp_path)
-    assert segment_quickly("cts") == 1
-    text = capsys.readouterr().err
-    assert text.count("\n") == 1 and "longer than 255 bytes" in text
-    assert (tmp_path / "good_flareseg.nii.gz").exists()
