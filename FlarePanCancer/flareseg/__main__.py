@@ -1,18 +1,36 @@
 """The command `flareseg`, which is `python -m flareseg` too, in a process of its own."""
 
-import atexit
-import gc
 import sys
-
-from flareseg.cli import main
 
 
 def run() -> int:
     """Run the command line; returns the exit status."""
+    try:
+        # First of all, and before anything large is imported: a user may press Ctrl+C at any time.
+        from flareseg.interrupt import catch_early, leave, run_until_signal
+
+        catch_early()
+    except KeyboardInterrupt:
+        sys.stderr.write("flareseg: Cancelled; no partial file was left.\n")
+        return 130
+    from flareseg.streams import flush_output, open_missing
+
+    open_missing()
     look_for_garbage_rarely()
-    # As it ends, Python looks through all objects once more: up to two seconds, longer than a cancelled command may
-    # take. Frozen ones are left to the system.
-    atexit.register(gc.freeze)
+    status = 1
+    try:
+        status = run_until_signal(lambda _: _command(), owns_process=True)
+    except SystemExit as wanted:  # of argparse, after --help or wrong usage
+        status = wanted.code if isinstance(wanted.code, int) else 0 if wanted.code is None else 1
+    finally:
+        status = flush_output(status)
+    leave(status)
+    return status
+
+
+def _command() -> int:
+    from flareseg.cli import main
+
     return main()
 
 
@@ -20,7 +38,13 @@ def look_for_garbage_rarely() -> None:
     """Spare the start a fifth of its time: torch and OpenVINO make a million objects as they are imported, hardly one
     of them garbage, and Python would look through them every few hundred. What is large, such as a CT, is freed
     without that."""
+    import atexit
+    import gc
+
     gc.set_threshold(100_000, 20, 100)
+    # As it ends, Python looks through all objects once more: up to two seconds, longer than a cancelled command may
+    # take. Frozen ones are left to the system.
+    atexit.register(gc.freeze)
 
 
 if __name__ == "__main__":

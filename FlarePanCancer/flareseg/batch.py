@@ -1,26 +1,46 @@
-"""`flareseg segment`: one model, many cases; a case that fails does not stop the others."""
+"""`flareseg segment`: one model, many cases; a case that fails does not stop the others.
+
+While one CT is computed, the next is read and the one before is written, where memory allows it.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from flareseg.aside import aside, result_of
 from flareseg.cases import Case, find_cases, with_outputs
-from flareseg.console import BarListener, CaseListener, JsonListener, SilentListener, run_until_signal
-from flareseg.errors import Cancelled, FlareError, UsageError
-from flareseg.io.atomic import check_destination
-from flareseg.io.files import LABEL_ENDINGS, read_volume, write_segmentation
+from flareseg.clashes import refuse_clashes, refuse_results_among_cts
+from flareseg.console import BarListener, CaseListener, JsonListener, SilentListener
+from flareseg.errors import Cancelled, DeviceError, InputError, ModelError, UsageError
+from flareseg.failures import told
+from flareseg.interrupt import end_when, run_until_signal
+from flareseg.io.atomic import check_destination, make_folder
+from flareseg.io.files import LABEL_ENDINGS, write_segmentation
+from flareseg.io.kinds import check_kind
 from flareseg.labels import Structure
+from flareseg.leftovers import remove_leftovers
 from flareseg.options import Options
+from flareseg.outputs import Outputs, check_preview, check_table, model_and_options
 from flareseg.progress import Progress
-from flareseg.results.measure import Measurement, as_table, measure, write_measurements
+from flareseg.reading.reader import CaseReader, room_for_another
+from flareseg.results.measure import Measurement, as_table, check_table_name, measure, write_measurements
 from flareseg.results.report import check_report, write_report
+from flareseg.resume import Decision, Log
 from flareseg.segmentation import Segmentation
-from flareseg.segmenter import Segmenter
-from flareseg.volume import WorldBox
+from flareseg.streams import OutputGone, print_text, tell
+from flareseg.turns import InTurn, Voice
+from flareseg.volume import Volume, WorldBox
+
+if TYPE_CHECKING:
+    from flareseg.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -34,10 +54,12 @@ class Order:
         roi: segment only inside this box; None is everywhere.
         series: which DICOM series.
         force: accept what does not look like a CT.
+        foreign_files: read voxels from any file that a header names.
         overwrite, skip_existing: what to do about results that exist.
         measurements: file for volume and HU of every case, or None.
         report: folder for pictures, or None.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
+        debug: show where errors come from.
     """
 
     model: str
@@ -46,18 +68,23 @@ class Order:
     roi: WorldBox | None = None
     series: str | None = None
     force: bool = False
+    foreign_files: bool = False
     overwrite: bool = False
     skip_existing: bool = False
     measurements: Path | None = None
     report: Path | None = None
     preview: Path | None = None
+    debug: bool = False
 
 
 def segment_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg segment`; returns its exit status."""
     if arguments.format not in LABEL_ENDINGS:
         raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(LABEL_ENDINGS)}.")
-    cases = with_outputs(find_cases(arguments.inputs), arguments.output, arguments.format)
+    if arguments.measurements:
+        check_table_name(arguments.measurements)
+    for path in arguments.inputs:
+        check_kind(path)
     order = Order(
         model=arguments.model,
         options=options_of(arguments),
@@ -65,14 +92,30 @@ def segment_command(arguments: argparse.Namespace) -> int:
         roi=_roi(arguments.roi) if arguments.roi else None,
         series=arguments.series,
         force=arguments.force,
+        foreign_files=arguments.foreign_files,
         overwrite=arguments.overwrite,
         skip_existing=arguments.skip_existing,
         measurements=arguments.measurements,
         report=arguments.report,
         preview=arguments.preview,
+        debug=arguments.debug,
     )
     listener = _listener(arguments.progress)
-    return run_until_signal(lambda cancelled: Batch(order, listener, cancelled).run(cases))
+
+    def work(cancelled: Callable[[], bool]) -> int:
+        if isinstance(listener, JsonListener):
+            from flareseg.listening import listener_left
+
+            end_when(listener_left())
+        found = find_cases(arguments.inputs)
+        cases = with_outputs(found.cases, arguments.output, arguments.format)
+        results = [path for case in cases for path in case.outputs]
+        keeps_manifest = refuse_results_among_cts(found, results, arguments.preview)
+        for note in found.notes:
+            listener.message(note)
+        return Batch(order, listener, cancelled, keeps_manifest).run(cases)
+
+    return run_until_signal(work)
 
 
 def _structures(names: str, model: str) -> tuple[Structure, ...]:
@@ -96,16 +139,41 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 
 @dataclass
+class _CaseAtWork:
+    """A case that is being segmented, and what it needs on its way."""
+
+    case: Case
+    decision: Decision
+    voice: Voice
+    progress: Progress
+    files: Sequence[Path]
+    report: Path | None
+    preview: Path | None
+
+
+@dataclass
 class Batch:
-    """Runs an order over cases, loading the model once, at the first case that needs it."""
+    """Runs an order over cases. The model is loaded once, while the first case that needs it is read.
+
+    Attributes:
+        keeps_manifest: also for a single case.
+        rows: measurements of the cases that are done, by name.
+        reader: tests pass their own.
+    """
 
     order: Order
     listener: CaseListener
     cancelled: Callable[[], bool]
-    measurements: list[Measurement] = field(default_factory=list)
-    _segmenter: Segmenter | None = None
+    keeps_manifest: bool = False
+    rows: dict[str, Sequence[Measurement]] = field(default_factory=dict)
+    reader: CaseReader | None = None
+    _begun: set[str] = field(default_factory=set)
+    _failed: set[str] = field(default_factory=set)
+    _model: Future[Segmenter] | None = None
+    _writing: Future[None] | None = None
+    _unusable: bool = False
 
-    def run(self, cases: list[Case]) -> int:
+    def run(self, cases: Sequence[Case]) -> int:
         """Segment every case.
 
         Returns:
@@ -113,75 +181,224 @@ class Batch:
 
         Raises:
             Cancelled: when the user asked to stop; finished cases stay.
-            FlareError: when nothing could be begun, e.g. because the model cannot be loaded.
+            UsageError: when a file would be written over an input, or twice; nothing was done.
+            FlareError: when nothing could be begun.
         """
         order = self.order
+        self._outputs = Outputs(cases, order.report, order.preview, order.measurements)
+        manifest = self._outputs.manifest(order.skip_existing or self.keeps_manifest)
+        refuse_clashes(cases, self._outputs.all(manifest))
         if order.measurements:
-            check_destination(order.measurements, overwrite=order.overwrite)
-        failed = 0
+            check_table(order.measurements, order.overwrite, order.skip_existing)
+        for folder in self._folders_written_to(cases):
+            remove_leftovers(folder, once=True)
+        make = partial(model_and_options, order)
+        self._log = Log(manifest, make, self._wanted, order.skip_existing, order.overwrite)
+        self._turns = InTurn(self.listener)
         try:
-            for case in cases:
-                if order.skip_existing and all(path.exists() for path in case.outputs):
-                    continue
-                self.listener.begin(case.name)
-                try:
-                    self._segment(case, alone=len(cases) == 1)
-                except Cancelled:
-                    raise
-                except FlareError as error:
-                    failed += 1
-                    self.listener.error(str(error))
-                except MemoryError:
-                    failed += 1
-                    self.listener.error(f"'{case.source}' needs more memory than this machine has free.")
+            with self.reader or CaseReader(debug=order.debug) as self.reader:
+                self._run(cases)
+            self._wait_for_writing()
+            if summary := self._log.summary():
+                self.listener.message(summary)
+        except OutputGone as gone:
+            if isinstance(self.listener, JsonListener) and gone.reader_left:
+                raise Cancelled from None
+            raise
         finally:
-            if order.measurements and self.measurements:
-                write_measurements(order.measurements, self.measurements, overwrite=True)
-        return 1 if failed else 0
+            if self._writing:
+                wait([self._writing])
+            self._write_table(cases)
+        return 1 if self._failed else 0
 
-    def _segment(self, case: Case, alone: bool) -> None:
-        order = self.order
-        for path in case.outputs:
-            check_destination(path, overwrite=order.overwrite)
-        report = order.report if alone or not order.report else order.report / case.name
-        if report:
-            check_report(report, overwrite=order.overwrite)
-        progress = Progress(self.listener, self.cancelled)
-        with progress.stage("read"):
-            volume = read_volume(case.source, force=order.force, series=order.series)
+    def _run(self, cases: Sequence[Case]) -> None:
+        decided = self._decided(cases)
+        ahead: list[tuple[Case, Decision]] = []  # looked at already, to read the next one while one is computed
+        while not self._unusable and (found := ahead.pop(0) if ahead else next(decided, None)):
+            case, decision = found
+            if decision.skip:
+                self._turns.note(partial(self._say, self.listener.message, decision.message))
+                self.rows[case.name] = self._log.rows_of(case)
+                continue
+
+            def following() -> Case | None:
+                while not ahead or ahead[-1][1].skip:
+                    if (one := next(decided, None)) is None:
+                        return None
+                    ahead.append(one)
+                return ahead[-1][0]
+
+            self._begin(case, decision, following)
+
+    def _decided(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Decision]]:
+        for case in cases:
+            if self.cancelled():
+                raise Cancelled
+            self.rows[case.name] = []
+            yield case, self._decide(case)
+
+    def _decide(self, case: Case) -> Decision:
+        try:
+            return self._log.decide(case, self._outputs.of(case), self._read)
+        except Cancelled:
+            raise
+        except Exception as error:
+            return Decision(problem=InputError(told(error, case.source)))
+
+    def _begin(self, case: Case, decision: Decision, following: Callable[[], Case | None]) -> None:
+        voice = self._turns.begin(case.name)
+        work = _CaseAtWork(
+            case,
+            decision,
+            voice,
+            Progress(voice, self.cancelled),
+            self._outputs.of(case),
+            self._outputs.report(case),
+            self._outputs.preview(case),
+        )
+        self._attempt(work, partial(self._segment, work, following))
+
+    def _attempt(self, work: _CaseAtWork, part: Callable[[], None]) -> None:
+        """A part of a case; whatever goes wrong in it is told in one line, and costs this case only."""
+        case = work.case
+        try:
+            part()
+        except (Cancelled, OutputGone):
+            raise
+        except Exception as error:
+            self._failed.add(case.name)
+            self._unusable = self._unusable or isinstance(error, ModelError | DeviceError)  # for the others too
+            if self.order.debug:
+                tell(traceback.format_exc())
+            text = told(error, case.source)
+            self._log.failed(case, work.files, text)
+            work.voice.error(text)
+
+    def _segment(self, work: _CaseAtWork, following: Callable[[], Case | None]) -> None:
+        order, case = self.order, work.case
+        if problem := work.decision.problem or (InputError(case.problem) if case.problem else None):
+            raise problem
+        self._say(work.voice.message, work.decision.message)
+        self._check_places(work)
+        with work.progress.stage("read"):
+            self._ahead(case)
+            self._model = self._model or aside(self._load, "model")
+            volume = replace(self._read(case), name=case.name)
         for note in volume.notes:
-            progress.message(note)
-        result = self._model().segment(
+            work.progress.message(note)
+        beside = room_for_another(volume)
+        if beside and (after := following()):
+            self._ahead(after)
+        result = self._loaded().segment(
             volume,
             structures=order.structures,
             roi=order.roi,
-            progress=progress,
-            preview=partial(self._show, case.name) if order.preview else None,
+            progress=work.progress,
+            preview=partial(self._show, work) if work.preview else None,
         )
-        with progress.stage("write"):
+        self._wait_for_writing()  # never more than one at a time, and in order
+        finish = partial(self._finish, work, result, volume)
+        if beside and following():
+            self._writing = aside(partial(self._attempt, work, finish), "writing")
+        else:
+            finish()
+
+    def _check_places(self, work: _CaseAtWork) -> None:
+        replaces = work.decision.replace
+        for path in work.case.outputs:
+            check_destination(path, overwrite=replaces)
+        if work.report:
+            check_report(work.report, overwrite=replaces)
+        if work.preview:
+            check_preview(work.preview, overwrite=replaces)
+
+    def _finish(self, work: _CaseAtWork, result: Segmentation, volume: Volume) -> None:
+        """Write and measure what was found."""
+        case, alone, replaces = work.case, self._outputs.alone, work.decision.replace
+        self._log.started(case, work.files)
+        with work.progress.stage("write"):
             for path in case.outputs:
-                write_segmentation(result, path, overwrite=order.overwrite)
+                write_segmentation(result, path, overwrite=replaces)
         rows: list[Measurement] = []
-        if order.measurements or report or alone or isinstance(self.listener, JsonListener):
+        asked = self.order.measurements or work.report or self._log.kept or isinstance(self.listener, JsonListener)
+        if asked or alone:
             rows = measure(result, volume)
-            self.measurements += rows
-        if report:
-            write_report(result, volume, report, rows, overwrite=order.overwrite)
-        self.listener.done(", ".join(str(path) for path in case.outputs), rows)
+            self.rows[case.name] = rows
+        if work.report:
+            write_report(result, volume, work.report, rows, overwrite=replaces)
+        self._log.done(case, work.files, rows)
+        work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
-            print(f"{as_table(rows)}\n\n{times(result)}")
+            print_text(f"{as_table(rows)}\n\n{times(result)}", sys.stdout)
 
-    def _show(self, name: str, coarse: Segmentation) -> None:
-        assert self.order.preview
-        path = self.order.preview / f"{name}.nrrd"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_segmentation(coarse, path, overwrite=True)
-        self.listener.preview(str(path))
+    def _read(self, case: Case) -> Volume:
+        assert self.reader
+        return self.reader.read(case.source, **self._how(case), cancelled=self.cancelled)
 
-    def _model(self) -> Segmenter:
-        if self._segmenter is None:
-            self._segmenter = Segmenter(self.order.model, self.order.options)
-        return self._segmenter
+    def _ahead(self, case: Case) -> None:
+        assert self.reader
+        if case.problem or case.name in self._begun:
+            return
+        self._begun.add(case.name)
+        self._log.reads(case)
+        self.reader.ahead(case.source, **self._how(case))
+
+    def _how(self, case: Case) -> dict[str, Any]:
+        order = self.order
+        return {
+            "force": order.force,
+            "series": order.series or case.series,
+            "foreign_files": order.foreign_files,
+        }
+
+    def _wait_for_writing(self) -> None:
+        if self._writing:
+            result_of(self._writing, self.cancelled)
+
+    def _write_table(self, cases: Sequence[Case]) -> None:
+        if not self.order.measurements:
+            return
+        rows = [row for case in cases for row in self.rows.get(case.name, self._log.rows_of(case))]
+        if rows:
+            write_measurements(self.order.measurements, rows, overwrite=True)
+
+    def _say(self, message: Callable[[str], None], text: str) -> None:
+        """What must be heard also by those who want no progress."""
+        if text:
+            message(text)
+            if isinstance(self.listener, SilentListener):
+                tell(text)
+
+    def _show(self, work: _CaseAtWork, coarse: Segmentation) -> None:
+        assert work.preview
+        make_folder(work.preview.parent)
+        write_segmentation(coarse, work.preview, overwrite=True)
+        work.voice.preview(str(work.preview))
+
+    def _folders_written_to(self, cases: Sequence[Case]) -> set[Path]:
+        order = self.order
+        files = [path for case in cases for path in case.outputs] + [path for path in (order.measurements,) if path]
+        folders = [folder for folder in (order.report, order.preview) if folder]
+        folders += [order.report / case.name for case in cases if order.report]
+        return {path.parent for path in files} | set(folders)
+
+    def _wanted(self) -> Sequence[Structure]:
+        from flareseg.model.catalogue import structures_in
+
+        return self.order.structures or structures_in(self.order.model)
+
+    def _load(self) -> Segmenter:
+        from flareseg.segmenter import Segmenter  # takes seconds, most of them torch's
+
+        return Segmenter(self.order.model, self.order.options)
+
+    def _loaded(self) -> Segmenter:
+        assert self._model
+        try:
+            return result_of(self._model, self.cancelled)
+        except Exception:
+            self._unusable = True  # for the other cases too
+            raise
 
 
 def times(result: Segmentation) -> str:

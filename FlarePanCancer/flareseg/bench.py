@@ -6,22 +6,26 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from flareseg.batch import options_of
-from flareseg.console import run_until_signal
-from flareseg.io.atomic import atomic_path
-from flareseg.io.files import read_volume, write_segmentation
+from flareseg.interrupt import run_until_signal
+from flareseg.io.atomic import atomic_path, check_destination
+from flareseg.io.files import write_segmentation
 from flareseg.options import Options
 from flareseg.progress import Progress, Silent
+from flareseg.reading.reader import CaseReader
 from flareseg.segmenter import Segmenter
+from flareseg.streams import print_text
+from flareseg.temporary import temporary_folder
+from flareseg.volume import Volume
 
 SAMPLE_EVERY_S = 0.02
 MIB = 2**20
@@ -136,6 +140,8 @@ class BenchResult:
 
 def bench_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg bench`; returns its exit status."""
+    if arguments.json:
+        check_destination(arguments.json, overwrite=True)
 
     def work(cancelled: Callable[[], bool]) -> int:
         result, curve = bench(
@@ -146,7 +152,7 @@ def bench_command(arguments: argparse.Namespace) -> int:
             force=arguments.force,
             cancelled=cancelled,
         )
-        print(as_text(result))
+        print_text(as_text(result), sys.stdout)
         if arguments.json:
             data = asdict(result) | {"curve": [asdict(sample) for sample in curve.samples]}
             with atomic_path(arguments.json, overwrite=True) as temporary:
@@ -170,11 +176,13 @@ def bench(
     segmenter = Segmenter(model, options or Options())
     load_s = time.perf_counter() - began
     first = _Stopwatch(None)
-    _read_segment_write(source, segmenter, first, force, cancelled)
-    with ResourceCurve() as curve:
-        runs = [_Stopwatch(curve) for _ in range(repeats)]
-        for run in runs:
-            volume_shape, spacing, case = _read_segment_write(source, segmenter, run, force, cancelled)
+    with CaseReader() as reader:
+        read = partial(reader.read, force=force, cancelled=cancelled)
+        _read_segment_write(source, segmenter, first, read, cancelled)
+        with ResourceCurve() as curve:
+            runs = [_Stopwatch(curve) for _ in range(repeats)]
+            for run in runs:
+                volume_shape, spacing, case = _read_segment_write(source, segmenter, run, read, cancelled)
     stages = [
         StageCost(
             stage=stage,
@@ -220,15 +228,19 @@ class _Stopwatch(Silent):
 
 
 def _read_segment_write(
-    source: Path, segmenter: Segmenter, stopwatch: _Stopwatch, force: bool, cancelled: Callable[[], bool]
+    source: Path,
+    segmenter: Segmenter,
+    stopwatch: _Stopwatch,
+    read: Callable[[Path], Volume],
+    cancelled: Callable[[], bool],
 ) -> tuple[tuple[int, int, int], tuple[float, float, float], str]:
     progress = Progress(stopwatch, cancelled)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         with progress.stage("read"):
-            volume = read_volume(source, force=force)
+            volume = read(source)
         result = segmenter.segment(volume, progress=progress)
         with progress.stage("write"):
-            write_segmentation(result, Path(folder) / "segmentation.nii.gz")
+            write_segmentation(result, folder / "segmentation.nii.gz")
     return volume.geometry.shape_zyx, volume.geometry.spacing_zyx_mm, volume.name
 
 

@@ -6,12 +6,16 @@ Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 c
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from flareseg import __version__
-from flareseg.errors import FlareError
+from flareseg.errors import FlareError, UsageError
+from flareseg.leftovers import remove_temporary_leftovers
+from flareseg.streams import OutputGone, print_line, print_text, tell
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -20,23 +24,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     handler: Handler = arguments.handler
+    remove_temporary_leftovers()
     try:
         return handler(arguments)
-    except FlareError as error:
+    except Exception as error:
+        if isinstance(error, OutputGone) and error.reader_left:
+            return 0  # such as `head`, which has read enough; that is no failure of ours
         if arguments.debug:
             raise
-        from flareseg.console import print_line
+        from flareseg.failures import told
 
-        print_line(f"flareseg: {error}", sys.stderr)
-        return error.exit_status
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has gone; that is no failure of ours.
-        sys.stderr.close()
-        return 0
+        tell(f"flareseg: {told(error)}")
+        return error.exit_status if isinstance(error, FlareError) else 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage in one line, as every other error is told."""
+
+    def error(self, message: str) -> NoReturn:
+        tell(f"flareseg: {' '.join(message.split())}; see {self.prog} --help.")
+        sys.exit(UsageError.exit_status)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="flareseg",
         description="Segment 13 abdominal organs and tumours in CT. Research use only; not a medical device.",
     )
@@ -52,14 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("segment", help="segment one or many CTs")
     parser.add_argument(
         "inputs",
         nargs="+",
         type=Path,
         metavar="INPUT",
-        help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases",
+        help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases at any depth",
     )
     parser.add_argument(
         "-o",
@@ -77,12 +88,19 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--roi",
         nargs=6,
-        type=float,
+        type=_finite,
         metavar=("X0", "X1", "Y0", "Y1", "Z0", "Z1"),
         help="only inside this box, in patient coordinates (LPS, mm)",
     )
-    parser.add_argument("--series", metavar="N|UID", help="which series of a DICOM folder, when it holds several")
+    parser.add_argument(
+        "--series", metavar="N|UID", help="which series of a DICOM folder; 4.3 is acquisition 3 of series 4"
+    )
     parser.add_argument("--force", action="store_true", help="go on where the input does not look like a CT")
+    parser.add_argument(
+        "--foreign-files",
+        action="store_true",
+        help="read voxels also from files outside the folder of the header that names them",
+    )
     parser.add_argument(
         "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
     )
@@ -90,9 +108,16 @@ def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
     )
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--overwrite", action="store_true", help="replace results that exist")
-    existing.add_argument("--skip-existing", action="store_true", help="leave out cases whose results exist")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results that exist (never an input, whatever the names)"
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="go on with an earlier run: leave out cases whose results are whole, of the same CT, model and options, "
+        "as the manifest beside them says, and do the others; results that flareseg did not write, or that were "
+        "changed, are errors, or with --overwrite too are replaced",
+    )
     parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to tell progress")
     parser.set_defaults(handler=_segment)
 
@@ -101,7 +126,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="default", metavar="NAME|FOLDER", help="see `flareseg models list`")
     parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--backend", choices=("auto", "torch", "openvino"), default="auto", help="engine on the CPU")
-    parser.add_argument("--threads", type=_positive_int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--gpu-memory", type=_positive, default=4.0, metavar="GB", help="bound (default 4)")
     parser.add_argument(
         "--step", type=_step, metavar="S", help="distance of windows, 0 < S <= 1 (default: the model's)"
@@ -118,7 +143,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("evaluate", help="DSC and NSD by FLARE's rules")
     parser.add_argument("prediction", type=Path, help="a label map, or a folder of them")
     parser.add_argument("reference", type=Path, help="a label map, or a folder of them with the same names")
@@ -127,7 +152,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.set_defaults(handler=_evaluate)
 
 
-def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("models", help="list, describe, import, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
@@ -170,7 +195,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     removing.set_defaults(handler=_models_remove)
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("bench", help="time and memory of every stage on one CT")
     parser.add_argument("input", type=Path, metavar="INPUT")
     parser.add_argument("--repeats", type=_positive_int, default=3, help="runs after one warm-up run (default 3)")
@@ -180,13 +205,13 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(handler=_bench)
 
 
-def _add_devices(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_devices(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("devices", help="what this machine can segment with")
     parser.add_argument("--json", action="store_true", help="as one line of JSON, for programs")
     parser.set_defaults(handler=_devices)
 
 
-def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_sample(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("sample", help="get a real public abdominal CT (38 MB download, Apache-2.0)")
     parser.add_argument("folder", nargs="?", type=Path, help="copy it there (default: only into the user's cache)")
     parser.set_defaults(handler=_sample)
@@ -201,26 +226,35 @@ def _segment(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from flareseg.results.evaluate import evaluate, summary, write_csv
 
+    if arguments.output:
+        from flareseg.clashes import refuse_over_inputs
+
+        refuse_over_inputs(arguments.output, (arguments.prediction, arguments.reference), "the table of scores")
     table = evaluate(arguments.prediction, arguments.reference)
     if arguments.output:
         write_csv(table, arguments.output, overwrite=arguments.overwrite)
-    print(summary(table))
+    print_text(summary(table), sys.stdout)
     return 0
 
 
 def _models_list(arguments: argparse.Namespace) -> int:
+    from flareseg.folders import NoHome
     from flareseg.model.catalogue import list_models, models_folder
 
     for entry in list_models():
-        print(f"{entry.name:<20} {entry.version:<8} {entry.origin:<10} {entry.description}")
-    print(f"Your own models live in {models_folder()}")
+        print_line(f"{entry.name:<20} {entry.version:<8} {entry.origin:<10} {entry.description}", sys.stdout)
+    try:
+        where = f"Your own models live in {models_folder()}"
+    except NoHome as error:
+        where = str(error)
+    print_line(where, sys.stdout)
     return 0
 
 
 def _models_info(arguments: argparse.Namespace) -> int:
     from flareseg.model.catalogue import describe
 
-    print(describe(arguments.model))
+    print_text(describe(arguments.model), sys.stdout)
     return 0
 
 
@@ -237,7 +271,7 @@ def _models_import(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         choice=None if choice == Choice() else choice,
     )
-    print(f"Imported '{entry.name}'; use it with: flareseg segment CT --model {entry.name}")
+    print_line(f"Imported '{entry.name}'; use it with: flareseg segment CT --model {entry.name}", sys.stdout)
     return 0
 
 
@@ -251,7 +285,7 @@ def _models_export(arguments: argparse.Namespace) -> int:
         folder=arguments.output,
         overwrite=arguments.overwrite,
     )
-    print(f"Exported to {folder}")
+    print_line(f"Exported to {folder}", sys.stdout)
     return 0
 
 
@@ -259,20 +293,22 @@ def _models_remove(arguments: argparse.Namespace) -> int:
     from flareseg.model.catalogue import remove_model
 
     remove_model(arguments.model)
-    print(f"Removed '{arguments.model}'.")
+    print_line(f"Removed '{arguments.model}'.", sys.stdout)
     return 0
 
 
 def _bench(arguments: argparse.Namespace) -> int:
     from flareseg.bench import bench_command
+    from flareseg.clashes import refuse_over_inputs
 
+    if arguments.json:
+        refuse_over_inputs(arguments.json, [arguments.input], "what was measured")
     return bench_command(arguments)
 
 
 def _devices(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from flareseg.console import print_line
     from flareseg.inference.devices import list_devices
 
     devices = list_devices()
@@ -289,36 +325,70 @@ def _devices(arguments: argparse.Namespace) -> int:
 def _sample(arguments: argparse.Namespace) -> int:
     from flareseg.sample import sample_ct
 
-    print(sample_ct(arguments.folder))
+    print_line(str(sample_ct(arguments.folder)), sys.stdout)
     return 0
 
 
+MOST_THREADS = 1024
+"""On whatever machine; far fewer than a system refuses to start."""
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a number") from None
+
+
+def _finite(text: str) -> float:
+    value = _number(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a finite number")
+    return value
+
+
 def _positive(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a positive number")
     return value
 
 
 def _positive_int(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a positive whole number")
+    return value
+
+
+def _threads(text: str) -> int:
+    value = _positive_int(text)
+    if value > MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is more than any machine can use; leave it out for all cores")
     return value
 
 
 def _folds(text: str) -> tuple[str, ...]:
     folds = tuple(part.strip().removeprefix("fold_") for part in text.split(","))
     if not all(fold.isdecimal() or fold == "all" for fold in folds):
-        raise argparse.ArgumentTypeError(f"{text} is no list of folds like 0,1,2")
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is no list of folds like 0,1,2")
     return folds
 
 
 def _step(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not more than 0 and at most 1")
     return value
+
+
+def _shown(text: str) -> str:
+    from flareseg.failures import shortened
+
+    return f"'{shortened(text, 60)}'"
 
 
 if __name__ == "__main__":

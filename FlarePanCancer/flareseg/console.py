@@ -1,23 +1,19 @@
-"""What a person or a program sees while the command line works (a bar, or JSON lines), and how it is stopped."""
+"""What a person or a program sees while the command line works: a bar, or JSON lines."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
 
-from flareseg.errors import Cancelled
-from flareseg.io.atomic import discard_unfinished
+from flareseg.streams import OutputGone, print_line, print_text, tell
+from flareseg.text import as_json, visible
 
 if TYPE_CHECKING:
     from flareseg.results.measure import Measurement
-
-STOP_WITHIN_S = 0.7
 
 
 class Stage(NamedTuple):
@@ -59,17 +55,19 @@ class BarListener:
     """A progress bar on standard error, for people; nothing but the bar's last state where that is no terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream: TextIO | None = stream or sys.stderr
         self._bar: Any = None
         self._stages: dict[str, float] = {}
 
     def begin(self, case: str) -> None:
+        self._stages = dict.fromkeys(STAGES, 0.0)
+        if self._stream is None:  # standard error is closed
+            return
         from tqdm import tqdm
 
-        self._stages = dict.fromkeys(STAGES, 0.0)
         self._bar = tqdm(
             total=100,
-            desc=case,
+            desc=visible(case),
             file=self._stream,
             leave=False,
             disable=not self._stream.isatty(),
@@ -84,7 +82,8 @@ class BarListener:
         self._bar.set_postfix_str(STAGES[name].title)
 
     def message(self, text: str) -> None:
-        print_line(text, self._stream)
+        with suppress(OutputGone):
+            print_line(text, self._stream)
 
     def preview(self, output: str) -> None:
         pass
@@ -94,7 +93,7 @@ class BarListener:
 
     def error(self, text: str) -> None:
         self._close()
-        print_line(f"flareseg: {text}", self._stream)
+        self.message(f"flareseg: {text}")
 
     def _close(self) -> None:
         if self._bar is not None:
@@ -129,10 +128,16 @@ class JsonListener:
 
     def error(self, text: str) -> None:
         self._print("error", stage=self._stage, message=text)
-        print_line(f"flareseg: {text}", sys.stderr)
+        tell(f"flareseg: {text}")
 
     def _print(self, event: str, **fields: Any) -> None:
-        print_line(json.dumps({"event": event, "case": self._case, **fields}, ensure_ascii=False), self._stream)
+        text = as_json({"event": event, "case": self._case, **fields})
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # escapes that JSON knows, where the stream has not all letters
+            text = json.dumps(json.loads(text))
+        print_text(text, self._stream)
 
 
 class SilentListener:
@@ -154,50 +159,4 @@ class SilentListener:
         pass
 
     def error(self, text: str) -> None:
-        print_line(f"flareseg: {text}", sys.stderr)
-
-
-def print_line(text: str, stream: TextIO) -> None:
-    """Print and flush; characters that the stream's encoding lacks become escapes instead of an error."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
-
-
-def run_until_signal(work: Callable[[Callable[[], bool]], int]) -> int:
-    """Run `work(cancelled)` so that Ctrl+C and SIGTERM end it within two seconds and leave no partial file.
-
-    The work runs in a thread of its own, because Python handles signals only between two steps of the main thread
-    and one forward pass or one file read can be longer than a user wants to wait. A signal first asks the work to
-    stop at its next report; work that does not come to one in time is abandoned with the process.
-
-    Returns:
-        what `work` returned, or 130 after a cancel.
-    """
-    stop = threading.Event()
-    outcome: list[int] = []
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            outcome.append(work(stop.is_set))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target, name="flareseg", daemon=True)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        thread.start()
-        while thread.is_alive() and not stop.is_set():
-            thread.join(0.05)
-        if stop.is_set():
-            thread.join(STOP_WITHIN_S)
-        if thread.is_alive():
-            discard_unfinished()
-            print_line(f"flareseg: {Cancelled.told}", sys.stderr)
-            os._exit(Cancelled.exit_status)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if failure:
-        raise failure[0]
-    return outcome[0]
+        tell(f"flareseg: {text}")

@@ -44,3 +44,7 @@ class Cancelled(FlareError):
 
     def __init__(self) -> None:
         super().__init__(self.told)
+
+    def __reduce__(self) -> tuple[type[Cancelled], tuple[()]]:
+        # Otherwise made again with its text as an argument, which it does not take; a pool of workers breaks on that.
+        return type(self), ()

@@ -36,6 +36,11 @@ class Structure:
         colour: (red, green, blue), each 0 to 255; those of Slicer's General Anatomy list where they can be told apart.
         category, type, modifier: SNOMED CT terminology; `modifier` is the side, or None.
         nsd_tolerance_mm: tolerance of the normalised surface distance in FLARE's scoring.
+        scored_where_labelled: whether FLARE scores it only between its lowest and highest labelled slice, as a
+            structure that goes on beyond what was drawn.
+        hollow: whether its mean HU says little of its wall, as it holds gas, food or contrast agent.
+        hosts_tumours: whether tumours are planted into it for training.
+        typical_hu: in a plain, arterial, portal venous and delayed scan; None where there is no typical value.
     """
 
     value: int
@@ -46,6 +51,14 @@ class Structure:
     type: Code
     modifier: Code | None
     nsd_tolerance_mm: float
+    scored_where_labelled: bool = False
+    hollow: bool = False
+    hosts_tumours: bool = False
+    typical_hu: tuple[float, float, float, float] | None = None
+
+
+PHASES = ("plain", "arterial", "portal", "delayed")
+"""Contrast phases, in the order of `Structure.typical_hu`."""
 
 
 @cache
@@ -89,6 +102,12 @@ def by_names(names: Iterable[str]) -> tuple[Structure, ...]:
     return tuple(structure for structure in structures() if structure.value in wanted)
 
 
+def paired_sides() -> tuple[tuple[Structure, Structure], ...]:
+    """Every two structures that differ by their side alone, such as the kidneys."""
+    sided = [structure for structure in structures() if structure.modifier]
+    return tuple((a, b) for number, a in enumerate(sided) for b in sided[number + 1 :] if a.type == b.type)
+
+
 def same_name(name: str, other: str) -> bool:
     """Whether two names are spelt alike but for case, spaces, hyphens and underscores; "tumor" is "tumour"."""
     return _normalised(name) == _normalised(other)
@@ -109,4 +128,15 @@ def _structure(row: dict[str, str]) -> Structure:
         type=Code(row["type_code"], row["type"]),
         modifier=modifier,
         nsd_tolerance_mm=float(row["nsd_tolerance_mm"]),
+        scored_where_labelled=row["scored_where_labelled"] == "1",
+        hollow=row["hollow"] == "1",
+        hosts_tumours=row["hosts_tumours"] == "1",
+        typical_hu=_typical_hu(row),
     )
+
+
+def _typical_hu(row: dict[str, str]) -> tuple[float, float, float, float] | None:
+    if not row["plain_hu"]:
+        return None
+    plain, arterial, portal, delayed = (float(row[f"{phase}_hu"]) for phase in PHASES)
+    return plain, arterial, portal, delayed

@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 from flareseg.errors import FlareError
 from flareseg.folders import user_cache_folder
+from flareseg.interrupt import on_abandon
 from flareseg.io.atomic import atomic_path
+from flareseg.temporary import temporary_folder
 
 PACKAGE = "totalsegmentator"
 VERSION = "2.18.0"
@@ -44,13 +45,15 @@ def sample_ct(folder: Path | None = None) -> Path:
 
 
 def _download(target: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--no-binary", ":all:", "--dest", scratch, f"{PACKAGE}=={VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        archives = list(Path(scratch).glob("*.tar.gz"))
-        if done.returncode or not archives:
-            reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        command += ["--no-deps", "--no-binary", ":all:", "--dest", str(scratch), f"{PACKAGE}=={VERSION}"]
+        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with pip, on_abandon(pip.kill):
+            _, errors = pip.communicate()
+        archives = list(scratch.glob("*.tar.gz"))
+        if pip.returncode or not archives:
+            reason = (errors.strip().splitlines() or ["no answer"])[-1]
             raise FlareError(
                 f"The sample CT could not be downloaded with pip ({reason}); "
                 "check the network, or segment a CT of your own: flareseg segment YOUR_CT.nii.gz"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
+from flareseg.folders import name_user
 from flareseg.inference.body import body_box
 from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
@@ -18,6 +20,7 @@ from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
 from flareseg.inference.postprocess import remove_small_components
 from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
 from flareseg.inference.tumour import lay_tumours
+from flareseg.inference.turns import Turns
 from flareseg.labels import TUMOUR, Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
@@ -39,18 +42,75 @@ class Segmenter:
         for path in paths:
             write_segmentation(segmenter.segment(read_volume(path)), path.with_suffix(".seg.nrrd"))
 
+    Threads may share one. They take turns, for one CT uses every thread that `options` allow already; reading and
+    writing go on meanwhile. The results are those of one thread:
+
+        def work(path):
+            write_segmentation(segmenter.segment(read_volume(path)), path.with_suffix(".seg.nrrd"))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(work, paths))
+
+    It can be sent to other processes. What is sent is the name (or the folder) and the options; each worker loads the
+    model itself, when it first uses it. Give each its share of the cores:
+
+        segmenter = Segmenter(options=Options(threads=2))
+        with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+            results = list(pool.map(segmenter.segment, volumes))
+
+    After a fork neither this nor a new one can be used, because the threads of torch and OpenVINO stay behind: there
+    every use raises `DeviceError`. "spawn" and "forkserver" do not fork; with "fork" let only the workers load a model:
+
+        def work(volume):
+            return Segmenter().segment(volume)  # in the parent process there is none
+
+        with multiprocessing.get_context("fork").Pool(4) as pool:
+            results = pool.map(work, volumes)
+
+    What the caller has set in torch (threads, default type and device, gradients, inference mode, autocast, precision
+    of products) changes no result, and is as it was afterwards; so are environment variables.
+
+    The same CT gives the same labels, byte for byte, on the same machine with the same versions, model and options.
+    `threads` is one of them, and None means the number of cores: sums are added up in another order with another
+    number, and a few voxels at borders get the other label. So do another device and the other backend.
+
     Args:
         model: name of an embedded or imported model, or a model folder.
         options: device, windows, memory.
 
     Raises:
         ModelError: when the model cannot be found or loaded.
-        DeviceError: when the device is not there.
+        DeviceError: when the device is not there, or this process was forked off one in which a model was loaded.
     """
 
     def __init__(self, model: str | Path = "default", options: Options | None = None) -> None:
+        self._begin(model, options or Options())
+        with self._turns.turn():
+            self._load()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To be loaded again elsewhere, by name; another process may have another current folder."""
+        model, options = self._source
+        path = find_model(model)
+        return _to_be_loaded, (type(self), path.absolute() if path == Path(model) else model, options)
+
+    def __getattr__(self, name: str) -> Any:
+        """What there is only once the model has been loaded; one that came from another process does so now."""
+        if name.startswith("__") or "_source" not in vars(self):
+            raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'")
+        with self._turns.turn():
+            if not self._loaded:
+                self._load()
+        return object.__getattribute__(self, name)
+
+    def _begin(self, model: str | Path, options: Options) -> None:
+        self._source, self._loaded = (model, options), False
+        self._turns = Turns(options.threads, options.gpu_memory_gb)
+
+    def _load(self) -> None:
+        name_user()
+        model, options = self._source
         bundle = load_bundle(find_model(model))
-        options = options or Options()
         self._plan = bundle.plan
         self._parity = bundle.plan.parity if options.parity is None else options.parity
         options = replace(options, parity=self._parity)
@@ -70,6 +130,8 @@ class Segmenter:
         self._tumour: Engine | None = None
         if bundle.plan.tumour and bundle.tumour_weights and not self._parity:
             self._tumour = Engine(bundle.plan.tumour, bundle.tumour_weights, options)
+        self._turns.device = self._engine.device
+        self._loaded = True
 
     @property
     def device_description(self) -> str:
@@ -103,8 +165,21 @@ class Segmenter:
         Raises:
             Cancelled: when `progress` was told to stop.
             UsageError: when `roi` lies outside the volume, or `structures` are none of this model's.
+            DeviceError: in a process that was forked off one in which a model was loaded.
         """
         progress = progress or Progress()
+        with self._turns.turn(progress.cancelled):
+            return self._segment(volume, structures, roi, progress, confidence, preview)
+
+    def _segment(
+        self,
+        volume: Volume,
+        structures: Collection[Structure] | None,
+        roi: WorldBox | None,
+        progress: Progress,
+        confidence: bool,
+        preview: Callable[[Segmentation], None] | None,
+    ) -> Segmentation:
         wanted = self._wanted(structures)
         if self._cannot_mirror:
             progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
@@ -252,6 +327,16 @@ class Segmenter:
         if missing:
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
         return tuple(structure for structure in self.structures if structure in structures)
+
+
+def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) -> Segmenter:
+    """A `Segmenter` that loads its model when it is first used.
+
+    Only then, because a pool of processes waits for ever for a task that cannot be unpacked.
+    """
+    segmenter = kind.__new__(kind)
+    segmenter._begin(model, options)
+    return segmenter
 
 
 def _channel(plan: Plan) -> int:

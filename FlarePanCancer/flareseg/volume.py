@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flareseg.forms import NiftiForms
+
 Triple = tuple[float, float, float]
 Index = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
@@ -29,12 +31,15 @@ class Geometry:
         origin_xyz_mm: LPS position of the centre of voxel [0, 0, 0].
         direction: 3 by 3, row-major; column j is the LPS unit vector along image axis x, y, z for j = 0, 1, 2
             (ITK's convention).
+        nifti: how the NIfTI file that it was read from states it; a NIfTI written on this grid states the same.
+            None for any other grid. Grids are equal whatever it says.
     """
 
     shape_zyx: Index
     spacing_zyx_mm: Triple
     origin_xyz_mm: Triple = (0.0, 0.0, 0.0)
     direction: tuple[Triple, Triple, Triple] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    nifti: NiftiForms | None = field(default=None, compare=False, repr=False)
 
     @property
     def voxel_ml(self) -> float:

@@ -29,8 +29,8 @@ from flareseg.options import Options
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume
-from train.phantom import make_phantom
-from train.phantom_data import VALIDATION_SEED
+from train.synthetic.phantom import make_phantom
+from train.synthetic.phantom_data import VALIDATION_SEED
 
 LENGTHS = (55, 100, 200, 300, 400, 500, 600)
 PATIENTS = 4

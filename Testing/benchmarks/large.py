@@ -52,7 +52,7 @@ def write_models(scratch: Path) -> dict[str, Path]:
     from flareseg.model.network import build_network
     from flareseg.model.nnunet_import import Choice, read_nnunet
     from flareseg.model.plan import Intensity
-    from train.config import load_config
+    from train.config_file import load_config
 
     net = load_config(ROOT / "train" / "configs" / "paper.yaml", ["sources={}"]).net_of("final")
     plan = net.plan(Intensity((-200.0, 350.0), 70.0, 100.0))

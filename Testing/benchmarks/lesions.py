@@ -5,8 +5,8 @@
 
 The phantoms' seeds are those from 1,000,000 on, which teach nothing. The first 16 validate in the training's
 configurations, and a model's rule of lesions may have been chosen on them, so they are told apart from the others.
-A lesion is found if a tenth of it is drawn; a false one touches no tumour (train/lesions.py). Real CTs have no tumours
-annotated: of them every drawn one is listed, for the reader to look at.
+A lesion is found if a tenth of it is drawn; a false one touches no tumour (train/reporting/lesions.py). Real CTs
+have no tumours annotated: of them every drawn one is listed, for the reader to look at.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from flareseg.results.lesions import find_lesions
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from train.config import PhantomConfig
-from train.lesions import compare_lesions, lesion_table
-from train.phantom_data import draw_phantoms, drawings
+from train.reporting.lesions import compare_lesions, lesion_table
+from train.synthetic.phantom_data import draw_phantoms, drawings
 
 CHOSEN_ON = 16
 SPACING = (2.5, 2.5, 2.5)

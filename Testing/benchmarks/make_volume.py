@@ -2,9 +2,9 @@
 
     python Testing/benchmarks/make_volume.py {abdomen,whole_body} [FILE]
 
-One synthetic patient of train.phantom is scanned at 1.6 mm in plane, brought to 0.8 mm with fresh noise, and cut or
-continued to the wanted size. Above and below what the phantom shows, the whole body goes on with its chest and its
-pelvis, back and forth, so that abdominal organs fill the same small part of it as in a patient.
+One synthetic patient of train.synthetic.phantom is scanned at 1.6 mm in plane, brought to 0.8 mm with fresh noise, and
+cut or continued to the wanted size. Above and below what the phantom shows, the whole body goes on with its chest and
+its pelvis, back and forth, so that abdominal organs fill the same small part of it as in a patient.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def benchmark_ct(name: str) -> Path:
 
 def make_ct(name: str) -> np.ndarray:
     """The CT as int16 HU, (z, y, x): z upwards, y to the back, x to the left."""
-    from train.phantom import make_phantom
+    from train.synthetic.phantom import make_phantom
 
     z, y, x = SPACING_ZYX_MM
     drawn_mm = (z, y * COARSER, x * COARSER)

@@ -154,8 +154,7 @@ class Parity:
         return folder
 
     def _phantom(self) -> Path:
-        sys.path.insert(0, str(ROOT))
-        from train.phantom import make_phantom
+        from train.synthetic.phantom import make_phantom
 
         path = self._scratch / "phantom.nii.gz"
         if not path.exists():

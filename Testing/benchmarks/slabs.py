@@ -24,8 +24,8 @@ from flareseg.options import Options
 from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Triple, Volume
-from train.phantom import make_phantom
-from train.phantom_data import VALIDATION_SEED
+from train.synthetic.phantom import make_phantom
+from train.synthetic.phantom_data import VALIDATION_SEED
 
 SHARES = (0.0, 0.5, 0.75, 1.0)
 SPACING: Triple = (2.5, 2.5, 2.5)

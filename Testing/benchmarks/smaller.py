@@ -33,6 +33,7 @@ from flareseg.labels import structures
 from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.model.network import parameter_shapes
 from flareseg.options import Options
+from flareseg.private_imports import import_openvino, without_telemetry
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Volume
@@ -93,9 +94,8 @@ def pruned(weights: dict[str, torch.Tensor], share: float) -> dict[str, torch.Te
 
 def pruned_graph(bundle: Bundle, share: float) -> tuple[Any, int]:
     """The graph, and how many parameters it has."""
-    import openvino as ov
-    from openvino import opset13 as op
-
+    ov = import_openvino()
+    op = ov.opset13
     weights = pruned(bundle.weights, share)
     expected = parameter_shapes(bundle.plan)
     window = op.parameter([-1, 1, -1, -1, -1], np.float32)
@@ -105,7 +105,8 @@ def pruned_graph(bundle: Bundle, share: float) -> tuple[Any, int]:
 
 def quantised_graph(bundle: Bundle, windows: list[np.ndarray], *, but_the_finest: bool) -> Any:
     """int8 by NNCF; `but_the_finest` leaves the convolutions at full resolution in floating point."""
-    import nncf
+    with without_telemetry():
+        import nncf
 
     graph = network_graph(bundle.plan, bundle.weights)
     fewest = bundle.weights["input_block.conv1.conv.weight"].shape[0]

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import training_flareseg_side as side
 from training import NNUNET, OWN, Row, section
 
-from train.cache import load_cached
+from train.data.cache import load_cached
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def draw_cases(folder: Path) -> None:
     import SimpleITK as sitk
     from scipy import ndimage
 
-    from train.phantom import make_phantom
+    from train.synthetic.phantom import make_phantom
 
     z, y, x = NET["spacing_zyx_mm"]  # type: ignore[misc]
     for seed in range(CASES):

@@ -32,8 +32,8 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     from flareseg.io.files import read_labels, read_volume
-    from train.cache import write_image, write_labels
-    from train.index import CLASSES
+    from train.data.cache import write_image, write_labels
+    from train.data.index import CLASSES
 
     spacing = _net(order).spacing_zyx_mm
     began = time.perf_counter()
@@ -52,7 +52,7 @@ def load(order: dict[str, Any]) -> dict[str, Any]:
     import torch
     from torch.utils.data import DataLoader
 
-    from train.dataset import collate, start_worker, to_batch
+    from train.augmentation.dataset import collate, start_worker, to_batch
 
     dataset, net, plan, augment = _patches(order)
     loader = iter(
@@ -82,17 +82,17 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
 
+    from train.augmentation.dataset import to_batch
+    from train.common.memory import keep_memory
     from train.config import FitConfig
-    from train.dataset import to_batch
-    from train.learner import Learner, Work
-    from train.memory import keep_memory
-    from train.tasks import Segment
+    from train.training.module import FitJob, TrainingModule
+    from train.training.tasks import Segment
 
     keep_memory()
     dataset, net, plan, augment = _patches(order)
     settings = FitConfig(net="", epochs=1)
-    learner = Learner(Segment(net, plan, settings), Work(Path(), net, plan, settings, [], []))
-    optimizer = learner.configure_optimizers()
+    module = TrainingModule(Segment(net, plan, settings), FitJob(Path(), net, plan, settings, [], []))
+    optimizer = module.configure_optimizers()
     device, size = torch.device("cpu"), order["batch_size"]
     numbers = [range(first, first + size) for first in (0, size)]
     batches = [to_batch([dataset[i] for i in some], net, plan, augment, device) for some in numbers]
@@ -103,13 +103,13 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=order["precision"] == "bf16-mixed"):
-            loss = learner.training_step(batches[number % len(batches)], number)
+            loss = module.training_step(batches[number % len(batches)], number)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learner.network.parameters(), settings.gradient_clip)
+        torch.nn.utils.clip_grad_norm_(module.network.parameters(), settings.gradient_clip)
         optimizer.step()
-        learner.on_train_batch_end(None, None, number)
+        module.on_train_batch_end(None, None, number)
         seconds.append(time.perf_counter() - began)
-    parameters = sum(parameter.numel() for parameter in learner.network.parameters())
+    parameters = sum(parameter.numel() for parameter in module.network.parameters())
     return {"steps_s": seconds[order["warm"] :], "batch_size": size, "parameters": parameters}
 
 
@@ -122,9 +122,9 @@ def _net(order: dict[str, Any]) -> Any:
 
 def _patches(order: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     """The endless stream of finished patches from the cache, and what it is made with."""
-    from train.cache import load_cached
+    from train.augmentation.dataset import PatchDataset
     from train.config import AugmentConfig, FitConfig
-    from train.dataset import PatchDataset
+    from train.data.cache import load_cached
     from train.settings import build
 
     net, augment = _net(order), build(AugmentConfig, order["augment"], "augment")

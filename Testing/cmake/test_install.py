@@ -17,7 +17,7 @@ from list_files import expected, files, named
 
 from flareseg.io.files import read_labels, write_volume
 from flareseg.volume import Geometry, Volume
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDIN = Path(__file__).parent / "standin"

@@ -1,10 +1,14 @@
 """What the tests of the engine share: a small CT, and the folder of real CTs."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from flareseg.labels import structures as every_structure
+from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,3 +35,94 @@ def a_ct() -> Volume:
     hu += rng.normal(0, 12, hu.shape)
     geometry = Geometry((24, 60, 80), (5.0, 3.0, 3.0), (-120.0, -90.0, 40.0))
     return Volume(np.clip(hu, -1024, 3071).astype(np.int16), geometry, "phantom")
+
+
+class _QuickSegmenter:
+    """Calls what is brighter than 80 HU liver: a model for tests of what is around it."""
+
+    model_name = "quick 1.0"
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def segment(self, volume, *, structures=None, preview=None, **_):
+        chosen = tuple(structures or every_structure())
+        labels = (volume.hu > 80).astype(np.uint8) * (1 if any(one.value == 1 for one in chosen) else 0)
+        result = Segmentation(labels, volume.geometry, chosen, volume.name, self.model_name)
+        if preview:
+            preview(result)
+        return result
+
+
+@pytest.fixture
+def segment_quickly(a_model, monkeypatch):
+    """`flareseg segment ARGUMENTS`, with a model that only compares; returns the exit status."""
+    from flareseg.cli import main
+
+    monkeypatch.setattr("flareseg.segmenter.Segmenter", _QuickSegmenter)
+
+    def run(*arguments: object, progress: str = "none", model: object = a_model) -> int:
+        return main(["segment", *map(str, arguments), "--model", str(model), "--progress", progress])
+
+    return run
+
+
+@pytest.fixture
+def small_ct() -> Volume:
+    """6 × 20 × 20 voxels: air, soft tissue, and a bright organ."""
+    hu = np.full((6, 20, 20), -1000, np.int16)
+    hu[:, 3:17, 3:17] = 20
+    hu[2:5, 6:12, 6:12] = 110
+    return Volume(hu, Geometry(hu.shape, (5.0, 3.0, 3.0)), "small")
+
+
+@pytest.fixture
+def dicom_series():
+    """Writes a small DICOM series: `dicom_series(folder, uid=..., first=0, count=6)`; returns the folder."""
+
+    def write(folder: Path, uid: str = "1.2.826.0.1.77", first: int = 0, count: int = 6) -> Path:
+        from pydicom.dataset import Dataset, FileMetaDataset
+        from pydicom.uid import ExplicitVRLittleEndian
+
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((20, 20), 24, np.uint16)
+        pixels[3:17, 3:17] = 1044
+        pixels[6:12, 6:12] = 1134
+        for number in range(first, first + count):
+            one = Dataset()
+            one.file_meta = FileMetaDataset()
+            one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{number + 1}"
+            one.SeriesInstanceUID, one.StudyInstanceUID, one.Modality, one.SeriesNumber = uid, "1.2.3", "CT", 2
+            one.ImageType, one.InstanceNumber, one.SliceThickness = ["ORIGINAL", "PRIMARY", "AXIAL"], number + 1, "5"
+            one.Rows, one.Columns = pixels.shape
+            one.PixelSpacing, one.ImageOrientationPatient = ["3", "3"], [1, 0, 0, 0, 1, 0]
+            one.ImagePositionPatient = ["0", "0", str(5 * number)]
+            one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+            one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 12, 11, 0
+            one.RescaleSlope, one.RescaleIntercept, one.RescaleType = "1", "-1024", "HU"
+            one.PixelData = pixels.tobytes()
+            one.save_as(folder / f"IM{number:04d}", enforce_file_format=True)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def a_folder_of_deep_ones(tmp_path, monkeypatch):
+    """The current folder, in which "d/d/d/..." may be made; removed one by one, as pytest's way is recursive."""
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    yield folder
+    os.chdir(folder)
+    depth = 0
+    while Path("d").is_dir():
+        os.chdir("d")
+        depth += 1
+    for _ in range(depth):
+        for path in Path().iterdir():
+            path.rmdir() if path.is_dir() else path.unlink()
+        os.chdir("..")
+    shutil.rmtree("d", ignore_errors=True)

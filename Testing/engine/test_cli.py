@@ -13,10 +13,11 @@ import pytest
 
 from flareseg.cli import main
 from flareseg.io.files import read_labels, read_volume, write_volume
+from flareseg.manifest import NAME
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 HARD_NAMES = ["a case", "Größe Ünïcode", "腹部CT扫描", "x" * 200]
 
@@ -99,7 +100,7 @@ def test_in_a_folder_of_cases_a_bad_one_does_not_stop_the_others(segment, a_ct, 
         write_volume(a_ct, tmp_path / "cts" / f"{name}.nii.gz")
     (tmp_path / "cts" / "b.nii.gz").write_bytes(b"no CT at all")
     assert segment(tmp_path / "cts", "-o", tmp_path / "out", "--measurements", tmp_path / "table.csv") == 1
-    assert files_in(tmp_path / "out") == ["a.nii.gz", "c.nii.gz"]
+    assert files_in(tmp_path / "out") == ["a.nii.gz", "c.nii.gz", NAME]
     assert "b.nii.gz" in one_line(capsys)
     table = (tmp_path / "table.csv").read_text(encoding="utf-8")
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"a", "c"}
@@ -108,10 +109,11 @@ def test_in_a_folder_of_cases_a_bad_one_does_not_stop_the_others(segment, a_ct, 
 def test_cases_that_are_done_can_be_left_out(segment, a_ct, tmp_path):
     for name in ("a", "b"):
         write_volume(a_ct, tmp_path / "cts" / f"{name}.nii.gz")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.nii.gz").write_bytes(b"done before")
+    assert segment(tmp_path / "cts", "-o", tmp_path / "out") == 0
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    before = (tmp_path / "out" / "a.nii.gz").stat()
     assert segment(tmp_path / "cts", "-o", tmp_path / "out", "--skip-existing") == 0
-    assert (tmp_path / "out" / "a.nii.gz").read_bytes() == b"done before"
+    assert (tmp_path / "out" / "a.nii.gz").stat().st_mtime_ns == before.st_mtime_ns
     assert (tmp_path / "out" / "b.nii.gz").stat().st_size > 100
 
 

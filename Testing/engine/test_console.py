@@ -9,14 +9,15 @@ import sys
 import textwrap
 import time
 
-from flareseg.console import STAGES, BarListener, JsonListener, print_line
+from flareseg.console import STAGES, BarListener, JsonListener
 from flareseg.progress import Progress
+from flareseg.streams import print_line
 
 ABANDONED = textwrap.dedent(
     """
     import sys, time
     from pathlib import Path
-    from flareseg.console import run_until_signal
+    from flareseg.interrupt import run_until_signal
     from flareseg.io.atomic import atomic_path
 
     def work(cancelled):

@@ -11,12 +11,13 @@ import torch
 from flareseg.errors import Cancelled, DeviceError, ModelError
 from flareseg.inference.engine import CPU_FINISHES, ON_THE_CPU, SMALLER_WINDOWS, Engine
 from flareseg.inference.export import logits_to_labels
-from flareseg.inference.openvino_network import network_graph
+from flareseg.inference.openvino_network import network_graph, openvino_installed
 from flareseg.inference.runtime import TorchNetwork, _use_group_norms, find_device, open_network, open_on_cpu
 from flareseg.inference.sliding import Forward
 from flareseg.model.network import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
+from flareseg.private_imports import import_openvino
 from flareseg.progress import Progress
 
 
@@ -39,7 +40,13 @@ def random_weights(a_plan: Plan) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def openvino() -> Any:
-    return pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    skip_without("openvino")
+    return import_openvino()
+
+
+def skip_without(backend: str) -> None:
+    if backend == "openvino" and not openvino_installed():
+        pytest.skip("OpenVINO is not installed")
 
 
 class SmallGpu:
@@ -284,8 +291,7 @@ def test_a_group_norm_per_channel_gives_what_the_instance_norm_gave(a_plan, rand
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_torch_and_openvino_agree_on_a_random_network(a_plan, random_weights, backend):
-    if backend == "openvino":
-        pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    skip_without(backend)
     image = torch.randn(1, 1, 32, 48, 16, generator=torch.Generator().manual_seed(4))
     expected = build_network(a_plan)
     load_weights(expected, random_weights)
@@ -348,8 +354,7 @@ def test_a_stride_beyond_the_kernel_is_refused_as_torch_refuses_it(a_plan, openv
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_cpu_threads_are_bounded(a_plan, random_weights, backend):
-    if backend == "openvino":
-        pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    skip_without(backend)
     before = torch.get_num_threads()
     try:
         network = open_on_cpu(a_plan, random_weights, Options(backend=backend, threads=1))

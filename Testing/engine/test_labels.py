@@ -3,7 +3,7 @@
 import pytest
 
 from flareseg.errors import UsageError
-from flareseg.labels import by_name, by_names, structures
+from flareseg.labels import by_name, by_names, paired_sides, structures
 
 
 def test_values_run_from_1_to_14_in_the_order_of_flare():
@@ -45,3 +45,15 @@ def test_names_come_in_the_order_of_the_table_and_once():
 def test_an_unknown_name_is_told_with_the_known_ones():
     with pytest.raises(UsageError, match=r"'heart'.*liver"):
         by_name("heart")
+
+
+def test_structures_of_both_sides_are_paired():
+    pairs = {(one.name, other.name) for one, other in paired_sides()}
+    assert pairs == {("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland")}
+
+
+def test_the_table_says_what_the_training_and_the_scoring_need():
+    assert [s.name for s in structures() if s.scored_where_labelled] == ["aorta", "inferior_vena_cava", "esophagus"]
+    assert [s.name for s in structures() if s.hollow] == ["esophagus", "stomach", "duodenum"]
+    assert [s.name for s in structures() if s.typical_hu is None] == ["tumour"]
+    assert by_name("aorta").typical_hu == (41, 290, 150, 115)

@@ -18,7 +18,7 @@ from flareseg.model.nnunet_import import Choice
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume, WorldBox
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 RECORDED = Path(__file__).parent / "data" / "nnunet" / "residual"
 IMAGE = RECORDED / "image.nii.gz"

@@ -15,7 +15,7 @@ from pathlib import Path
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCancer")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCancer"), str(ROOT)]
 
 import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402

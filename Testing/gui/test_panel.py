@@ -16,7 +16,7 @@ from helpers import alive, ct_node, ijk_to_ras
 from standin import dialogs, sample_data
 from standin.events import spin, wait_until
 
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 CLOSED, OPEN = True, False
 

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers import ct_node, ijk_to_ras, labels_for
 
 from FlarePanCancerLib import scene as segments
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 LIMIT_S, LIMIT_GIB = 15, 4
 

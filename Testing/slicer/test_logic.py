@@ -17,7 +17,7 @@ from FlarePanCancerLib.exchange import volume_of
 from FlarePanCancerLib.logic import Callbacks, SegmentationError, process, roi_of
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from helpers import ct_node, ijk_to_ras
 
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.logic import SegmentationError, process
-from train.phantom import make_phantom
+from train.synthetic.phantom import make_phantom
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.config import AugmentConfig, CorruptConfig, FitConfig, NetConfig
-from train.fit import fit
-from train.learner import Work
-from train.tasks import Reconstruct, Segment, TaskOf
+from train.training.module import FitJob
+from train.training.tasks import Reconstruct, Segment, Task
+from train.training.trainer import fit
 
 NET = NetConfig(
     spacing_zyx_mm=(3.0, 3.0, 3.0),
@@ -81,17 +81,17 @@ def small_case(seed: int, name: str = "patient") -> MemoryCase:
     return MemoryCase(f"{name}_{seed}", hu.astype(np.int16), labels)
 
 
-def small_work(folder: Path, net: NetConfig = NET, settings: FitConfig = SETTINGS, **changes: Any) -> Work:
+def small_work(folder: Path, net: NetConfig = NET, settings: FitConfig = SETTINGS, **changes: Any) -> FitJob:
     cases: Any = [small_case(seed) for seed in range(3)]
     values = {"cases": cases, "shares": [1.0] * len(cases), "seed": 5} | changes
-    return Work(folder=folder, net=net, plan=net.plan(), settings=settings, **values)
+    return FitJob(folder=folder, net=net, plan=net.plan(), settings=settings, **values)
 
 
-def task_of(work: Work) -> TaskOf:
+def task_of(work: FitJob) -> Task:
     return TASKS[work.settings.task](work.net, work.plan, work.settings)
 
 
-def run(work: Work) -> None:
+def run(work: FitJob) -> None:
     fit(work, partial(task_of, work))
 
 

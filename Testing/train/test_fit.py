@@ -21,9 +21,9 @@ from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, ta
 
 from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
 from flareseg.model.network import build_network, load_weights  # noqa: E402
-from train.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
-from train.fit import precision_of  # noqa: E402
-from train.learner import begin_with  # noqa: E402
+from train.training.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
+from train.training.module import begin_with  # noqa: E402
+from train.training.trainer import precision_of  # noqa: E402
 
 
 def rows(folder):
@@ -162,7 +162,7 @@ def test_a_net_with_fewer_stages_begins_with_the_outer_ones_of_a_deeper_net():
     ],
 )
 def test_no_device_has_to_imitate_bf16(monkeypatch, wanted, cuda, has_bf16, taken):
-    monkeypatch.setattr("train.fit.cpu_multiplies_bf16", lambda: has_bf16 and not cuda)
+    monkeypatch.setattr("train.training.trainer.cpu_multiplies_bf16", lambda: has_bf16 and not cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16 and cuda)
     assert precision_of(wanted, cuda=cuda) == taken
 
@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_cases(tmp_path, monkeypat
         return taught(batch, generator) * (float("nan") if next(steps) == 11 else 1)
 
     monkeypatch.setattr(task, "loss", loss)
-    from train.fit import fit
+    from train.training.trainer import fit
 
     with pytest.raises(InputError, match=r"step 11 .*patient_1.*last good checkpoint"):
         fit(work, lambda: task)

@@ -15,8 +15,8 @@ from small_run import small_run
 from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
-from train.fits import cases_of, fold_groups, weights_on_grid
-from train.index import CaseIndex
+from train.data.index import CaseIndex
+from train.training.fits import cases_of, fold_groups, weights_on_grid
 
 
 @pytest.fixture(scope="module")

@@ -17,70 +17,70 @@ from flareseg.io.files import read_labels, write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
-from train.cache import load_cached
 from train.config import AblationConfig, PseudoConfig
-from train.fuse import fuse
-from train.fusion_report import COLUMNS
-from train.index import IGNORE
-from train.pseudo_records import Records
+from train.data.cache import load_cached
+from train.data.index import IGNORE
+from train.pseudolabels.fusion_report import COLUMNS
+from train.pseudolabels.pseudo_records import Records
+from train.stages.fuse import fuse
 
 
 @pytest.fixture
 def run(tmp_path):
     """All pseudo-labels are there: S_tum saw the tumour of p1, was unsure of that of p2, and saw nothing in p3."""
-    config, places, index = small_run(tmp_path, pseudo=PseudoConfig(organ_model="tumor", device="cpu"))
+    config, paths, index = small_run(tmp_path, pseudo=PseudoConfig(organ_model="tumor", device="cpu"))
     tumours = {"mine_p1": TUMOUR, "mine_p2": IGNORE, "mine_p3": 0}
-    records = Records("tumour", config, places)
+    records = Records("tumour", config, paths)
     for number, (name, value) in enumerate(tumours.items(), 1):
-        write_label_map(np.where(truth_of(number) == TUMOUR, value, 0), places.pseudo("tumour", name))
+        write_label_map(np.where(truth_of(number) == TUMOUR, value, 0), paths.pseudo("tumour", name))
         records.remember(index.of(name), {"structures": ["tumour"]})
-    write_label_map(np.where(truth_of(3) == LIVER, LIVER, 0), places.pseudo("organs", "mine_p3"))
-    Records("organs", config, places).remember(index.of("mine_p3"), {"structures": ["liver"]})
-    return config, places, index
+    write_label_map(np.where(truth_of(3) == LIVER, LIVER, 0), paths.pseudo("organs", "mine_p3"))
+    Records("organs", config, paths).remember(index.of("mine_p3"), {"structures": ["liver"]})
+    return config, paths, index
 
 
-def fused(places, number):
-    return read_labels(places.fused(f"mine_p{number}"))[0]
+def fused(paths, number):
+    return read_labels(paths.fused(f"mine_p{number}"))[0]
 
 
-def report(places):
-    with places.fusion_report.open(newline="") as file:
+def report(paths):
+    with paths.fusion_report.open(newline="") as file:
         return {(row["case"], row["structure"]): row for row in csv.DictReader(file)}
 
 
 def test_each_case_gets_the_best_that_is_known_of_it(run):
-    config, places, index = run
-    fuse(config, places, index)
+    config, paths, index = run
+    fuse(config, paths, index)
     whole, second, third, fourth = (truth_of(number) for number in range(4))
-    assert np.array_equal(fused(places, 0)[whole > 0], whole[whole > 0])  # the annotator drew all
-    assert np.array_equal(fused(places, 1)[second > 0], second[second > 0])  # liver drawn, spleen and tumour from nets
+    assert np.array_equal(fused(paths, 0)[whole > 0], whole[whole > 0])  # the annotator drew all
+    assert np.array_equal(fused(paths, 1)[second > 0], second[second > 0])  # liver drawn, spleen and tumour from nets
     expected = np.where(third == TUMOUR, IGNORE, third)
-    assert np.array_equal(fused(places, 2)[third > 0], expected[third > 0])
-    assert np.array_equal(fused(places, 3), np.where(fourth == LIVER, LIVER, 0))
+    assert np.array_equal(fused(paths, 2)[third > 0], expected[third > 0])
+    assert np.array_equal(fused(paths, 3), np.where(fourth == LIVER, LIVER, 0))
 
 
 def test_what_is_known_of_a_case_goes_with_its_labels(run):
-    config, places, index = run
-    fuse(config, places, index)
-    known = {n: load_cached(places.grid(SPACING) / f"mine_p{n}", "fused").known for n in range(4)}
+    config, paths, index = run
+    fuse(config, paths, index)
+    known = {n: load_cached(paths.grid(SPACING) / f"mine_p{n}", "fused").known for n in range(4)}
     assert all(known[n].all() for n in range(3))
     assert np.flatnonzero(known[3]).tolist() == [0, LIVER, TUMOUR]
 
 
 def test_the_cache_holds_the_fused_labels(run):
-    config, places, index = run
-    fuse(config, places, index)
-    cached = load_cached(places.grid(SPACING) / "mine_p1", "fused")
+    config, paths, index = run
+    fuse(config, paths, index)
+    cached = load_cached(paths.grid(SPACING) / "mine_p1", "fused")
     labels = cached.labels(tuple(slice(0, size) for size in cached.shape_zyx))
     assert {value: int((labels == value).sum()) for value in (LIVER, TUMOUR)} == {
-        value: int((fused(places, 1) == value).sum()) for value in (LIVER, TUMOUR)
+        value: int((fused(paths, 1) == value).sum()) for value in (LIVER, TUMOUR)
     }
 
 
 def test_the_report_adds_up(run):
-    config, places, index = run
-    fuse(config, places, index)
-    rows = report(places)
+    config, paths, index = run
+    fuse(config, paths, index)
+    rows = report(paths)
     spleen = rows["mine_p0", "spleen"]
     too_large = int(spleen["pseudo_voxels"]) - int(spleen["truth_voxels"])
     assert too_large > 0
@@ -94,50 +94,50 @@ def test_the_report_adds_up(run):
         )
         assert int(row["fused_voxels"]) == kept + int(row["added_voxels"])
     assert set(COLUMNS) == set(spleen)
-    assert "| Spleen |" in places.fusion_report.with_suffix(".md").read_text()
+    assert "| Spleen |" in paths.fusion_report.with_suffix(".md").read_text()
 
 
 def test_the_baseline_leaves_pseudo_labels_as_they_came(run):
-    config, places, index = run
+    config, paths, index = run
     config = replace(config, ablation=AblationConfig(label_fusion=False))
-    fuse(config, places, index)
+    fuse(config, paths, index)
     organs = read_labels(index.of("mine_p0").organs)[0]
     expected = np.where(truth_of(0) == TUMOUR, TUMOUR, organs)
-    assert np.array_equal(fused(places, 0), expected)
-    assert np.array_equal(fused(places, 1), read_labels(index.of("mine_p1").organs)[0])
+    assert np.array_equal(fused(paths, 0), expected)
+    assert np.array_equal(fused(paths, 1), read_labels(index.of("mine_p1").organs)[0])
 
 
 def test_a_second_run_does_nothing_and_a_changed_source_only_its_case(run):
-    config, places, index = run
-    fuse(config, places, index)
-    before = {n: places.fused(f"mine_p{n}").stat().st_mtime_ns for n in range(4)}
-    fuse(config, places, index)
-    assert {n: places.fused(f"mine_p{n}").stat().st_mtime_ns for n in range(4)} == before
+    config, paths, index = run
+    fuse(config, paths, index)
+    before = {n: paths.fused(f"mine_p{n}").stat().st_mtime_ns for n in range(4)}
+    fuse(config, paths, index)
+    assert {n: paths.fused(f"mine_p{n}").stat().st_mtime_ns for n in range(4)} == before
     write_label_map(np.where(truth_of(2) == SPLEEN, SPLEEN, 0), index.of("mine_p2").organs)
-    fuse(config, places, index)
-    changed = [n for n in range(4) if places.fused(f"mine_p{n}").stat().st_mtime_ns != before[n]]
+    fuse(config, paths, index)
+    changed = [n for n in range(4) if paths.fused(f"mine_p{n}").stat().st_mtime_ns != before[n]]
     assert changed == [2]
-    assert not (fused(places, 2) == LIVER).any()
+    assert not (fused(paths, 2) == LIVER).any()
 
 
 def test_missing_pseudo_labels_are_counted_and_named(run):
-    config, places, index = run
-    places.confidence("tumour", "mine_p2").unlink()
+    config, paths, index = run
+    paths.confidence("tumour", "mine_p2").unlink()
     with pytest.raises(InputError, match="1 of 3 cases lack tumour pseudo-labels of 'tumor', the first is 'mine_p2'"):
-        fuse(config, places, index)
+        fuse(config, paths, index)
 
 
 def test_labels_on_another_grid_are_refused(run):
-    config, places, index = run
+    config, paths, index = run
     moved = Geometry(GRID.shape_zyx, SPACING, (99.0, 0.0, 0.0), GRID.direction)
     labels = Segmentation(truth_of(2), moved, structures())
     write_segmentation(labels, index.of("mine_p2").organs, overwrite=True)
     with pytest.raises(InputError, match="lies on another grid than the other labels of 'mine_p2'"):
-        fuse(config, places, index)
+        fuse(config, paths, index)
 
 
 def test_a_case_that_nothing_is_known_of_is_refused(run):
-    config, places, index = run
+    config, paths, index = run
     config = replace(config, pseudo=PseudoConfig(tumour_fit="", organ_model=""))
     with pytest.raises(InputError, match="'mine_p3' has neither labels nor pseudo-labels"):
-        fuse(config, places, index)
+        fuse(config, paths, index)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from train.fusion import changes, from_truth, fuse_organs, lay_tumours, without_fusion
-from train.index import IGNORE, TUMOUR
+from train.data.index import IGNORE, TUMOUR
+from train.pseudolabels.fusion import changes, from_truth, fuse_organs, lay_tumours, without_fusion
 
 LIVER, KIDNEY, SPLEEN, PANCREAS, GALLBLADDER = 1, 2, 3, 4, 9
 EVERY_ORGAN = range(1, 14)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from train.augmentation.model_genesis import bezier_table, corrupted, in_paint, out_paint, recoloured, shuffled
 from train.config import CorruptConfig
-from train.genesis import bezier_table, corrupted, in_paint, out_paint, recoloured, shuffled
 
 ALWAYS = CorruptConfig(nonlinear=1.0, local_shuffle=1.0, paint=1.0, inpaint=0.5)
 NEVER = CorruptConfig(nonlinear=0.0, local_shuffle=0.0, paint=0.0, inpaint=0.0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from train.losses import dice_and_cross_entropy, dice_counts, imitation, over_depths
+from train.training.losses import deep_supervision_loss, dice_and_cross_entropy, dice_counts, distillation_loss
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 
@@ -91,7 +91,7 @@ def test_deep_supervision_halves_the_weight_of_every_coarser_answer():
         seen.append(coarse)
         return torch.tensor(float(logits.shape[2]))
 
-    assert float(over_depths(loss, outputs, labels)) == pytest.approx((8 + 4 / 2 + 2 / 4) / 1.75)
+    assert float(deep_supervision_loss(loss, outputs, labels)) == pytest.approx((8 + 4 / 2 + 2 / 4) / 1.75)
     assert [tuple(coarse.shape[1:]) for coarse in seen] == [(8, 8, 8), (4, 4, 4), (2, 2, 2)]
     for coarse in seen:
         half = coarse.shape[-1] // 2
@@ -100,8 +100,8 @@ def test_deep_supervision_halves_the_weight_of_every_coarser_answer():
 
 def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn():
     teacher = torch.randn(2, 5, 3, 4, 5)
-    assert float(imitation(teacher + 3, teacher)) == pytest.approx(0, abs=1e-6)  # logits may all shift
-    assert float(imitation(-teacher, teacher)) > 0.1
+    assert float(distillation_loss(teacher + 3, teacher)) == pytest.approx(0, abs=1e-6)  # logits may all shift
+    assert float(distillation_loss(-teacher, teacher)) > 0.1
 
 
 def test_the_score_counts_known_voxels_and_annotated_structures_only():

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from train.norms import PatchNorm, use_patch_norms
+from train.training.norms import PatchNorm, use_patch_norms
 
 
 def a_network() -> nn.Sequential:

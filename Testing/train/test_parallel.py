@@ -6,8 +6,8 @@ import os
 import pytest
 
 from flareseg.errors import OutputError
-from train import parallel
-from train.parallel import in_parallel, told
+from train.common import parallel
+from train.common.parallel import in_parallel, with_progress
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -26,8 +26,8 @@ def test_an_error_of_the_work_is_that_error():
 
 
 def test_how_far_it_is_is_told_now_and_then_and_at_the_end(capsys, monkeypatch):
-    assert list(told(iter("abc"), 3, "count")) == ["a", "b", "c"]
+    assert list(with_progress(iter("abc"), 3, "count")) == ["a", "b", "c"]
     assert capsys.readouterr().out == "count: 3 of 3 cases, 0 min left\n"
     monkeypatch.setattr(parallel, "TELL_EVERY_S", -1.0)
-    list(told(iter("abc"), 3, "count"))
+    list(with_progress(iter("abc"), 3, "count"))
     assert capsys.readouterr().out.count("\n") == 3

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from train.body.contrast import draw_hu, draw_phase
-from train.body.patient import draw_person
-from train.body.scanner import thick_slices
-from train.phantom import Phantom, make_phantom
+from train.synthetic.body.contrast import draw_hu, draw_phase
+from train.synthetic.body.patient import draw_person
+from train.synthetic.body.scanner import thick_slices
+from train.synthetic.phantom import Phantom, make_phantom
 
 LIVER, RIGHT_KIDNEY, SPLEEN, PANCREAS, AORTA, IVC, RIGHT_ADRENAL = 1, 2, 3, 4, 5, 6, 7
 LEFT_ADRENAL, GALLBLADDER, ESOPHAGUS, STOMACH, DUODENUM, LEFT_KIDNEY, TUMOUR = 8, 9, 10, 11, 12, 13, 14

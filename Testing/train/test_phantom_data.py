@@ -1,4 +1,4 @@
-"""Phantoms as a data folder: what is annotated, what is spoiled, and that a killed run goes on."""
+"""Phantoms as a data folder: what is annotated, how labels are corrupted, and that a killed run goes on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 
 from flareseg.errors import OutputError
 from flareseg.io.files import read_labels, read_volume
-from train import phantom_data
-from train.cases import UNFINISHED, new_case
 from train.config import PhantomConfig
-from train.phantom import Phantom, make_phantom
-from train.phantom_data import annotation_of, draw_phantoms
-from train.spoil import spoiled
+from train.data.case_folder import UNFINISHED, new_case
+from train.synthetic import phantom_data
+from train.synthetic.label_corruption import corrupt_labels
+from train.synthetic.phantom import Phantom, make_phantom
+from train.synthetic.phantom_data import annotation_of, draw_phantoms
 
 TUMOUR = 14
 FLARE = PhantomConfig(count=3, validation=1, spacing_zyx_mm=(8.0, 8.0, 8.0), scenario="flare")
@@ -168,7 +168,7 @@ def test_spoiled_labels_are_close_to_the_truth_but_not_the_truth(patient: Phanto
     scores = []
     present = [organ for organ in range(1, 14) if (patient.labels == organ).any()]
     for seed in range(4):
-        labels = spoiled(patient.labels, patient.hu, patient.spacing_zyx_mm, np.random.default_rng(seed))
+        labels = corrupt_labels(patient.labels, patient.hu, patient.spacing_zyx_mm, np.random.default_rng(seed))
         assert TUMOUR not in labels
         scores += [dice(labels == organ, patient.labels == organ) for organ in present]
     assert 0.8 < np.mean(scores) < 0.95
@@ -179,7 +179,8 @@ def test_spoiled_labels_are_close_to_the_truth_but_not_the_truth(patient: Phanto
 def test_spoiling_depends_on_the_seed_alone_and_leaves_the_truth_as_it_is(patient: Phantom) -> None:
     before = patient.labels.copy()
     first, again, other = (
-        spoiled(patient.labels, patient.hu, patient.spacing_zyx_mm, np.random.default_rng(seed)) for seed in (5, 5, 6)
+        corrupt_labels(patient.labels, patient.hu, patient.spacing_zyx_mm, np.random.default_rng(seed))
+        for seed in (5, 5, 6)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -188,4 +189,4 @@ def test_spoiling_depends_on_the_seed_alone_and_leaves_the_truth_as_it_is(patien
 
 def test_spoiling_a_scan_without_organs_gives_nothing() -> None:
     nothing = np.zeros((6, 6, 6), np.uint8)
-    assert not spoiled(nothing, nothing.astype(np.int16), (4.0, 4.0, 4.0), np.random.default_rng(0)).any()
+    assert not corrupt_labels(nothing, nothing.astype(np.int16), (4.0, 4.0, 4.0), np.random.default_rng(0)).any()

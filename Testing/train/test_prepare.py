@@ -14,14 +14,15 @@ from flareseg.io.files import read_labels, write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
-from train import parallel, preparing
-from train.cache import load_cached
+from train.common import parallel
+from train.common.paths import RunPaths
 from train.config import Config, FitConfig, NetConfig, NewPatientsConfig, PhantomConfig, PseudoConfig, SourceConfig
-from train.index import read_index
-from train.places import Places
-from train.prepare import prepare
-from train.splits import split_of
-from train.statistics import read_statistics
+from train.data import prepare_case as preparing
+from train.data.cache import load_cached
+from train.data.fingerprint import read_statistics
+from train.data.index import read_index
+from train.data.splits import split_of
+from train.stages.prepare import prepare
 
 SHAPE, SPACING = (20, 36, 40), (6.0, 6.0, 6.0)
 GRID = Geometry(SHAPE, SPACING)
@@ -65,8 +66,8 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def places(tmp_path):
-    return Places(tmp_path / "run")
+def paths(tmp_path):
+    return RunPaths(tmp_path / "run")
 
 
 def config_for(*sources, net=NET, **changes):
@@ -88,9 +89,9 @@ def of(index, name):
 # what comes out
 
 
-def test_the_index_says_what_each_case_is(data, places):
-    index = prepare(config_for(source(data)), places)
-    assert index == read_index(places.index)
+def test_the_index_says_what_each_case_is(data, paths):
+    index = prepare(config_for(source(data)), paths)
+    assert index == read_index(paths.index)
     first, unlabelled = of(index, "p0"), of(index, "p4")
     assert (first.covered, first.occurring) == (("liver", "spleen"), ("liver",))
     assert (first.image, first.labels) == (data / "p0" / "ct.nii.gz", data / "p0" / "seg.nii.gz")
@@ -99,65 +100,65 @@ def test_the_index_says_what_each_case_is(data, places):
     assert index.refused == {}
 
 
-def test_every_case_is_cached_for_every_grid(data, places):
+def test_every_case_is_cached_for_every_grid(data, paths):
     other = NetConfig(spacing_zyx_mm=(9.0, 9.0, 9.0), patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver"])
     fits = {"final": FitConfig(net="net", epochs=1), "coarse": FitConfig(net="other", epochs=1, stage="final")}
-    index = prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), places)
+    index = prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), paths)
     for case in index.cases:
         for spacing in (SPACING, (9.0, 9.0, 9.0)):
-            cached = load_cached(places.grid(spacing) / case.name, "truth" if case.labels else None)
+            cached = load_cached(paths.grid(spacing) / case.name, "truth" if case.labels else None)
             assert cached.hu(tuple(slice(0, n) for n in cached.shape_zyx)).max() > 80
             assert np.array_equal(cached.known, case.known)
             assert set(cached.centres) == ({1} if case.labels else set())
 
 
-def test_statistics_are_those_of_the_structures_of_teaching_cases(data, places):
+def test_statistics_are_those_of_the_structures_of_teaching_cases(data, paths):
     write_case(data / "loud", 9, liver(), info={"split": "validation"})
     hu = ct(9)
     hu[liver() > 0] = 900
     write_volume(Volume(hu, GRID), data / "loud" / "ct.nii.gz", overwrite=True)
-    prepare(config_for(source(data)), places)
-    found = read_statistics(places.statistics)
+    prepare(config_for(source(data)), paths)
+    found = read_statistics(paths.statistics)
     assert 89 <= found.intensity.clip_hu[0] < found.intensity.clip_hu[1] <= 111
     assert abs(found.intensity.mean_hu - 100) < 1
     assert (found.cases, found.median_spacing_zyx_mm, found.foreground) == (4, SPACING, "structures")
 
 
-def test_without_any_labels_the_body_is_measured(tmp_path, places):
+def test_without_any_labels_the_body_is_measured(tmp_path, paths):
     write_case(tmp_path / "data" / "a", 0)
     fits = {"pretrain": FitConfig(net="net", epochs=1, task="reconstruct", cases="all")}
-    prepare(config_for(source(tmp_path / "data"), fits=fits, pseudo=PseudoConfig(tumour_fit="")), places)
-    found = read_statistics(places.statistics)
+    prepare(config_for(source(tmp_path / "data"), fits=fits, pseudo=PseudoConfig(tumour_fit="")), paths)
+    found = read_statistics(paths.statistics)
     assert found.foreground == "body"
     assert found.intensity.clip_hu[0] > -300
 
 
-def test_new_patients_are_made_of_the_cases_that_the_configuration_names(data, places):
+def test_new_patients_are_made_of_the_cases_that_the_configuration_names(data, paths):
     wanted = NewPatientsConfig(["mine/p0", "mine/p1"], 2, seed=5, weight=0.5)
-    index = prepare(config_for(source(data), new_patients=wanted), places)
+    index = prepare(config_for(source(data), new_patients=wanted), paths)
     made = [case for case in index.cases if case.source == "new_patients"]
     assert [case.name for case in made] == [f"new_patients_p{case}_{seed}" for case in (0, 1) for seed in (5, 6)]
     assert [case.patient for case in made] == ["p0", "p0", "p1", "p1"]
     assert all(case.covered == ("liver", "spleen") and case.split == "train" for case in made)
     again = replace(wanted, cases=["mine/p1"], count=1)
-    index = prepare(config_for(source(data), new_patients=again), places)
+    index = prepare(config_for(source(data), new_patients=again), paths)
     assert [case.name for case in index.cases if case.source == "new_patients"] == ["new_patients_p1_5"]
 
 
-def test_new_patients_cover_what_their_source_covers_also_when_that_is_told_later(data, places):
+def test_new_patients_cover_what_their_source_covers_also_when_that_is_told_later(data, paths):
     wanted = NewPatientsConfig(["mine/p0"], 1, seed=5)
-    prepare(config_for(source(data), new_patients=wanted), places)
-    healthy = source(data, covers=["liver", "spleen", "tumour"])
-    index = prepare(config_for(healthy, new_patients=wanted), places)
+    prepare(config_for(source(data), new_patients=wanted), paths)
+    healthy = source(data, annotated=["liver", "spleen", "tumour"])
+    index = prepare(config_for(healthy, new_patients=wanted), paths)
     assert index.of("new_patients_p0_5").covered == ("liver", "spleen", "tumour")
     assert not index.of("new_patients_p0_5").has_tumour
 
 
-def test_an_upside_down_ct_keeps_its_labels_in_place(tmp_path, places):
+def test_an_upside_down_ct_keeps_its_labels_in_place(tmp_path, paths):
     turned = Geometry(SHAPE, SPACING, direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
     write_case(tmp_path / "data" / "a", 0, liver(), geometry=turned)
-    index = prepare(config_for(source(tmp_path / "data")), places)
-    case = load_cached(places.grid(SPACING) / index.cases[0].name, "truth")
+    index = prepare(config_for(source(tmp_path / "data")), paths)
+    case = load_cached(paths.grid(SPACING) / index.cases[0].name, "truth")
     box = tuple(slice(0, size) for size in case.shape_zyx)
     assert case.hu(box)[case.labels(box) == 1].min() >= 80
     assert not np.array_equal(Orientation.of(turned).to_canonical(liver()), liver())
@@ -166,69 +167,69 @@ def test_an_upside_down_ct_keeps_its_labels_in_place(tmp_path, places):
 # what labels cover
 
 
-def test_converted_labels_are_written_in_flares_numbers(tmp_path, places):
+def test_converted_labels_are_written_in_flares_numbers(tmp_path, paths):
     folder = tmp_path / "pairs"
     for number in range(2):
         case = write_case(tmp_path / "made" / str(number), number, liver(7))
         for part, name in (("imagesTr", f"c{number}_0000.nii.gz"), ("labelsTr", f"c{number}.nii.gz")):
             (folder / part).mkdir(parents=True, exist_ok=True)
             shutil.copy(case / ("ct.nii.gz" if part == "imagesTr" else "seg.nii.gz"), folder / part / name)
-    index = prepare(config_for(source(folder, "pairs", values={7: "liver"})), places)
+    index = prepare(config_for(source(folder, "pairs", values={7: "liver"})), paths)
     case = of(index, "c0")
-    assert case.labels == places.labels("mine_c0")
+    assert case.labels == paths.labels("mine_c0")
     assert np.array_equal(read_labels(case.labels)[0], liver())
-    again = prepare(config_for(source(folder, "pairs", values={7: "liver", 8: "spleen"})), places)
+    again = prepare(config_for(source(folder, "pairs", values={7: "liver", 8: "spleen"})), paths)
     assert of(again, "c0").covered == ("liver", "spleen")
 
 
-def test_the_configuration_may_say_what_is_covered(data, places):
+def test_the_configuration_may_say_what_is_covered(data, paths):
     labels = liver()
     labels[16:18, 10:20, 10:20] = 14
     write_case(data / "p0", 0, labels, info={})
-    index = prepare(config_for(source(data, covers=["liver", "pancreas"])), places)
+    index = prepare(config_for(source(data, annotated=["liver", "pancreas"])), paths)
     case = of(index, "p0")
     assert (case.covered, case.occurring) == (("liver", "pancreas"), ("liver",))
-    assert case.labels == places.labels("mine_p0")
+    assert case.labels == paths.labels("mine_p0")
     assert set(np.unique(read_labels(case.labels)[0])) == {0, 1, 255}
 
 
-def test_what_nobody_sees_in_a_source_counts_as_annotated(data, places):
+def test_what_nobody_sees_in_a_source_counts_as_annotated(data, paths):
     write_case(data / "p0", 0, liver(), info={"labels_present": ["liver"]})
     shutil.rmtree(data / "p1")
     write_case(data / "p1", 1)
-    looked_at = source(data, free_of=["tumour"])
-    index = prepare(config_for(looked_at, new_patients=NewPatientsConfig(["mine/p0"], 1)), places)
+    looked_at = source(data, absent=["tumour"])
+    index = prepare(config_for(looked_at, new_patients=NewPatientsConfig(["mine/p0"], 1)), paths)
     assert of(index, "p0").covered == index.of("new_patients_p0_0").covered == ("liver", "tumour")
     assert of(index, "p1").covered == ("tumour",)
     assert not any(case.has_tumour for case in index.cases)
-    case = load_cached(places.grid(SPACING) / of(index, "p1").name, "truth")
+    case = load_cached(paths.grid(SPACING) / of(index, "p1").name, "truth")
     assert case.known.tolist() == [True] + 13 * [False] + [True]
     assert not case.labels(tuple(slice(0, size) for size in case.shape_zyx)).any()
 
 
-def test_a_case_that_shows_what_its_source_is_free_of_is_refused(data, places):
+def test_a_case_that_shows_what_its_source_is_free_of_is_refused(data, paths):
     write_case(data / "p0", 0, liver(3))
-    index = prepare(config_for(source(data, free_of=["spleen"])), places)
+    index = prepare(config_for(source(data, absent=["spleen"])), paths)
     assert list(index.refused) == ["mine_p0"]
     assert "free" in index.refused["mine_p0"]
 
 
-def test_without_a_word_about_it_what_occurs_is_covered(data, places):
+def test_without_a_word_about_it_what_occurs_is_covered(data, paths):
     labels = liver()
     labels[16:18, 10:20, 10:20] = 14
     write_case(data / "p0", 0, labels, info={})
     write_case(data / "p1", 1, np.zeros(SHAPE, np.uint8), info={})
-    index = prepare(config_for(source(data)), places)
+    index = prepare(config_for(source(data)), paths)
     assert of(index, "p0").covered == ("liver", "tumour")
     assert of(index, "p0").has_tumour
     assert (of(index, "p1").labels, of(index, "p1").covered) == (None, ())
 
 
-def test_a_covered_structure_that_is_not_in_view_is_known_to_be_absent(data, places):
+def test_a_covered_structure_that_is_not_in_view_is_known_to_be_absent(data, paths):
     write_case(data / "p1", 1, np.zeros(SHAPE, np.uint8), info={"labels_present": [1]})
-    index = prepare(config_for(source(data)), places)
+    index = prepare(config_for(source(data)), paths)
     assert (of(index, "p1").covered, of(index, "p1").occurring) == (("liver",), ())
-    assert load_cached(places.grid(SPACING) / "mine_p1", "truth").known[1]
+    assert load_cached(paths.grid(SPACING) / "mine_p1", "truth").known[1]
 
 
 # what is refused
@@ -268,9 +269,9 @@ def damage(data, kind):
         ("info", "info.json"), ("organs", "another grid"),
     ],
 )  # fmt: skip
-def test_a_bad_case_is_refused_in_one_line_and_the_others_go_on(data, places, capsys, kind, reason):
+def test_a_bad_case_is_refused_in_one_line_and_the_others_go_on(data, paths, capsys, kind, reason):
     damage(data, kind)
-    index = prepare(config_for(source(data)), places)
+    index = prepare(config_for(source(data)), paths)
     assert list(index.refused) == ["mine_p2"]
     assert reason in index.refused["mine_p2"]
     assert "\n" not in index.refused["mine_p2"]
@@ -278,56 +279,56 @@ def test_a_bad_case_is_refused_in_one_line_and_the_others_go_on(data, places, ca
     assert {case.name for case in index.cases} == {"mine_p0", "mine_p1", "mine_p3", "mine_p4"}
 
 
-def test_a_case_that_was_mended_is_taken_the_next_time(data, places):
+def test_a_case_that_was_mended_is_taken_the_next_time(data, paths):
     damage(data, "cut image")
-    assert "mine_p2" in prepare(config_for(source(data)), places).refused
+    assert "mine_p2" in prepare(config_for(source(data)), paths).refused
     write_case(data / "p2", 2, liver())
-    assert prepare(config_for(source(data)), places).refused == {}
+    assert prepare(config_for(source(data)), paths).refused == {}
 
 
-def test_no_case_left_is_an_error(data, places):
+def test_no_case_left_is_an_error(data, paths):
     for path in data.glob("*/ct.nii.gz"):
         path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="None of 5 cases can be used"):
-        prepare(config_for(source(data)), places)
-    assert not places.index.exists()
+        prepare(config_for(source(data)), paths)
+    assert not paths.index.exists()
 
 
-def test_a_structure_that_no_case_shows_is_an_error(data, places):
+def test_a_structure_that_no_case_shows_is_an_error(data, paths):
     net = NetConfig(spacing_zyx_mm=SPACING, patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver", "spleen"])
     with pytest.raises(InputError, match="No training case shows spleen, which the fit 'final' is to learn"):
-        prepare(config_for(source(data), net=net), places)
+        prepare(config_for(source(data), net=net), paths)
     organs = np.zeros(SHAPE, np.uint8)
     organs[2:5, 10:20, 22:30] = 3
     write_case(data / "p4", 4, organs=organs)
-    assert of(prepare(config_for(source(data), net=net), places), "p4").organs == data / "p4" / "organs.nii.gz"
+    assert of(prepare(config_for(source(data), net=net), paths), "p4").organs == data / "p4" / "organs.nii.gz"
 
 
-def test_nets_of_one_spacing_with_different_resampling_are_an_error(data, places):
+def test_nets_of_one_spacing_with_different_resampling_are_an_error(data, paths):
     other = NetConfig(SPACING, (16, 16, 16), [4, 8], segments=["liver"], resampling="isotropic")
     fits = {"final": FitConfig(net="net", epochs=1), "base": FitConfig(net="other", epochs=1, stage="final")}
     with pytest.raises(UsageError, match="one resampling"):
-        prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), places)
+        prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), paths)
 
 
 # splits
 
 
-def test_a_configured_number_of_labelled_cases_validates(data, places):
-    index = prepare(config_for(source(data, validation=2)), places)
+def test_a_configured_number_of_labelled_cases_validates(data, paths):
+    index = prepare(config_for(source(data, validation=2)), paths)
     held_out = index.split("validation")
     assert len(held_out) == 2
     assert all(case.labels for case in held_out)
 
 
-def test_named_cases_validate(data, places):
-    index = prepare(config_for(source(data, validation=["p1", "mine_p3"])), places)
+def test_named_cases_validate(data, paths):
+    index = prepare(config_for(source(data, validation=["p1", "mine_p3"])), paths)
     assert {case.name for case in index.split("validation")} == {"mine_p1", "mine_p3"}
     with pytest.raises(UsageError, match="no labelled case 'p9'"):
-        prepare(config_for(source(data, validation=["p9"])), places)
+        prepare(config_for(source(data, validation=["p9"])), paths)
 
 
-def test_one_image_is_never_on_both_sides(data, places, capsys, tmp_path):
+def test_one_image_is_never_on_both_sides(data, paths, capsys, tmp_path):
     """Even if it comes from another source, in another orientation, under another name."""
     turned = Geometry(SHAPE, SPACING, direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
     twin = write_case(tmp_path / "other" / "twin", 0, liver(), geometry=turned)
@@ -335,7 +336,7 @@ def test_one_image_is_never_on_both_sides(data, places, capsys, tmp_path):
     write_volume(Volume(hu, turned), twin / "ct.nii.gz", overwrite=True)
     write_case(tmp_path / "other" / "single", 20, liver())
     sources = source(data, validation=["p1"]), source(tmp_path / "other", name="other")
-    index = prepare(config_for(*sources), places)
+    index = prepare(config_for(*sources), paths)
     assert {case.name for case in index.split("validation")} == {"mine_p1", "other_twin"}
     assert "other_twin is the image of mine_p1" in capsys.readouterr().out
 
@@ -361,20 +362,20 @@ def test_validation_must_leave_something_to_learn_from():
 # resuming
 
 
-def test_a_second_run_makes_nothing_again(data, places, monkeypatch):
-    first = prepare(config_for(source(data)), places)
+def test_a_second_run_makes_nothing_again(data, paths, monkeypatch):
+    first = prepare(config_for(source(data)), paths)
 
     def not_again(*_):
         raise AssertionError("made again")
 
     monkeypatch.setattr(preparing, "write_image", not_again)
     monkeypatch.setattr(preparing, "read_volume", not_again)
-    assert prepare(config_for(source(data)), places) == first
+    assert prepare(config_for(source(data)), paths) == first
 
 
-def test_only_the_case_that_changed_is_made_again(data, places, monkeypatch):
-    prepare(config_for(source(data)), places)
-    shutil.rmtree(places.grid(SPACING) / "mine_p1")
+def test_only_the_case_that_changed_is_made_again(data, paths, monkeypatch):
+    prepare(config_for(source(data)), paths)
+    shutil.rmtree(paths.grid(SPACING) / "mine_p1")
     labels = liver()
     labels[:9] = 0
     write_case(data / "p3", 3, labels)
@@ -382,36 +383,36 @@ def test_only_the_case_that_changed_is_made_again(data, places, monkeypatch):
     monkeypatch.setattr(
         preparing, "write_image", lambda folder, *rest: (made.append(folder.name), write(folder, *rest))
     )
-    prepare(config_for(source(data)), places)
+    prepare(config_for(source(data)), paths)
     assert made == ["mine_p1", "mine_p3"]
-    case = load_cached(places.grid(SPACING) / "mine_p3", "truth")
+    case = load_cached(paths.grid(SPACING) / "mine_p3", "truth")
     assert case.centres[1][:, 0].min() >= 9
 
 
-def test_what_a_killed_run_left_is_made_whole(data, places):
-    prepare(config_for(source(data)), places)
-    (places.grid(SPACING) / "mine_p1" / "labels_truth.json").unlink()
-    places.labels("mine_p2").with_name("mine_p2.json").write_text('{"stamp": ')
-    places.index.unlink()
-    prepare(config_for(source(data)), places)
-    assert load_cached(places.grid(SPACING) / "mine_p1", "truth").known[1]
-    assert len(read_index(places.index).cases) == 5
+def test_what_a_killed_run_left_is_made_whole(data, paths):
+    prepare(config_for(source(data)), paths)
+    (paths.grid(SPACING) / "mine_p1" / "labels_truth.json").unlink()
+    paths.labels("mine_p2").with_name("mine_p2.json").write_text('{"stamp": ')
+    paths.index.unlink()
+    prepare(config_for(source(data)), paths)
+    assert load_cached(paths.grid(SPACING) / "mine_p1", "truth").known[1]
+    assert len(read_index(paths.index).cases) == 5
 
 
-def test_a_full_disk_ends_the_run_and_refuses_no_case(data, places, monkeypatch):
+def test_a_full_disk_ends_the_run_and_refuses_no_case(data, paths, monkeypatch):
     def full(*_):
         raise OutputError("The cache cannot be written: No space left on device; make room and start again.")
 
     monkeypatch.setattr(preparing, "write_image", full)
     with pytest.raises(OutputError, match="No space left"):
-        prepare(config_for(source(data)), places)
-    assert not places.index.exists()
+        prepare(config_for(source(data)), paths)
+    assert not paths.index.exists()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_processes_share_the_work_and_phantoms_are_a_source(data, places):
+def test_processes_share_the_work_and_phantoms_are_a_source(data, paths):
     config = config_for(source(data), phantoms=PhantomConfig(2, 1, (8.0, 8.0, 8.0)), processes=2)
-    index = prepare(config, places)
+    index = prepare(config, paths)
     assert [case.name for case in index.cases] == [
         *(f"mine_p{number}" for number in range(5)), "phantoms_phantom_0", "phantoms_phantom_1",
         "phantoms_phantom_1000000",
@@ -420,7 +421,7 @@ def test_processes_share_the_work_and_phantoms_are_a_source(data, places):
     assert "tumour" in index.of("phantoms_phantom_0").covered
 
 
-def test_a_process_that_is_killed_is_told_in_one_line(data, places, monkeypatch):
+def test_a_process_that_is_killed_is_told_in_one_line(data, paths, monkeypatch):
     monkeypatch.setattr(parallel, "_one_thread", functools.partial(os._exit, 9))
     with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
-        prepare(config_for(source(data), processes=2), places)
+        prepare(config_for(source(data), processes=2), paths)

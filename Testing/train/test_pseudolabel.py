@@ -15,11 +15,11 @@ from small_run import GRID, TUMOUR, finish, small_run
 from flareseg.errors import InputError, ModelError
 from flareseg.io.files import read_labels
 from flareseg.segmenter import Segmenter
+from train.common.distributed import Rank
 from train.config import AblationConfig, PseudoConfig
-from train.index import IGNORE
-from train.pseudo_records import Records
-from train.pseudolabel import complete, pseudolabel, sure_tumours
-from train.ranks import Rank
+from train.data.index import IGNORE
+from train.pseudolabels.pseudo_records import Records
+from train.stages.pseudolabel import complete, pseudolabel, sure_tumours
 
 ALONE = Rank(0, 1)
 
@@ -30,12 +30,12 @@ def run(tmp_path):
     return small_run(tmp_path, pseudo=PseudoConfig(device="cpu"))
 
 
-def names_in(places, kind="tumour"):
-    return sorted(path.name.removesuffix(".nii.gz") for path in places.pseudo(kind, "x").parent.glob("*.nii.gz"))
+def names_in(paths, kind="tumour"):
+    return sorted(path.name.removesuffix(".nii.gz") for path in paths.pseudo(kind, "x").parent.glob("*.nii.gz"))
 
 
-def facts_of(places, case, kind="tumour"):
-    return json.loads(places.confidence(kind, case).read_text())
+def facts_of(paths, case, kind="tumour"):
+    return json.loads(paths.confidence(kind, case).read_text())
 
 
 # which cases
@@ -48,36 +48,36 @@ def test_cases_whose_tumours_nobody_looked_for_get_pseudo_labels(run):
 
 
 def test_organs_are_labelled_where_neither_annotator_nor_source_did(tmp_path):
-    config, places, index = small_run(tmp_path)  # with the embedded model for organs
-    pseudolabel(config, places, index, ALONE)
-    assert names_in(places, "organs") == ["mine_p3"]
-    facts = facts_of(places, "mine_p3", "organs")
+    config, paths, index = small_run(tmp_path)  # with the embedded model for organs
+    pseudolabel(config, paths, index, ALONE)
+    assert names_in(paths, "organs") == ["mine_p3"]
+    facts = facts_of(paths, "mine_p3", "organs")
     assert len(facts["structures"]) == 14
     assert all(0 < value <= 1 for value in facts["confidence"].values())
     assert facts["model"].startswith("default")
 
 
 def test_without_label_fusion_nobody_asks_the_tumour_net(run):
-    config, places, index = run
-    pseudolabel(replace(config, ablation=AblationConfig(label_fusion=False)), places, index, ALONE)
-    assert names_in(places) == []
+    config, paths, index = run
+    pseudolabel(replace(config, ablation=AblationConfig(label_fusion=False)), paths, index, ALONE)
+    assert names_in(paths) == []
 
 
 # what they are
 
 
 def test_they_are_what_the_exported_net_says_on_the_grid_of_the_ct(run):
-    config, places, index = run
-    pseudolabel(config, places, index, ALONE)
-    segmenter = Segmenter(places.model("tumor"))
+    config, paths, index = run
+    pseudolabel(config, paths, index, ALONE)
+    segmenter = Segmenter(paths.model("tumor"))
     from flareseg.io.files import read_volume
 
-    labels, geometry = read_labels(places.pseudo("tumour", "mine_p2"))
+    labels, geometry = read_labels(paths.pseudo("tumour", "mine_p2"))
     expected = segmenter.segment(read_volume(index.of("mine_p2").image)).labels
     assert geometry.same_as(GRID)
     assert np.array_equal(labels, expected)
     assert set(np.unique(labels)) == {0, TUMOUR}
-    found = facts_of(places, "mine_p2")["tumours"]
+    found = facts_of(paths, "mine_p2")["tumours"]
     assert sum(tumour["ml"] for tumour in found) == pytest.approx((labels == TUMOUR).sum() * GRID.voxel_ml, rel=1e-4)
 
 
@@ -126,57 +126,57 @@ def test_what_is_done_is_not_done_again(run):
 
 
 def test_a_case_whose_record_was_not_written_is_done_again(run):
-    _config, places, _index = run
+    _config, paths, _index = run
     pseudolabel(*run, ALONE)
-    places.confidence("tumour", "mine_p2").unlink()  # as after a crash between the two files
-    before = places.pseudo("tumour", "mine_p1").stat().st_mtime_ns
+    paths.confidence("tumour", "mine_p2").unlink()  # as after a crash between the two files
+    before = paths.pseudo("tumour", "mine_p1").stat().st_mtime_ns
     assert not complete(*run)
     pseudolabel(*run, ALONE)
     assert complete(*run)
-    assert places.pseudo("tumour", "mine_p1").stat().st_mtime_ns == before
+    assert paths.pseudo("tumour", "mine_p1").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("limits", [{"least_confidence": 0.9}, {"smallest_tumour_ml": 3.0}])
 def test_other_limits_make_other_labels(run, limits):
-    config, places, index = run
+    config, paths, index = run
     pseudolabel(*run, ALONE)
-    assert not complete(replace(config, pseudo=replace(config.pseudo, **limits)), places, index)
+    assert not complete(replace(config, pseudo=replace(config.pseudo, **limits)), paths, index)
 
 
 def test_a_new_training_of_the_net_makes_all_labels_anew(run):
-    config, places, _index = run
+    config, paths, _index = run
     pseudolabel(*run, ALONE)
-    before = read_labels(places.pseudo("tumour", "mine_p2"))[0]
-    finish(config, places, "tumor", seed=99)
+    before = read_labels(paths.pseudo("tumour", "mine_p2"))[0]
+    finish(config, paths, "tumor", seed=99)
     assert not complete(*run)
     pseudolabel(*run, ALONE)
-    assert not np.array_equal(read_labels(places.pseudo("tumour", "mine_p2"))[0], before)
+    assert not np.array_equal(read_labels(paths.pseudo("tumour", "mine_p2"))[0], before)
 
 
 def test_every_rank_takes_its_share_and_together_they_have_all(run):
-    _config, places, _index = run
+    _config, paths, _index = run
     pseudolabel(*run, Rank(1, 2))
-    first = names_in(places)
+    first = names_in(paths)
     assert 0 < len(first) < 3
     assert not complete(*run)
     pseudolabel(*run, Rank(0, 2))
     assert complete(*run)
-    assert [path.name for path in places.model("x").parent.iterdir()] == ["tumor"]  # copies of other ranks are gone
+    assert [path.name for path in paths.model("x").parent.iterdir()] == ["tumor"]  # copies of other ranks are gone
 
 
 def test_a_damaged_ct_is_told_and_the_others_are_labelled(run, capsys):
-    _config, places, index = run
+    _config, paths, index = run
     path = index.of("mine_p2").image
     whole = path.read_bytes()
     path.write_bytes(whole[:500])
     pseudolabel(*run, ALONE)
-    assert names_in(places) == ["mine_p1", "mine_p3"]
-    assert "failed" in facts_of(places, "mine_p2")
+    assert names_in(paths) == ["mine_p1", "mine_p3"]
+    assert "failed" in facts_of(paths, "mine_p2")
     assert "pseudolabel tumour: mine_p2:" in capsys.readouterr().out
     assert complete(*run)  # the fusion can go on without it
     path.write_bytes(whole)
     pseudolabel(*run, ALONE)  # and the next run tries again
-    assert names_in(places) == ["mine_p1", "mine_p2", "mine_p3"]
+    assert names_in(paths) == ["mine_p1", "mine_p2", "mine_p3"]
 
 
 def test_when_every_case_fails_it_stops_with_the_reason(run):
@@ -188,22 +188,22 @@ def test_when_every_case_fails_it_stops_with_the_reason(run):
 
 
 def test_a_net_that_is_not_trained_yet_is_named(run):
-    _config, places, _index = run
-    for path in places.fit("tumor").iterdir():
+    _config, paths, _index = run
+    for path in paths.fit("tumor").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"fits/tumor.*run its stage first"):
         pseudolabel(*run, ALONE)
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path):
-    config, places, index = small_run(tmp_path, pseudo=PseudoConfig(tumour_fit="", organ_model="nobody"))
+    config, paths, index = small_run(tmp_path, pseudo=PseudoConfig(tumour_fit="", organ_model="nobody"))
     with pytest.raises(ModelError, match="nobody"):
-        pseudolabel(config, places, index, ALONE)
+        pseudolabel(config, paths, index, ALONE)
 
 
 def test_records_that_are_no_json_count_as_none(run):
-    config, places, index = run
+    config, paths, index = run
     pseudolabel(*run, ALONE)
-    places.confidence("tumour", "mine_p1").write_text("{half")
-    assert Records("tumour", config, places).facts(index.of("mine_p1")) == {}
+    paths.confidence("tumour", "mine_p1").write_text("{half")
+    assert Records("tumour", config, paths).facts(index.of("mine_p1")) == {}
     assert not complete(*run)

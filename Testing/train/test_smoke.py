@@ -20,9 +20,9 @@ from flareseg.model.bundle import load_bundle
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from train.__main__ import main
-from train.checkpoints import LOG
-from train.index import read_index
-from train.places import Places
+from train.common.paths import RunPaths
+from train.data.index import read_index
+from train.training.checkpoints import LOG
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "train" / "configs" / "smoke.yaml"
@@ -40,19 +40,19 @@ def command(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def places(command):
+def paths(command):
     """A whole run."""
     assert main(["all", *command]) == 0
-    return Places(Path(command[2].removeprefix("runs=")))
+    return RunPaths(Path(command[2].removeprefix("runs=")))
 
 
 @pytest.fixture(scope="module")
-def index(places):
-    return read_index(places.index)
+def index(paths):
+    return read_index(paths.index)
 
 
-def log(places, fit):
-    with (places.fit(fit) / LOG).open(newline="") as file:
+def log(paths, fit):
+    with (paths.fit(fit) / LOG).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -72,38 +72,38 @@ def mean_dice(pairs, values):
 
 
 @pytest.mark.parametrize("fit", ["pretrain", "tumor", "final", "distill"])
-def test_the_loss_of_every_fit_falls(places, fit):
-    losses = [float(row["loss"]) for row in log(places, fit)]
+def test_the_loss_of_every_fit_falls(paths, fit):
+    losses = [float(row["loss"]) for row in log(paths, fit)]
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_the_pre_trained_net_reconstructs_better_than_anything_simple(places):
-    found = json.loads((places.fit("pretrain") / "reconstruction.json").read_text())
-    assert (places.fit("pretrain") / "reconstruction.png").stat().st_size > 10_000
+def test_the_pre_trained_net_reconstructs_better_than_anything_simple(paths):
+    found = json.loads((paths.fit("pretrain") / "reconstruction.json").read_text())
+    assert (paths.fit("pretrain") / "reconstruction.png").stat().st_size > 10_000
     assert len(found["baselines"]) >= 3
     assert all(found["error"] < baseline for baseline in found["baselines"].values()), found
 
 
-def test_fused_labels_are_better_than_either_source(places, index):
+def test_fused_labels_are_better_than_either_source(paths, index):
     cases = index.split("train")
     truths = [whole_truth(case) for case in cases]
     drawn = [read_labels(case.labels)[0] if case.labels else np.zeros_like(whole_truth(case)) for case in cases]
     pseudo = [read_labels(case.organs)[0] for case in cases]
-    fused = [read_labels(places.fused(case.name))[0] for case in cases]
+    fused = [read_labels(paths.fused(case.name))[0] for case in cases]
     everything = range(1, 15)
     scores = [mean_dice(zip(labels, truths, strict=True), everything) for labels in (drawn, pseudo, fused)]
     assert scores[2] > max(scores[:2]), scores
-    assert places.fusion_report.exists()
+    assert paths.fusion_report.exists()
 
 
-def test_only_cases_with_tumours_teach_the_tumour_net(places, index):
-    done = json.loads((places.fit("tumor") / "done.json").read_text())
+def test_only_cases_with_tumours_teach_the_tumour_net(paths, index):
+    done = json.loads((paths.fit("tumor") / "done.json").read_text())
     assert set(done["cases"]) == {case.name for case in index.split("train") if case.has_tumour}
     assert 0 < len(done["cases"]) < len(index.split("train"))
 
 
-def test_the_final_net_is_better_than_the_mean_shape_on_unseen_phantoms(places, index):
-    segmenter = Segmenter(places.root / "model")
+def test_the_final_net_is_better_than_the_mean_shape_on_unseen_phantoms(paths, index):
+    segmenter = Segmenter(paths.root / "model")
     mean_shape = MeanShape([(read_volume(case.image).hu, whole_truth(case)) for case in index.split("train")])
     volumes = [read_volume(case.image) for case in index.split("validation")]
     truths = [read_labels(case.labels)[0] for case in index.split("validation")]
@@ -113,19 +113,19 @@ def test_the_final_net_is_better_than_the_mean_shape_on_unseen_phantoms(places, 
     assert ours > 1.2 * shape > majority, (ours, shape, majority)
 
 
-def test_what_is_exported_knows_where_it_comes_from(places):
-    bundle = load_bundle(places.root / "model")
+def test_what_is_exported_knows_where_it_comes_from(paths):
+    bundle = load_bundle(paths.root / "model")
     found = bundle.info["provenance"]
     assert list(found["fits"]) == ["pretrain", "tumor", "final"]
     assert found["phantoms"]["count"] == 16
-    assert (places.root / "model" / "MODEL_CARD.md").exists()
-    assert any(places.scores.glob("*.csv"))
-    assert any(places.scores.glob("*.md"))
-    assert any(places.scores.glob("*.png"))
+    assert (paths.root / "model" / "MODEL_CARD.md").exists()
+    assert any(paths.scores.glob("*.csv"))
+    assert any(paths.scores.glob("*.md"))
+    assert any(paths.scores.glob("*.png"))
 
 
-def test_a_second_run_finds_everything_done(places, command, capsys):
-    files = [*places.root.rglob("*.ckpt")] + [places.fused(case) for case in fused_names(places)]
+def test_a_second_run_finds_everything_done(paths, command, capsys):
+    files = [*paths.root.rglob("*.ckpt")] + [paths.fused(case) for case in fused_names(paths)]
     before = {path: path.stat().st_mtime_ns for path in files}
     assert main(["all", *command]) == 0
     assert {path: path.stat().st_mtime_ns for path in files} == before
@@ -145,13 +145,13 @@ def test_two_ranks_share_the_work_of_every_stage(tmp_path):
         timeout=400,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    done = json.loads((Places(tmp_path).fit("final") / "done.json").read_text())
+    done = json.loads((RunPaths(tmp_path).fit("final") / "done.json").read_text())
     assert (done["processes"], done["steps"]) == (2, 2)
     assert load_bundle(tmp_path / "model").plan.classes == 15
 
 
-def fused_names(places):
-    return [case.name for case in read_index(places.index).split("train")]
+def fused_names(paths):
+    return [case.name for case in read_index(paths.index).split("train")]
 
 
 class MeanShape:

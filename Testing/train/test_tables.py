@@ -5,8 +5,8 @@ import json
 import pytest
 
 from flareseg.errors import InputError
-from train.plots import write_plots
-from train.tables import ablation, write_tables
+from train.reporting.plots import write_plots
+from train.reporting.tables import ablation, write_tables
 
 
 def row(case, structure, dsc, nsd=0.5, model="final", ml=100.0):

@@ -71,6 +71,11 @@ class Engine:
         return self._networks[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where the network runs now."""
+        return self._network.device
+
+    @property
     def description(self) -> str:
         """What the network runs on now."""
         return str(getattr(self._network, "description", self._network.device))

@@ -31,6 +31,21 @@ def bound_gpu_memory(device: torch.device, limit_gib: float) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, tensor_bytes(limit_gib) / total), device)
 
 
+def gpu_memory_shares() -> list[float]:
+    """Of every GPU, the share of its memory that this process may take; [] as long as torch has not looked for any."""
+    if not torch.cuda.is_initialized():
+        return []
+    ask = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)  # which an older torch lacks
+    return [float(ask(index)) for index in range(torch.cuda.device_count())]
+
+
+def put_back_gpu_memory_shares(shares: list[float]) -> None:
+    """Take back what `bound_gpu_memory` did since `gpu_memory_shares` gave these."""
+    if torch.cuda.is_initialized():
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.set_per_process_memory_fraction(shares[index] if shares else 1.0, index)
+
+
 def tensor_bytes(limit_gib: float) -> float:
     """Of a bound on a GPU's memory, what is left for tensors."""
     return max(limit_gib - CONTEXT_GIB, limit_gib / 2) * GIB

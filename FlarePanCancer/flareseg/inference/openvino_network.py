@@ -20,6 +20,7 @@ from flareseg.model.plan import NetworkSpec, Plan
 from flareseg.model.stages import Sizes
 from flareseg.model.unet import NAME as UNET
 from flareseg.model.unet import Block, Convolution, unet_layers
+from flareseg.private_imports import import_openvino
 
 SLOPE = 0.01
 EPSILON = 1e-5
@@ -75,9 +76,7 @@ def _core() -> Any:
     The first one gives the thread that makes it a stack for signals, and the end of the last one, in whatever thread
     that is, takes the memory of this stack away: a later signal, such as that of Ctrl-C, would crash the process.
     """
-    import openvino as ov
-
-    return ov.Core()
+    return import_openvino().Core()
 
 
 def network_graph(plan: Plan, weights: dict[str, torch.Tensor], logits: type[np.floating[Any]] = np.float32) -> Any:
@@ -88,9 +87,8 @@ def network_graph(plan: Plan, weights: dict[str, torch.Tensor], logits: type[np.
     Raises:
         ModelError: when plan and weights do not fit, or the network makes no sense.
     """
-    import openvino as ov
-    from openvino import opset13 as op
-
+    ov = import_openvino()
+    op = ov.opset13
     expected = parameter_shapes(plan)
     for name, shape in expected.items():
         if name not in weights or tuple(weights[name].shape) != shape:
@@ -107,9 +105,7 @@ class Layers:
     """The layers that our networks are made of, in OpenVINO, by the names of their tensors."""
 
     def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        from openvino import opset13
-
-        self._weights, self._op = weights, opset13
+        self._weights, self._op = weights, import_openvino().opset13
 
     def convolution(self, x: Any, name: str, stride: Sizes, *, monai: bool) -> Any:
         """Convolution with `name`.weight; `monai`: padded by MONAI's rule, else by half the kernel."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flareseg.errors import OutputError
+from flareseg.io.kinds import special_kind
+from flareseg.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
+from flareseg.temporary import discard_temporary_folders
 
-LONGEST_NAME = 255
-"""Bytes of a file name that common file systems take."""
 _unfinished: set[Path] = set()
 _lock = threading.Lock()
 
@@ -30,13 +30,16 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
     try:
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; name a file in it.")
+        if path.exists() and (kind := special_kind(path)):
+            raise OutputError(f"'{path}' is {kind}, which no file may replace; choose another name.")
         if not overwrite and os.path.lexists(path):
             raise OutputError(f"'{path}' exists; use --overwrite to replace it, or choose another name.")
         ancestor = path.absolute().parent
         while not os.path.lexists(ancestor):
             ancestor = ancestor.parent
         if not ancestor.is_dir():
-            raise OutputError(f"'{path}' cannot be written: '{ancestor}' is a file, not a folder.")
+            what = "is a file, not a folder" if ancestor.exists() else "is a link to what is not there"
+            raise OutputError(f"'{path}' cannot be written: '{ancestor}' {what}.")
         if not os.access(ancestor, os.W_OK | os.X_OK):
             raise OutputError(f"'{path}' cannot be written: the folder '{ancestor}' is not writable.")
     except OSError as error:
@@ -48,18 +51,20 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, with the same endings, which becomes `path` when the block ends well.
 
     Missing folders are made. The block should do nothing but write. Whatever stops it (a full disk, a cancel, Ctrl+C)
-    leaves no file, and an existing file as it was.
+    leaves no file, and an existing file as it was. Of a process that is killed meanwhile the temporary file stays until
+    another one of ours writes into the same folder.
 
     Raises:
         OutputError: when the file cannot be written, or exists and `overwrite` is False.
     """
     check_destination(path, overwrite=overwrite)
     # Short, because the name of the result itself may be as long as the file system allows.
-    temporary = path.with_name(f".flareseg-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])[-16:]}")
+    temporary = path.with_name(temporary_name(_ending(path)))
+    remove_leftovers(path.parent, once=True)
     with _lock:
         _unfinished.add(temporary)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # Creating the file here, rather than in the block, gives it the permissions that the user's umask asks for.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
@@ -74,12 +79,33 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             _unfinished.discard(temporary)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as `mkdir(parents=True)`, which fails where more than a thousand are missing.
+
+    Raises:
+        OSError: when it cannot be made, or is a file.
+    """
+    missing = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+
+
 def discard_unfinished() -> None:
-    """Remove every file that is being written right now; for a process that is about to end."""
+    """Remove every file that is being written right now, and temporary folders; for a process that is about to end."""
     with _lock:
         for path in _unfinished:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+    discard_temporary_folders()
+
+
+def _ending(path: Path) -> str:
+    """What tells writers the format, at most 16 characters; it begins with a dot."""
+    ending = "".join(path.suffixes[-2:])
+    return ending if len(ending) <= 16 else path.suffix[:16]
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -13,15 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
+from flareseg.errors import OutputError
+from flareseg.forms import LPS_TO_RAS, MILLIMETRES, SCANNER_ANATOMICAL, NiftiForms, farthest_mm
 from flareseg.volume import Geometry
 
 # The fastest deflate: label maps shrink a hundredfold at any level.
 LEVEL = 1
 _NIFTI_CODES = {"uint8": (2, 8), "int16": (4, 16), "float32": (16, 32)}
 _NRRD_TYPES = {"uint8": "unsigned char", "int16": "short", "float32": "float"}
-_SCANNER_ANATOMICAL, _MILLIMETRES = 1, 2
+LARGEST_MOVE_MM = 0.2
+"""A grid is still that of its NIfTI header when no voxel is further away: shear that was taken out moves some."""
+_LONGEST_AXIS = 32767
 
 
 def write_nifti(path: Path, array: NDArray[Any], geometry: Geometry, *, compressed: bool) -> None:
@@ -33,8 +36,7 @@ def write_nifti(path: Path, array: NDArray[Any], geometry: Geometry, *, compress
     with path.open("wb") as file:
         if not compressed:
             file.write(header)
-            for block in _blocks(array):
-                file.write(block)
+            _write_raw(file, array)
             return
         _write_gzip(file, header, array)
 
@@ -64,8 +66,7 @@ def write_nrrd(
         if compressed:
             _write_gzip(file, b"", array)
             return
-        for block in _blocks(array):
-            file.write(block)
+        _write_raw(file, array)
 
 
 def _vector(values: NDArray[np.float64]) -> str:
@@ -75,28 +76,59 @@ def _vector(values: NDArray[np.float64]) -> str:
 def _nifti_header(array: NDArray[Any], geometry: Geometry) -> bytes:
     code, bits = _NIFTI_CODES[array.dtype.name]
     z, y, x = array.shape
-    sz, sy, sx = geometry.spacing_zyx_mm
-    # NIfTI's world is RAS, ours is LPS: x and y change sign.
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.index_to_world()
-    rotation = np.diag([-1.0, -1.0, 1.0]) @ np.asarray(geometry.direction)
-    handedness = 1.0 if np.linalg.det(rotation) > 0 else -1.0
-    rotation[:, 2] *= handedness
-    b, c, d, a = Rotation.from_matrix(rotation).as_quat()
-    if a < 0:
-        b, c, d = -b, -c, -d
+    if max(array.shape) > _LONGEST_AXIS:
+        raise OutputError(f"NIfTI holds no more than {_LONGEST_AXIS} voxels along an axis; write .nrrd instead.")
+    forms = _forms_of(geometry)
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
     struct.pack_into("<8h", header, 40, 3, x, y, z, 1, 1, 1, 1)
     struct.pack_into("<hh", header, 70, code, bits)
-    struct.pack_into("<8f", header, 76, handedness, sx, sy, sz, 0, 0, 0, 0)
+    struct.pack_into("<8f", header, 76, forms.qfac, *forms.pixdim_xyz, 0, 0, 0, 0)
     struct.pack_into("<fff", header, 108, 352.0, 1.0, 0.0)
-    struct.pack_into("<b", header, 123, _MILLIMETRES)
-    struct.pack_into("<hh", header, 252, _SCANNER_ANATOMICAL, _SCANNER_ANATOMICAL)
-    struct.pack_into("<6f", header, 256, b, c, d, *affine[:3, 3])
+    struct.pack_into("<B", header, 123, forms.unit_code)
+    struct.pack_into("<hh", header, 252, forms.qform_code, forms.sform_code)
+    struct.pack_into("<6f", header, 256, *forms.quaternion_bcd, *forms.qoffset_xyz)
     for row in range(3):
-        struct.pack_into("<4f", header, 280 + 16 * row, *affine[row])
+        struct.pack_into("<4f", header, 280 + 16 * row, *forms.srow_xyz[row])
     header[344:348] = b"n+1\0"
     return bytes(header)
+
+
+def _forms_of(geometry: Geometry) -> NiftiForms:
+    """Both transforms as the CT's own header has them; otherwise both say the same, in millimetres."""
+    forms = geometry.nifti
+    if forms and farthest_mm(forms.index_to_world(), geometry.index_to_world(), geometry.shape_zyx) < LARGEST_MOVE_MM:
+        return forms
+    sz, sy, sx = geometry.spacing_zyx_mm
+    affine = LPS_TO_RAS @ geometry.index_to_world()
+    rotation = LPS_TO_RAS[:3, :3] @ np.asarray(geometry.direction)
+    handedness = 1.0 if np.linalg.det(rotation) > 0 else -1.0
+    rotation[:, 2] *= handedness
+    from scipy.spatial.transform import Rotation  # slow to load, and reading needs none of it
+
+    b, c, d, a = Rotation.from_matrix(rotation).as_quat()
+    if a < 0:
+        b, c, d = -b, -c, -d
+    rows = [(row[0], row[1], row[2], row[3]) for row in affine[:3]]
+    return NiftiForms(
+        qform_code=SCANNER_ANATOMICAL,
+        sform_code=SCANNER_ANATOMICAL,
+        qfac=handedness,
+        pixdim_xyz=(sx, sy, sz),
+        quaternion_bcd=(b, c, d),
+        qoffset_xyz=(affine[0, 3], affine[1, 3], affine[2, 3]),
+        srow_xyz=(rows[0], rows[1], rows[2]),
+        unit_code=MILLIMETRES,
+    )
+
+
+def _write_raw(file: Any, array: NDArray[Any]) -> None:
+    """At one go where memory is as the file shall be: after each call a thread waits for Python's lock."""
+    if array.flags.c_contiguous and array.dtype == array.dtype.newbyteorder("<"):
+        file.write(array.reshape(-1).view(np.uint8).data)
+        return
+    for block in _blocks(array):
+        file.write(block)
 
 
 def _write_gzip(file: Any, header: bytes, array: NDArray[Any]) -> None:

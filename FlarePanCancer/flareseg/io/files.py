@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError, UsageError
+from flareseg.io import pairs
 from flareseg.io.atomic import atomic_path
 from flareseg.io.checks import as_hu, check_grid, check_is_ct
 from flareseg.io.encode import write_nifti, write_nrrd
 from flareseg.io.seg_nrrd import labels_of_segments, segment_fields
+from flareseg.io.source import is_folder, reading
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-"""Of files that may hold a CT."""
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+"""Of files that may hold a CT; of two files that belong together, of the one that says so."""
 LABEL_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
 """Of the segmentations that can be written."""
-_ENDINGS = sorted({*IMAGE_ENDINGS, *LABEL_ENDINGS}, key=len, reverse=True)
+_ENDINGS = sorted({*IMAGE_ENDINGS, *LABEL_ENDINGS, *pairs.VOXELS}, key=len, reverse=True)
 
 
 def ending_of(path: Path | str) -> str:
@@ -33,15 +35,18 @@ def ending_of(path: Path | str) -> str:
     return next((ending for ending in _ENDINGS if name.endswith(ending)), "")
 
 
-def read_volume(path: Path | str, *, force: bool = False, series: str | None = None) -> Volume:
+def read_volume(
+    path: Path | str, *, force: bool = False, series: str | None = None, foreign_files: bool = False
+) -> Volume:
     """Read a CT.
 
     Args:
-        path: a file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, a DICOMDIR, a zip of
+        path: a file (.nii, .nii.gz, .hdr with .img, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, a DICOMDIR, a zip of
             DICOM files, or one file of a DICOM series.
         force: accept what does not look like a CT; NaN becomes air.
         series: number or UID of the DICOM series, where the folder holds several; with a point and a number, one of
             its acquisitions (`4.3`).
+        foreign_files: read voxels from any file that a header names, not only from those beside it or below.
 
     Returns:
         HU on the file's own grid, int16 unless the file holds fractions. (A DICOM series with gantry tilt comes on
@@ -52,25 +57,22 @@ def read_volume(path: Path | str, *, force: bool = False, series: str | None = N
         UsageError: when `series` is given for what is not DICOM.
     """
     path = Path(path)
-    _check_exists(path)
-    if path.is_dir() or not ending_of(path):
-        volume = _read_dicom(path, force, series)
-    else:
-        from flareseg.io.stored import read_image
-
-        if series is not None:
-            raise UsageError(f"--series picks a series of a DICOM folder, and '{path}' is none.")
-        image = read_image(path, force=force)
-        check_grid(path, image.geometry.shape_zyx, image.geometry.spacing_zyx_mm)
-        hu = as_hu(path, image.stored, image.slope, image.intercept, force=force)
-        volume = Volume(hu, image.geometry, path.name[: -len(ending_of(path))], image.notes)
-    check_grid(path, volume.geometry.shape_zyx, volume.geometry.spacing_zyx_mm)
-    if not force:
-        check_is_ct(path, volume.hu)
+    folder = is_folder(path)
+    with reading(path):
+        file = None if folder else _image_file(path)
+        if file is None:
+            volume = _read_dicom(path, force, series)
+        else:
+            if series is not None:
+                raise UsageError(f"--series picks a series of a DICOM folder, and '{path}' is none.")
+            volume = _read_image_file(file, force, foreign_files)
+        check_grid(path, volume.geometry.shape_zyx, volume.geometry.spacing_zyx_mm)
+        if not force:
+            check_is_ct(path, volume.hu)
     return volume
 
 
-def read_labels(path: Path | str) -> tuple[NDArray[np.uint8], Geometry]:
+def read_labels(path: Path | str, *, foreign_files: bool = False) -> tuple[NDArray[np.uint8], Geometry]:
     """Read a label map, (z, y, x); the segments of a .seg.nrrd get the values of the structures they are named after.
 
     Raises:
@@ -79,14 +81,16 @@ def read_labels(path: Path | str) -> tuple[NDArray[np.uint8], Geometry]:
     from flareseg.io.stored import read_image
 
     path = Path(path)
-    _check_exists(path)
-    if not ending_of(path):
-        raise InputError(f"'{path}' is no label map that can be read; known are {', '.join(_ENDINGS)}.")
-    image = read_image(path, layers=ending_of(path) == ".seg.nrrd")
-    values: NDArray[Any] = image.stored
-    if (image.slope, image.intercept) != (1.0, 0.0):
-        values = as_hu(path, values, image.slope, image.intercept)
-    return labels_of_segments(values, image.fields, str(path)), image.geometry
+    folder = is_folder(path)
+    with reading(path):
+        file = None if folder else _image_file(path)
+        if file is None:
+            raise InputError(f"'{path}' is no label map that can be read; known are {', '.join(_ENDINGS)}.")
+        image = read_image(file, layers=ending_of(file) == ".seg.nrrd", foreign_files=foreign_files)
+        values: NDArray[Any] = image.stored
+        if (image.slope, image.intercept) != (1.0, 0.0):
+            values = as_hu(path, values, image.slope, image.intercept)
+        return labels_of_segments(values, image.fields, str(path)), image.geometry
 
 
 def write_segmentation(segmentation: Segmentation, path: Path | str, *, overwrite: bool = False) -> Path:
@@ -128,13 +132,20 @@ def _write(array: NDArray[Any], geometry: Geometry, path: Path, fields: dict[str
     return path
 
 
-def _check_exists(path: Path) -> None:
-    try:
-        found = path.exists()
-    except OSError as error:  # e.g. a name longer than file systems take
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from None
-    if not found:
-        raise InputError(f"There is no file or folder '{path}'.")
+def _image_file(path: Path) -> Path | None:
+    """The file to begin with: of a pair, the header. None where `path` is no image file, hence perhaps DICOM."""
+    if ending_of(path) in pairs.VOXELS:
+        return pairs.header_of(path)
+    return path if ending_of(path) else None
+
+
+def _read_image_file(path: Path, force: bool, foreign_files: bool) -> Volume:
+    from flareseg.io.stored import read_image
+
+    image = read_image(path, force=force, foreign_files=foreign_files)
+    check_grid(path, image.geometry.shape_zyx, image.geometry.spacing_zyx_mm)
+    hu = as_hu(path, image.stored, image.slope, image.intercept, force=force)
+    return Volume(hu, image.geometry, path.name[: -len(ending_of(path))], image.notes)
 
 
 def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:

@@ -5,20 +5,21 @@ Image libraries tend to fill what a damaged file lacks with zeros and go on; a C
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
+from flareseg.io.decode import LARGEST_RATIO, LONGEST_SKIP, LONGEST_TAIL, Short, fill_inflated, fill_raw, fill_text
+from flareseg.io.source import check_file, reading
 
 GZIP_MAGIC = b"\x1f\x8b"
-DEFLATE_LIMIT = 1032
-"""Deflate cannot shrink data by more than this factor."""
-CHUNK = 1 << 18
+ALWAYS_ALLOWED_BYTES = 1 << 28
+"""Volumes up to here are read without a look at how much memory is free."""
+Encoding = Literal["raw", "gzip", "bzip2", "text", "hex"]
 
 
 @dataclass(frozen=True)
@@ -26,72 +27,103 @@ class Payload:
     """Where the voxels lie and how they are stored.
 
     Attributes:
-        file: the file that holds them; not the header's, where the two are apart.
+        files: those that hold them, in order, each an equal share; not the header's, where these are apart.
         dtype: stored type with its byte order.
-        offset: bytes of the file before the (perhaps compressed) data.
-        compressed: whether they are a gzip or zlib stream.
-        skip: bytes of the decompressed stream before the first voxel.
+        encoding: "gzip" is any deflate stream, with gzip's or zlib's frame.
+        offset: bytes of each file before the (perhaps compressed) data.
+        lines: lines of each file to pass over after that.
+        skip: bytes of the decompressed data before the first voxel; -1 where the voxels end with the file.
     """
 
-    file: Path
+    files: tuple[Path, ...]
     dtype: np.dtype[Any]
+    encoding: Encoding = "raw"
     offset: int = 0
-    compressed: bool = False
+    lines: int = 0
     skip: int = 0
 
 
-def read_payload(payload: Payload, shape: tuple[int, ...]) -> NDArray[Any]:
-    """All voxels as an array of `shape` in C order, in the machine's byte order.
+def read_payload(payload: Payload, shape: tuple[int, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """All voxels as an array of `shape` in C order, in the machine's byte order; and notes for the user.
 
-    Memory for them is taken only after the size of the file has been found to allow for that many.
+    Memory for them is taken only after the sizes of the files have been found to allow for that many.
 
     Raises:
-        InputError: when the file is missing, shorter than its header says, or damaged.
+        InputError: when a file is missing, shorter than its header says, damaged, or goes on for long after its voxels.
     """
     count = int(np.prod(shape, dtype=object))  # of any size: a header may promise anything
-    needed = count * payload.dtype.itemsize
-    try:
-        held = payload.file.stat().st_size - payload.offset
-        if held * (DEFLATE_LIMIT if payload.compressed else 1) < needed:
+    share, rest = divmod(count, len(payload.files))
+    if rest:
+        raise InputError(f"'{payload.files[0]}' and the files after it cannot be equal parts of one volume.")
+    needed = share * payload.dtype.itemsize
+    if payload.skip > LONGEST_SKIP and payload.encoding != "raw":
+        raise InputError(f"'{payload.files[0]}' is damaged: its voxels would begin after {_megabytes(payload.skip)}.")
+    for file in payload.files:
+        check_file(file)
+        _check_size(file, payload, share, needed)
+    _check_memory(payload.files[0], count * payload.dtype.itemsize)
+    with reading(payload.files[0]):
+        voxels = np.empty(count, payload.dtype)
+    tail = 0
+    for number, file in enumerate(payload.files):
+        part = voxels[number * share : (number + 1) * share]
+        with reading(file):
+            tail = _fill(file, payload, part)
+        if tail and len(payload.files) > 1:
             raise InputError(
-                f"'{payload.file}' is too short: its header promises {_megabytes(needed)} of voxels, "
-                f"but the file holds {_megabytes(max(held, 0))}; copy or download it again."
+                f"'{file}' is no equal part of its volume: it holds {_megabytes(tail)} more than its share."
             )
-        if payload.compressed:
-            voxels = np.empty(count, payload.dtype)
-            _inflate(payload, voxels.view(np.uint8).data)
-        else:
-            voxels = np.fromfile(payload.file, payload.dtype, count, offset=payload.offset)
-    except OSError as error:
-        raise InputError(f"'{payload.file}' cannot be read: {error.strerror or error}.") from None
-    except zlib.error:
-        raise InputError(f"'{payload.file}' is damaged: its data cannot be decompressed.") from None
     if not payload.dtype.isnative:
         voxels = voxels.byteswap(inplace=True).view(payload.dtype.newbyteorder("="))
-    return voxels.reshape(shape)
+    slice_bytes = voxels.nbytes // shape[0]
+    notes: tuple[str, ...] = ()
+    if tail >= slice_bytes:
+        notes = (f"'{payload.files[0].name}' goes on for {_megabytes(tail)} after the voxels that its header states.",)
+    return voxels.reshape(shape), notes
 
 
-def _inflate(payload: Payload, out: memoryview) -> None:
-    """Fill `out`, and read on to the end of the compressed stream, where zlib compares the checksum."""
-    filled = -payload.skip
-    with payload.file.open("rb") as file:
-        file.seek(payload.offset)
-        stream = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, as the data says
-        while data := file.read(CHUNK):
-            while data:
-                piece = stream.decompress(data, 4 * CHUNK)
-                start, stop = max(filled, 0), min(filled + len(piece), len(out))
-                if stop > start:
-                    out[start:stop] = piece[start - filled : stop - filled]
-                filled += len(piece)
-                if stream.eof:
-                    if filled >= len(out):
-                        return
-                    data = stream.unused_data  # a gzip file may consist of several members
-                    stream = zlib.decompressobj(wbits=47)
-                else:
-                    data = stream.unconsumed_tail
-    raise InputError(f"'{payload.file}' is cut off in the middle; copy or download it again.")
+def _fill(file: Path, payload: Payload, part: NDArray[Any]) -> int:
+    """Read one file's share; returns how many bytes follow it."""
+    out = part.view(np.uint8).data
+    try:
+        if payload.encoding == "raw":
+            return fill_raw(file, payload.offset, payload.lines, payload.skip, out)
+        if payload.encoding in ("gzip", "bzip2"):
+            tail = fill_inflated(file, payload.encoding, payload.offset, payload.lines, max(payload.skip, 0), out)
+        else:
+            tail = fill_text(file, payload.offset, payload.lines, max(payload.skip, 0), part, payload.encoding == "hex")
+    except Short as short:
+        raise InputError(f"'{file}' {short}; copy or download it again.") from None
+    if tail > LONGEST_TAIL:
+        raise InputError(f"'{file}' is damaged: its data go on for long after the voxels that its header states.")
+    return tail
+
+
+def _check_size(file: Path, payload: Payload, count: int, needed: int) -> None:
+    with reading(file):
+        held = file.stat().st_size - payload.offset
+    if payload.encoding == "raw":
+        largest = held - max(payload.skip, 0)
+    elif payload.encoding in ("text", "hex"):
+        largest, needed = held, (2 * count - 1 if payload.encoding == "text" else 2 * needed)
+    else:
+        largest = held * LARGEST_RATIO
+    if largest < needed:
+        raise InputError(
+            f"'{file}' is too short: its header promises {_megabytes(needed)} of voxels, "
+            f"but the file holds {_megabytes(max(held, 0))}; copy or download it again."
+        )
+
+
+def _check_memory(file: Path, needed: int) -> None:
+    """Refuse, before the system ends the process, what this computer cannot hold."""
+    if needed <= ALWAYS_ALLOWED_BYTES:
+        return
+    import psutil
+
+    free = psutil.virtual_memory().available + psutil.swap_memory().free
+    if needed > free:
+        raise InputError(f"'{file}' needs {_megabytes(needed)} of memory, but only {_megabytes(free)} are free.")
 
 
 def _megabytes(count: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import FlareError, InputError
-from flareseg.io.nifti import LPS_TO_RAS
+from flareseg.forms import LPS_TO_RAS
 from flareseg.labels import Code, Structure, by_name
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, box_of

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flareseg.errors import FlareError, ModelError, UsageError
-from flareseg.folders import user_data_folder
+from flareseg.folders import NoHome, user_data_folder
+from flareseg.io.kinds import check_kind
 from flareseg.labels import Structure
+from flareseg.leftovers import remove_leftovers
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description
 from flareseg.model.network import parameter_shapes
@@ -48,14 +51,24 @@ class Entry:
 
 
 def models_folder() -> Path:
-    """Where imported models live."""
+    """Where imported models live.
+
+    Raises:
+        NoHome: when the account has no place for them.
+    """
     return user_data_folder() / "models"
+
+
+def _own_folders() -> Iterator[Path]:
+    """Of the user's models; none where there is no place for them."""
+    with suppress(NoHome):
+        yield from _model_folders(models_folder())
 
 
 def list_models() -> list[Entry]:
     """All models, the embedded ones first. None of their weights are read."""
-    places: list[tuple[Origin, Path]] = [("embedded", EMBEDDED), ("yours", models_folder())]
-    return [_entry(folder, origin) for origin, place in places for folder in _model_folders(place)]
+    places: list[tuple[Origin, Iterable[Path]]] = [("embedded", _model_folders(EMBEDDED)), ("yours", _own_folders())]
+    return [_entry(folder, origin) for origin, folders in places for folder in folders]
 
 
 def find_model(model: str | Path) -> Path:
@@ -64,7 +77,7 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelError: when there is none, with the names that there are.
     """
-    folders = {folder.name: folder for place in (models_folder(), EMBEDDED) for folder in _model_folders(place)}
+    folders = {folder.name: folder for folder in (*_own_folders(), *_model_folders(EMBEDDED))}
     if str(model) in folders:
         return folders[str(model)]
     path = Path(model)
@@ -104,6 +117,7 @@ def import_model(
         OutputError: when the user's models folder cannot be written.
     """
     source = Path(source)
+    check_kind(source, ModelError)
     foreign = _nnunet_at(source, choice)
     name = name or (foreign.name if foreign else read_description(source).info["name"])
     if not _is_usable(name):
@@ -145,7 +159,7 @@ def remove_model(name: str) -> None:
     if any(folder.name == name for folder in _model_folders(EMBEDDED)):
         raise ModelError(f"'{name}' comes with flareseg and cannot be removed.")
     # Found by listing the folder, never by joining paths: nothing outside it can be meant.
-    yours = {folder.name: folder for folder in _model_folders(models_folder())}
+    yours = {folder.name: folder for folder in _own_folders()}
     if name not in yours:
         raise ModelError(f"There is no model '{name}' among yours; they are: {', '.join(yours) or 'none'}.")
     delete_model(yours[name])
@@ -185,7 +199,7 @@ def describe(model: str | Path) -> str:
 
 
 def _scores(metrics: dict[str, Any]) -> list[str]:
-    """Mean DSC and NSD per model and case, from rows as `train/evaluate.py` writes them; others are not shown."""
+    """Mean DSC and NSD per model and case, from rows as the training writes them; others are not shown."""
     sums: dict[str, list[tuple[float, float]]] = {}
     rows = metrics.get("rows", [])
     for row in rows if isinstance(rows, list) else []:
@@ -209,14 +223,16 @@ def _network_line(plan: Plan) -> str:
 
 
 def _model_folders(place: Path) -> Iterator[Path]:
+    remove_leftovers(place, once=True)
     try:
         folders = sorted(place.iterdir()) if place.is_dir() else []
     except OSError:
         return
     for folder in folders:
-        # Hidden ones are half-written or half-deleted.
-        if not folder.name.startswith(".") and is_plain_file(folder / JSON):
-            yield folder
+        # Hidden ones are half-written or half-deleted; what may not be looked into is nobody's model.
+        with suppress(OSError):
+            if not folder.name.startswith(".") and is_plain_file(folder / JSON):
+                yield folder
 
 
 def _entry(folder: Path, origin: Origin) -> Entry:

@@ -10,6 +10,7 @@ from flareseg.model.plan import NetworkSpec, Plan
 from flareseg.model.stages import Sizes, checked_kernels, checked_stages
 from flareseg.model.unet import NAME as UNET
 from flareseg.model.unet import unet_shapes
+from flareseg.private_imports import import_monai
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,7 @@ def build_network(plan: Plan, deep_supervision_heads: int = 0, outputs: int | No
         from flareseg.model.unet_network import build_unet
 
         return build_unet(plan.network, outputs or plan.classes, deep_supervision_heads)
+    import_monai()
     from monai.networks.nets.dynunet import DynUNet
 
     filters, kernels, strides, ups = _stages(plan.network)

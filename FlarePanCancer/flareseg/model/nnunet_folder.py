@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from flareseg.errors import ModelError, UsageError
 from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
 from flareseg.model.nnunet_checkpoint import LARGEST_CHECKPOINT_BYTES
 from flareseg.model.nnunet_plans import CONFIGURATIONS
+from flareseg.temporary import temporary_folder
 
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
@@ -107,9 +107,8 @@ class TrainedModel:
         if self._archive is None:
             yield self._files[name]
             return
-        # Windows deletes no file that something still has open, e.g. the traceback of an error.
-        with tempfile.TemporaryDirectory(prefix="flareseg-", ignore_cleanup_errors=True) as folder:
-            path = Path(folder) / PurePosixPath(name).name
+        with temporary_folder() as folder:
+            path = folder / PurePosixPath(name).name
             with self._open(name) as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, 2**22)
             yield path
@@ -196,12 +195,15 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _files_of(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Path]]:
-    for child in sorted(folder.iterdir()):
+def _files_of(folder: Path, prefix: str = "", above: tuple[Path, ...] = ()) -> Iterator[tuple[str, Path]]:
+    above = (*above, folder.resolve())
+    for child in sorted(islice(folder.iterdir(), MOST_MEMBERS + 1)):
         if is_plain_file(child):
             yield f"{prefix}{child.name}", child
-        elif _is_folder(child) and depth < DEEPEST and not child.name.startswith("."):
-            yield from _files_of(child, f"{prefix}{child.name}/", depth + 1)
+        elif _is_folder(child) and len(above) <= DEEPEST and not child.name.startswith("."):
+            if child.resolve() in above:  # a link that leads back up
+                continue
+            yield from _files_of(child, f"{prefix}{child.name}/", above)
 
 
 def _roots(names: dict[str, Any]) -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from flareseg.errors import ModelError, OutputError
+from flareseg.interrupt import on_abandon, remove_folder
+from flareseg.leftovers import aside_name, remove_leftovers, temporary_name
 from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
@@ -81,11 +83,13 @@ def whole_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise OutputError(f"'{folder}' is a file; name a folder for the model.")
     if folder.exists() and not overwrite:
         raise OutputError(f"'{folder}' exists already; choose another name, or allow it to be replaced.")
-    scratch = _hidden_beside(folder)
+    remove_leftovers(folder.parent, once=True)
+    scratch = folder.with_name(temporary_name())
     try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        _put_in_place(scratch, folder)
+        with on_abandon(partial(remove_folder, scratch)):
+            scratch.mkdir(parents=True)
+            yield scratch
+            _put_in_place(scratch, folder)
     except OSError as error:
         raise OutputError(f"The model folder '{folder}' cannot be written: {error.strerror or error}.") from None
     finally:
@@ -103,22 +107,19 @@ def delete_model(folder: Path) -> None:
             folder.unlink()
             return
         # Renamed first, so that a model is never seen with half its files.
-        doomed = _hidden_beside(folder)
+        doomed = folder.with_name(temporary_name())
         folder.rename(doomed)
     except OSError as error:
         raise OutputError(f"The model folder '{folder}' cannot be deleted: {error.strerror or error}.") from None
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _hidden_beside(folder: Path) -> Path:
-    return folder.with_name(f".flareseg-{secrets.token_hex(6)}")
-
-
 def _put_in_place(new: Path, folder: Path) -> None:
     if not folder.exists():
         new.rename(folder)
         return
-    old = _hidden_beside(folder)
+    # If the process is killed between the two steps, the next one finds the old folder and puts it back.
+    old = folder.with_name(aside_name(folder.name))
     folder.rename(old)
     try:
         new.rename(folder)

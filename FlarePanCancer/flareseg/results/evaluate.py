@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from flareseg import labels
-from flareseg.cases import SUFFIX, case_name
+from flareseg.case_folders import SUFFIX
+from flareseg.case_names import CHANNEL, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
+from flareseg.io.pairs import is_second_file
 from flareseg.labels import TUMOUR, Structure
 from flareseg.progress import Progress
 from flareseg.results.metrics import Score, score_case
+from flareseg.text import Number, write_csv_rows
 from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
 MEAN = "mean"
-CHANNEL = "_0000"
-"""How nnU-Net ends the names of images."""
 GRID_TOLERANCE_MM = 0.1
 """File formats round positions; a tenth of a millimetre is far below every tolerance of the NSD."""
 MOST_NAMES = 5
@@ -121,14 +121,14 @@ def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:
         OutputError: when the file exists and `overwrite` is not set, or cannot be written.
     """
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        write_csv_rows(file, [COLUMNS])
         for case in table.cases:
             for score in case.scores:
                 numbers = (score.dsc, score.nsd, score.reference_ml, score.prediction_ml)
-                writer.writerow((case.case, score.structure.name, *(f"{number:.4f}" for number in numbers)))
+                cells = (Number(f"{number:.4f}") for number in numbers)
+                write_csv_rows(file, [(case.case, score.structure.name, *cells)])
         for mean in (*table.means(), table.organ_average()):
-            writer.writerow((MEAN, mean.name, f"{mean.dsc:.4f}", f"{mean.nsd:.4f}", "", ""))
+            write_csv_rows(file, [(MEAN, mean.name, Number(f"{mean.dsc:.4f}"), Number(f"{mean.nsd:.4f}"), "", "")])
 
 
 def summary(table: Table) -> str:
@@ -176,7 +176,7 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     """The files of a folder by their case."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not ending_of(path):
+        if path.name.startswith(".") or not path.is_file() or not ending_of(path) or is_second_file(path):
             continue
         name = _case_of(path)
         if name in found:

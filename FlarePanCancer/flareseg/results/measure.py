@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, Structure
 from flareseg.results.lesions import Lesion, find_lesions
 from flareseg.segmentation import Segmentation
+from flareseg.text import Number, as_json, write_csv_rows
 from flareseg.volume import Triple, Volume
 
 DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1}
@@ -138,21 +137,35 @@ def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -
 def write_measurements(path: Path, rows: Sequence[Measurement], *, overwrite: bool = False) -> None:
     """Write measurements as .csv or .json, by the ending, whole or not at all.
 
+    In a .csv a text that a spreadsheet would calculate, such as the case name "=1+1", gets an apostrophe before it;
+    a .json holds names as they are.
+
     Raises:
         UsageError: for another ending.
         OutputError: when the file exists and `overwrite` is not set, or cannot be written.
     """
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise UsageError(f"Measurements go into a file that ends in {' or '.join(ENDINGS)}, not '{path.name}'.")
+    check_table_name(path)
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        if ending == ".json":
-            json.dump([asdict(row) for row in rows], file, indent=1, ensure_ascii=False)
-            file.write("\n")
+        if path.suffix.lower() == ".json":
+            file.write(as_json([asdict(row) for row in rows], indent=1) + "\n")
             return
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([cell(name, getattr(row, name)) for name in COLUMNS] for row in rows)
+        write_csv_rows(file, [COLUMNS])
+        write_csv_rows(file, ([_csv_cell(name, getattr(row, name)) for name in COLUMNS] for row in rows))
+
+
+def check_table_name(path: Path) -> None:
+    """See that measurements can be written to a file of this ending.
+
+    Raises:
+        UsageError: for another one.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"Measurements go into a file that ends in {' or '.join(ENDINGS)}, not '{path.name}'.")
+
+
+def _csv_cell(name: str, value: Any) -> str:
+    text = cell(name, value)
+    return text if isinstance(value, str) else Number(text)
 
 
 def as_table(rows: Sequence[Measurement]) -> str:

@@ -19,8 +19,6 @@ from flareseg.volume import Box, Triple
 IGNORED = 255
 """Value of reference voxels that nobody labelled."""
 LEAST_DSC_FOR_NSD = 0.2
-ONLY_WHERE_LABELLED = frozenset({"aorta", "inferior_vena_cava", "esophagus"})
-"""Tubes that run out of the abdomen: references end them where the annotators stopped, not where the tube does."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ def score_case(
     """Score one case by FLARE's rules.
 
     - A structure that neither holds scores 1; one that only one of them holds scores 0.
-    - Aorta, inferior vena cava and esophagus count only from the reference's lowest labelled slice to the one below
+    - Tubes that run out of the abdomen (aorta, inferior vena cava, esophagus) end in references where the annotators
+      stopped, not where the tube does. They count only from the reference's lowest labelled slice to the one below
       its highest: FLARE's script leaves the highest one out. (Where the reference has a single slice, that one counts;
       FLARE's script has no answer there.)
     - NSD is 0 where DSC is below 0.2; its tolerance is each structure's own.
@@ -99,7 +98,7 @@ def _score(
         slice(min(one.start, other.start), max(one.stop, other.stop))
         for one, other in zip(predicted_box, reference_box, strict=True)
     )
-    if structure.name in ONLY_WHERE_LABELLED:
+    if structure.scored_where_labelled:
         lowest, highest = reference_box[0].start, reference_box[0].stop - 1
         z = slice(lowest, max(highest, lowest + 1))
     # FLARE's script sees arrays in the order x, y, z.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flareseg import __version__, labels
 from flareseg.labels import Structure
+from flareseg.private_imports import import_matplotlib
 from flareseg.results.measure import Measurement
 from flareseg.results.views import OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
 from flareseg.segmentation import Segmentation
@@ -106,6 +107,7 @@ def write_picture(segmentation: Segmentation, volume: Volume, rows: Sequence[Mea
     Raises:
         ImportError: without matplotlib.
     """
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

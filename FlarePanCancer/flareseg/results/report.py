@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_html
 from importlib.util import find_spec
 from pathlib import Path
 
 from flareseg import __version__
 from flareseg.errors import OutputError, UsageError
-from flareseg.io.atomic import atomic_path, check_destination
+from flareseg.io.atomic import atomic_path, check_destination, make_folder
 from flareseg.labels import Structure
 from flareseg.results.measure import Measurement, measure, title_of
 from flareseg.results.picture import DISCLAIMER, write_picture
 from flareseg.segmentation import Segmentation
+from flareseg.text import visible
 from flareseg.volume import Volume
 
 PICTURE, PAGE = "overview.png", "report.html"
@@ -60,7 +61,7 @@ def write_report(
     check_report(folder, overwrite=overwrite)
     rows = measure(segmentation, volume) if rows is None else rows
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror or error}.") from None
     picture, page = folder / PICTURE, folder / PAGE
@@ -70,6 +71,10 @@ def write_report(
     with atomic_path(page, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return [picture, page]
+
+
+def escape(text: str) -> str:
+    return escape_html(visible(text))
 
 
 def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement], picture: bytes) -> str:

@@ -247,6 +247,10 @@ def _reasons(left_out: Sequence[_LeftOut]) -> str:
     return ", ".join(parts) + (", and others" if len(by_reason) > MOST_TOLD else "")
 
 
+def _size(scan: Scan) -> int:
+    return len(scan.chain.slices)
+
+
 def _listed(scans: Sequence[Scan]) -> str:
     more = f" and {len(scans) - MOST_TOLD} more" if len(scans) > MOST_TOLD else ""
     return ", ".join(map(str, scans[:MOST_TOLD])) + more
@@ -259,7 +263,7 @@ def _acquisition_notes(title: str, chosen: Scan, scans: Sequence[Scan], why: str
     if others:
         notes += (
             f"Series {title} holds {len(scans)} acquisitions: {_listed(scans)}; {chosen.label} was taken, {why}. "
-            f"Another one is taken with --series {title}.{others[-1].label}.",
+            f"Another one is taken with --series {title}.{max(others, key=_size).label}.",
         )
     groups = chosen.chain.groups
     names = list(dict.fromkeys(group.name for group in groups))

@@ -26,6 +26,7 @@ from flareseg.model.exports.unet import (
 )
 from flareseg.model.network import load_weights
 from flareseg.model.plan import Plan
+from flareseg.private_imports import import_monai
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,8 @@ def write_monai_bundle(source: Source, folder: Path) -> None:
         ModelError: when the net, or the way in which it is applied, is none that stock MONAI has.
     """
     import torch
+
+    import_monai()
     from monai.networks.nets.dynunet import DynUNet
 
     stages = stage_count(source.plan, KIND)

@@ -1,0 +1,138 @@
+"""The files that a run writes, for all cases and for each, and what may stand in their places before."""
+
+# os.path answers also about names for which pathlib raises errors, such as too long ones.
+# ruff: noqa: PTH110, PTH113
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flareseg.cases import Case
+from flareseg.clashes import Written
+from flareseg.errors import FlareError, OutputError
+from flareseg.io.atomic import check_destination
+from flareseg.io.files import read_labels
+from flareseg.manifest import Manifest
+from flareseg.results.measure import COLUMNS
+from flareseg.results.report import PAGE, PICTURE
+from flareseg.text import shown
+
+if TYPE_CHECKING:
+    from flareseg.batch import Order
+
+
+class Outputs:
+    """Where the files of each of `cases` go.
+
+    Args:
+        cases: with their results.
+        reports: folder for reports: of one case its own, of several one folder in it for each; or None.
+        previews: folder for coarse results, or None.
+        table: file for measurements, or None.
+    """
+
+    def __init__(self, cases: Sequence[Case], reports: Path | None, previews: Path | None, table: Path | None) -> None:
+        self._cases, self._reports, self._previews, self._table = cases, reports, previews, table
+        self.alone = len(cases) == 1
+
+    def report(self, case: Case) -> Path | None:
+        """The folder of a case's report."""
+        return self._reports if self.alone or not self._reports else self._reports / case.name
+
+    def preview(self, case: Case) -> Path | None:
+        return self._previews / f"{case.name}.nrrd" if self._previews else None
+
+    def of(self, case: Case) -> list[Path]:
+        """What a finished case has: results and report."""
+        report = self.report(case)
+        return [*case.outputs, *([report / PICTURE, report / PAGE] if report else [])]
+
+    def manifest(self, wanted: bool) -> Manifest | None:
+        """The manifest beside the results: of several cases always, of one if `wanted`, or if one is there."""
+        manifest = Manifest(self._cases[0].outputs[0].parent)
+        return manifest if wanted or not self.alone or os.path.exists(manifest.path) else None
+
+    def all(self, manifest: Manifest | None) -> list[Written]:
+        """Every file that the run will write."""
+        result = []
+        for case in self._cases:
+            result += [Written(path, f"the result of '{shown(case.name)}'") for path in case.outputs]
+            result += [
+                Written(path, f"the report of '{shown(case.name)}'") for path in self.of(case)[len(case.outputs) :]
+            ]
+            if preview := self.preview(case):
+                result.append(Written(preview, f"the preview of '{shown(case.name)}'"))
+        if self._table:
+            result.append(Written(self._table, "the table of measurements"))
+        if manifest:
+            result.append(Written(manifest.path, "the manifest"))
+        return result
+
+
+def check_table(path: Path, overwrite: bool, skip_existing: bool) -> None:
+    """See that the table of measurements can be written; an earlier one may be there where a run goes on.
+
+    Raises:
+        OutputError: when something else is there, or it cannot be written.
+    """
+    earlier = skip_existing and os.path.isfile(path) and _is_table(path)
+    check_destination(path, overwrite=overwrite or earlier)
+
+
+def check_preview(path: Path, overwrite: bool) -> None:
+    """See that a preview can be written; an earlier one may be there.
+
+    Raises:
+        OutputError: when something else is there, or it cannot be written.
+    """
+    if not overwrite and os.path.isfile(path):
+        try:
+            read_labels(path)
+            overwrite = True
+        except FlareError:
+            pass
+    check_destination(path, overwrite=overwrite)
+
+
+def model_and_options(order: Order) -> dict[str, Any]:
+    """What decides a result besides the CT: model and options, but not the device or the number of threads.
+
+    Raises:
+        ModelError: when there is no such model.
+    """
+    from flareseg.model.bundle import read_description
+    from flareseg.model.catalogue import find_model
+
+    model = read_description(find_model(order.model))
+    plan = hashlib.sha256(json.dumps(model.plan.to_json(), sort_keys=True).encode()).hexdigest()
+    return {
+        "model": f"{model.info['name']} {model.info['version']}",
+        "weights": [model.sha256, *model.ensemble_sha256],
+        "plan": plan,
+        "structures": [one.name for one in order.structures] if order.structures else None,
+        "roi": [list(order.roi.low_xyz_mm), list(order.roi.high_xyz_mm)] if order.roi else None,
+        "series": order.series,
+        "force": order.force,
+        "step": order.options.step,
+        "tta": order.options.mirroring,
+        "parity": order.options.parity,
+    }
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is an earlier table of measurements, or empty."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2**16)
+            if not start.strip():
+                return True
+            if path.suffix.lower() == ".csv":
+                return start.split(b"\n", 1)[0].strip().decode("utf-8", "replace").split(",")[:2] == list(COLUMNS[:2])
+            return all(name.encode() in start for name in COLUMNS[:4]) and start.lstrip().startswith(b"[")
+    except OSError as error:
+        raise OutputError(f"'{shown(path)}' cannot be read: {error.strerror or error}.") from None

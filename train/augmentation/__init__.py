@@ -1,0 +1,1 @@
+"""From a cached case to an augmented patch."""

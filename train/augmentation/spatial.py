@@ -1,0 +1,230 @@
+"""Where the voxels of a patch lie in their case: rotation, scale, flips, place and elastic deformation as one map.
+
+Cubic B-splines reproduce straight lines, so the whole map, its affine part included, is one spline with a few control
+points. They are drawn with numpy where the patch is cut from the cache; the map of every voxel, needed where the patch
+is made, is then a single matrix product. Image (linear) and labels (nearest) are read once, at that map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from flareseg.volume import Box, Index, Triple
+from train.augmentation.spline import basis_at, spline
+from train.config import AIR_HU, AugmentConfig
+from train.data.index import IGNORE
+
+KNOTS_MM = 50.0
+"""Distance of the control points of the elastic deformation, about."""
+SAME = 0.02
+"""Share by which spacings of equal grids may differ."""
+_SPREAD = 0.33
+"""Standard deviation of a cubic B-spline in space whose control points have 1."""
+_PROBES = 17
+_MARGIN = 2
+
+
+@dataclass(frozen=True)
+class Pose:
+    """The map from a patch to its case.
+
+    The voxel p of the patch, counted from its middle, lies at centre + matrix @ p + bend(p), in voxels of the case.
+
+    Attributes:
+        matrix: (3, 3), voxels of the patch to voxels of the case, both (z, y, x); flips included.
+        bend_zyx: (kz, ky, kx, 3) control points of the elastic displacement, voxels of the case; None: rigid.
+        flipped: per axis z, y, x.
+        centre_zyx: voxel of the case, fractional.
+    """
+
+    matrix: NDArray[np.float64]
+    bend_zyx: NDArray[np.float64] | None
+    flipped: tuple[bool, bool, bool]
+    centre_zyx: NDArray[np.float64]
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether nothing is turned, scaled or bent, so that voxels can be taken as they are; flips may be."""
+        return self.bend_zyx is None and bool(np.array_equal(np.abs(self.matrix), np.eye(3)))
+
+    def extent(self, patch_zyx: Index) -> NDArray[np.float64]:
+        """How long the patch is along its own axes, in voxels of the case along z, y and x."""
+        return np.linalg.norm(self.matrix * np.asarray(patch_zyx), axis=1)
+
+    def at(self, centre_zyx: NDArray[Any], patch_zyx: Index) -> Pose:
+        """The same pose at another place; a plain crop is put on the nearest voxels."""
+        centre = np.asarray(centre_zyx, np.float64)
+        if self.is_crop:
+            half = (np.asarray(patch_zyx) - 1) / 2
+            centre = np.floor(centre - half + 0.5) + half
+        return replace(self, centre_zyx=centre)
+
+    def control(self, patch_zyx: Index) -> NDArray[np.float64]:
+        """Control points (kz, ky, kx, 3) of the whole map, in voxels of the case."""
+        knots = (4, 4, 4) if self.bend_zyx is None else self.bend_zyx.shape[:3]
+        axes = [(n - 1) * ((np.arange(k) - 1) / (k - 3) - 0.5) for n, k in zip(patch_zyx, knots, strict=True)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ self.matrix.T + self.centre_zyx
+        return points if self.bend_zyx is None else points + self.bend_zyx
+
+    def box(self, patch_zyx: Index, shape_zyx: Index) -> Box:
+        """The part of the case that the patch reads; at least one voxel along every axis."""
+        if self.is_crop:
+            low = np.rint(self.centre_zyx - (np.asarray(patch_zyx) - 1) / 2)
+            high = low + patch_zyx
+        else:
+            places = self.control(patch_zyx)
+            for axis, knots in enumerate(places.shape[:3]):
+                weights = basis_at(np.linspace(0, 1, _PROBES), knots)
+                places = np.moveaxis(np.tensordot(weights, places, (1, axis)), 0, axis)
+            low = np.floor(places.min((0, 1, 2))) - _MARGIN
+            high = np.ceil(places.max((0, 1, 2))) + _MARGIN + 1
+        shape = np.asarray(shape_zyx)
+        start = np.clip(low, 0, shape - 1).astype(int)
+        stop = np.clip(high, start + 1, shape).astype(int)
+        z, y, x = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+        return z, y, x
+
+    def shows(self, points_zyx: NDArray[Any], patch_zyx: Index) -> NDArray[np.bool_]:
+        """Which of the case's voxels (n, 3) lie well inside the patch, but for the elastic displacement."""
+        inner = (np.asarray(points_zyx) - self.centre_zyx) @ np.linalg.inv(self.matrix).T
+        return (np.abs(inner) < 0.45 * np.asarray(patch_zyx)).all(axis=1)
+
+
+def draw_pose(
+    case_spacing_zyx_mm: Triple,
+    spacing_zyx_mm: Triple,
+    patch_zyx: Index,
+    config: AugmentConfig,
+    rng: np.random.Generator,
+) -> Pose:
+    """A pose whose place is still to be chosen, see `Pose.at`.
+
+    Args:
+        case_spacing_zyx_mm: of the case's grid. What differs from the patch's by rounding only counts as equal, as in
+            the inference: a grid of whole voxels is never exactly as fine as it should be.
+        spacing_zyx_mm: of the patch.
+        patch_zyx: its voxels.
+        config: rotation, scale, elastic deformation and flips.
+        rng: of this patch.
+    """
+    case_spacing, spacing = np.asarray(case_spacing_zyx_mm), np.asarray(spacing_zyx_mm)
+    case_spacing = np.where(np.abs(case_spacing / spacing - 1) < SAME, spacing, case_spacing)
+    scale = np.exp(rng.uniform(-1, 1) * config.scale + rng.uniform(-1, 1, 3) * config.scale_per_axis)
+    turn = _rotation(np.radians(rng.uniform(-1, 1, 3) * config.rotation_degrees))
+    flipped = rng.random(3) < config.flip
+    matrix = turn * (scale * spacing * np.where(flipped, -1.0, 1.0)) / case_spacing[:, None]
+    bend = None
+    if config.elastic_mm > 0:
+        knots = [max(1, round(n * mm / KNOTS_MM)) + 3 for n, mm in zip(patch_zyx, spacing, strict=True)]
+        deviation_mm = rng.uniform(0, config.elastic_mm) / _SPREAD
+        bend = rng.standard_normal((*knots, 3)) * (deviation_mm / case_spacing)
+    z, y, x = (bool(flip) for flip in flipped)
+    return Pose(matrix, bend, (z, y, x), np.zeros(3))
+
+
+def read_patch(
+    hu: torch.Tensor, labels: torch.Tensor | None, pose: Pose, patch_zyx: Index
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Image and labels of the patch.
+
+    Args:
+        hu: (z, y, x) int16 or float32, the part of the case that the patch reads.
+        labels: uint8 on the same voxels, or None.
+        pose: with its centre in voxels of that part.
+        patch_zyx: the size of the patch.
+
+    Returns:
+        HU as float32, linear between voxels, and labels of the nearest voxel; outside the case air and 255.
+    """
+    if pose.is_crop:
+        return _cropped(hu, labels, pose, patch_zyx)
+    grid, slices = _map(pose, patch_zyx, hu.shape, hu.device)
+    within = slices - slices.floor()
+    # Both are shifted so that the zeros around what is read mean air and "unknown".
+    below, above = _sampled(hu, -AIR_HU, grid, "bilinear")
+    image = torch.lerp(below, above, within).add_(AIR_HU)
+    if labels is None:
+        return image, None
+    per_slice = 2 / (hu.shape[0] + 2)
+    grid[..., 1].add_(within.round_(), alpha=per_slice)
+    target = _sampled(labels + 1, 0.0, grid, "nearest")[0]
+    return image, target.to(torch.uint8).sub_(1)
+
+
+def _map(
+    pose: Pose, patch_zyx: Index, shape_zyx: Sequence[int], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where `_sampled` reads for every voxel of the patch.
+
+    Returns:
+        (z, y, x, 2), x and row of the tall picture from -1 to 1 edge to edge, in the slice below; and (z, y, x), the
+        fractional slice.
+    """
+    z, y, x = patch_zyx
+    depth, height, width = shape_zyx
+    control = pose.control(patch_zyx)
+    rows = (depth + 2) * (height + 2)
+    control[..., 0] += 1
+    control[..., 1] = (2 * control[..., 1] + 3) / rows - 1
+    control[..., 2] = (2 * control[..., 2] + 1) / width - 1
+    slices = spline(control[..., :1], patch_zyx, device).view(z, y, x).clamp_(0, depth + 1)
+    grid = spline(control[..., :0:-1], patch_zyx, device).view(z, y, x, 2)
+    row = grid[..., 1]
+    row.clamp_(1 / rows - 1, (2 * height + 3) / rows - 1)
+    row.add_(slices.floor(), alpha=2 / (depth + 2))
+    return grid, slices
+
+
+def _sampled(volume: torch.Tensor, shift: float, grid: torch.Tensor, mode: str) -> torch.Tensor:
+    """`volume` + `shift` in the slices below and above every voxel (2, z, y, x), or for "nearest" in the one below.
+
+    A volume is read as a tall picture, its slices with a row of zeros around them below each other, and the slices
+    above as a second channel of it, which costs no memory: reading in two dimensions is vectorised on a CPU, which
+    makes it several times as fast as reading in three, and exact to some thousandths of a voxel.
+    """
+    depth, height, width = volume.shape
+    slices = torch.empty((depth + 3, height + 2, width), device=volume.device)
+    for border in (slices[:1], slices[-2:], slices[:, :1], slices[:, -1:]):
+        border.zero_()
+    torch.add(volume, shift, out=slices[1:-2, 1:-1])
+    rows, area = (depth + 2) * (height + 2), (height + 2) * width
+    channels = 1 if mode == "nearest" else 2
+    # On a CPU only the parts of a batch are read in parallel, so it is split.
+    z, y, x, _ = grid.shape
+    parts = math.gcd(z, torch.get_num_threads()) if grid.device.type == "cpu" else 1
+    picture = slices.as_strided((parts, channels, rows, width), (0, area, width, 1))
+    split = grid.view(parts, z // parts * y, x, 2)
+    read = F.grid_sample(picture, split, mode=mode, padding_mode="zeros", align_corners=False)
+    return read.transpose(0, 1).reshape(channels, z, y, x)
+
+
+def _cropped(
+    hu: torch.Tensor, labels: torch.Tensor | None, pose: Pose, patch_zyx: Index
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    corner = np.rint(pose.centre_zyx - (np.asarray(patch_zyx) - 1) / 2).astype(int)
+    padding: list[int] = []
+    for start, size, length in zip(corner[::-1], hu.shape[::-1], patch_zyx[::-1], strict=True):
+        padding += [-int(start), int(start) + length - size]  # negative padding crops
+    axes = [axis for axis, flip in enumerate(pose.flipped) if flip]
+    image = F.pad(hu.float(), padding, value=AIR_HU).flip(axes)
+    return image, None if labels is None else F.pad(labels, padding, value=IGNORE).flip(axes)
+
+
+def _rotation(angles_zyx: NDArray[Any]) -> NDArray[np.float64]:
+    """3 by 3 rotation of (z, y, x) vectors: about z, then y, then x."""
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles_zyx):
+        a, b = [i for i in range(3) if i != axis]
+        turn = np.eye(3)
+        turn[[a, b], [a, b]] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix

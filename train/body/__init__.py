@@ -1,1 +1,0 @@
-"""The phantom's body: shapes, tissues, organs, and the scanner. `train.anatomy` puts them together."""

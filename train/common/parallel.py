@@ -1,0 +1,59 @@
+"""One piece of work for many items, in processes of their own, and how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from flareseg.errors import OutputError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+TELL_EVERY_S = 20.0
+
+
+def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes: int, stage: str) -> Iterator[Result]:
+    """`work(item)` for every item, in the items' order; work and items must be picklable where there are processes.
+
+    Raises:
+        OutputError: when a process was ended from outside.
+    """
+    if processes < 2 or len(items) < 2:
+        yield from map(work, items)
+        return
+    try:
+        # spawned: forking a process in which torch has started its threads may hang
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(min(processes, len(items)), mp_context=spawn, initializer=_one_thread) as pool:
+            try:
+                yield from pool.map(work, items)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise OutputError(
+            f"A process of the stage '{stage}' was ended from outside, perhaps for memory; start again with fewer "
+            "processes: what is finished is kept."
+        ) from None
+
+
+def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator[Result]:
+    """The results as they come, and a line on how far it is now and then."""
+    begin = last = time.monotonic()
+    for number, result in enumerate(results, 1):
+        now = time.monotonic()
+        if now - last > TELL_EVERY_S or number == count:
+            left = (now - begin) / number * (count - number) / 60
+            print(f"{stage}: {number} of {count} cases, {left:.0f} min left", flush=True)
+            last = now
+        yield result
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,148 @@
+"""A configuration file, with key=value from the command line on top, read and checked whole.
+
+Nothing runs before everything here fits: an unknown key, a value of another type, a patch that the strides do not
+divide, a fit that starts from one that does not exist, a folder that is not there are one line each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flareseg.errors import ModelError, UsageError
+from flareseg.labels import TUMOUR, by_names
+from flareseg.model.bundle import read_description
+from flareseg.model.catalogue import find_model
+from train.config import ANY_RANGE, NEW_PATIENTS, Config, FitConfig, NewPatientsConfig
+from train.settings import build, read_tables
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a configuration file and check all of it.
+
+    Args:
+        path: a YAML file; its `extends` names another one beside it, whose values hold where it says nothing.
+        overrides: "key=value" or "section.key=value", values in YAML.
+
+    Raises:
+        UsageError: when the file, a key or a value does not fit.
+    """
+    tables = read_tables(path, overrides or [])
+    if isinstance(tables.get("sources"), dict):  # in the file a table by name, so that one value can be overridden
+        tables["sources"] = [{"name": name, **(entry or {})} for name, entry in tables["sources"].items()]
+    config = build(Config, tables, str(path))
+    try:
+        _check(config)
+    except (ModelError, UsageError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return config
+
+
+def _check(config: Config) -> None:
+    """That the parts fit each other."""
+    sources = config.source_names()
+    _no_twins("source", sources)
+    for source in config.sources:
+        if not Path(source.path).expanduser().is_dir():
+            raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
+        by_names([*source.annotated, *source.absent, *source.values.values()])
+    if config.new_patients:
+        _check_new_patients(config, config.new_patients)
+    for name, net in config.nets.items():
+        try:
+            net.plan(ANY_RANGE)
+        except (ModelError, TypeError) as error:
+            raise UsageError(f"nets: {name}: {error}") from None
+        if strange := sorted(set(net.components) - set(net.names)):
+            raise UsageError(f"nets: {name}: it does not segment '{strange[0]}', of which its components speak.")
+    for name, fit in config.fits.items():
+        _check_fit(config, name, fit)
+    export = config.export
+    for name in (export.coarse, export.tumour, config.pseudo.tumour_fit):
+        if name and name not in config.fits:
+            raise UsageError(f"There is no fit '{name}' in fits.")
+    segmented = _check_exported(config)
+    for where, name in (("pseudo", config.pseudo.tumour_fit), ("export", export.tumour)):
+        if name and TUMOUR not in config.net_of(name).names:
+            raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
+    if export.lesions.peak < export.lesions.lead:
+        raise UsageError("export: the peak of lesions is at least their lead.")
+    if export.tumour and TUMOUR not in segmented:
+        raise UsageError("export: the exported net does not segment tumours, so that another cannot find them for it.")
+
+
+def _check_exported(config: Config) -> tuple[str, ...]:
+    """That the exported fit, or model, and what is said of it fit each other; what it segments."""
+    export = config.export
+    if export.fit in config.fits:
+        segmented = config.net_of(export.fit).names
+        if strange := sorted(set(export.suppressed) - set(segmented)):
+            raise UsageError(f"export: the exported net does not segment '{strange[0]}', which is to be suppressed.")
+        if export.components:
+            raise UsageError("export: the components of a fit stand beside its net.")
+        return segmented
+    if not _is_model(export.fit):
+        raise UsageError(f"There is no fit '{export.fit}' in fits, nor a model of that name.")
+    if not export.tumour:
+        raise UsageError(f"export: '{export.fit}' is a model already; name the fit that finds tumours for it.")
+    if export.coarse or export.suppressed or config.fold_sources:
+        raise UsageError(f"export: '{export.fit}' is a model; coarse, suppressed and folds are for fits of this run.")
+    model, net = read_description(find_model(export.fit)).plan, config.net_of(export.tumour)
+    try:
+        export.with_tumour_net(model, net.plan(ANY_RANGE))
+    except (ModelError, TypeError) as error:
+        raise UsageError(f"export: {error}") from None
+    if strange := sorted(set(export.components) - set(model.labels.values())):
+        raise UsageError(f"export: the model '{export.fit}' does not segment '{strange[0]}'.")
+    return tuple(model.labels.values())
+
+
+def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:
+    folders = {source.name: Path(source.path).expanduser() for source in config.sources if source.layout == "cases"}
+    for case in wanted.cases:
+        source, _, name = case.partition("/")
+        if source not in folders:
+            raise UsageError(f"{NEW_PATIENTS}: there is no source '{source}' of the layout 'cases'.")
+        if not name or not (folders[source] / name).is_dir():
+            raise UsageError(f"{NEW_PATIENTS}: the source '{source}' has no case '{name}'.")
+
+
+def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
+    where = f"fits: {name}"
+    if fit.net not in config.nets:
+        raise UsageError(f"{where}: there is no net '{fit.net}' in nets.")
+    if fit.stage is None and name not in ("pretrain", "tumor", "final", "distill"):
+        raise UsageError(f"{where}: give its stage, one of pretrain, tumor, final, distill.")
+    unknown = set(fit.sources) - set(config.source_names())
+    if unknown:
+        raise UsageError(f"{where}: there is no source '{sorted(unknown)[0]}'.")
+    for key, value in (("start", fit.start), ("teacher", fit.teacher)):
+        if value and value not in config.fits and not _is_model(value):
+            raise UsageError(f"{where}: {key} '{value}' is neither a fit nor a model.")
+        if value == name:
+            raise UsageError(f"{where}: {key} is the fit itself.")
+    if (fit.task == "distill") != bool(fit.teacher):
+        raise UsageError(f"{where}: a teacher belongs to the task 'distill', and to no other.")
+    if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
+        raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
+    net = config.nets[fit.net]
+    strange = set(fit.emphasis) - set(net.names)
+    if strange or min(fit.emphasis.values(), default=0) < 0:
+        raise UsageError(f"{where}: emphasis is a number from 0 up for some of the structures that the net segments.")
+    if net.deep_supervision > len(net.filters) - 2:
+        raise UsageError(
+            f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."
+        )
+
+
+def _is_model(name: str) -> bool:
+    try:
+        find_model(name)
+    except ModelError:
+        return False
+    return True
+
+
+def _no_twins(kind: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"Two entries of {kind} are called '{name}'.")

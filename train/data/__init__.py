@@ -1,0 +1,1 @@
+"""From public data sets to the index and the caches of one training."""

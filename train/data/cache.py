@@ -1,0 +1,226 @@
+"""Cases resampled to a net's grid, compressed so that a patch is read without decompressing the rest.
+
+A case is a folder: hu.b2nd (int16), case.json, and for each kind of labels labels_KIND.b2nd (uint8, FLARE's numbers,
+255 unknown) with labels_KIND.json. Arrays are (z, y, x) in canonical orientation, cropped to the body.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from flareseg.errors import InputError, OutputError
+from flareseg.inference.body import body_box
+from flareseg.inference.resample import nearest_axis, resample_image
+from flareseg.io.atomic import atomic_path
+from flareseg.model.plan import ResamplingRule
+from flareseg.volume import Box, Geometry, Index, Orientation, Triple, Volume, as_rows
+from train.data.index import CLASSES
+from train.data.label_resampling import resampled_labels
+
+FORMAT = 2
+Kind = Literal["truth", "fused"]
+HU, CASE = "hu.b2nd", "case.json"
+CENTRES = 200
+"""Voxels remembered per structure, to draw patches around."""
+CHUNK, BLOCK = (64, 128, 128), (8, 32, 64)
+"""A block, 32 KiB of HU, is the least that is decompressed."""
+CODEC_LEVEL = 5
+SAME_GRID_MM = 0.05
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """One case at one spacing.
+
+    Attributes:
+        name: of its folder.
+        folder: that holds it.
+        kind: of its labels, or None.
+        shape_zyx, spacing_zyx_mm: of its arrays.
+        known: bool per class 0 to 14. Where a class is not known, 0 in the labels means "background or that class".
+        centres: up to 200 voxels (n, 3) per class that occurs.
+    """
+
+    name: str
+    folder: Path
+    kind: Kind | None
+    shape_zyx: Index
+    spacing_zyx_mm: Triple
+    known: NDArray[np.bool_]
+    centres: dict[int, NDArray[np.int64]]
+
+    def hu(self, box: Box) -> NDArray[np.int16]:
+        """HU in a box."""
+        return np.asarray(_opened(self.folder / HU)[box])
+
+    def labels(self, box: Box) -> NDArray[np.uint8]:
+        """Labels in a box."""
+        return np.asarray(_opened(self.folder / f"labels_{self.kind}.b2nd")[box])
+
+
+def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: ResamplingRule = "auto") -> None:
+    """Cache a CT; the folder is complete or absent.
+
+    Args:
+        folder: of the case, replaced where it exists.
+        volume: the CT, in any orientation.
+        spacing_zyx_mm: of the net.
+        rule: of the net's resampling, as in the inference.
+
+    Raises:
+        InputError: when there is nothing but air in the image.
+        OutputError: when it cannot be written.
+    """
+    ct = volume.canonical()
+    box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
+    if box is None:
+        raise InputError(f"'{volume.name}' shows nothing but air.")
+    hu = resample_image(ct.hu[box], ct.geometry.spacing_zyx_mm, spacing_zyx_mm, rule, torch.device("cpu"))
+    array = hu.round().clamp(-32768, 32767).to(torch.int16).numpy()
+    own = [
+        mm * (part.stop - part.start) / size
+        for mm, part, size in zip(ct.geometry.spacing_zyx_mm, box, array.shape, strict=True)
+    ]
+    facts = {
+        "format": FORMAT,
+        "stored": asdict(volume.geometry),
+        "shape_zyx": list(array.shape),
+        "spacing_zyx_mm": own,
+        "box": [[part.start, part.stop] for part in box],
+        "nearest_axis": nearest_axis(rule, ct.geometry.spacing_zyx_mm, spacing_zyx_mm),
+    }
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / HU).write_bytes(_compressed(array))
+        (partial / CASE).write_text(json.dumps(facts), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except OSError as error:
+        raise OutputError(
+            f"The cache '{folder}' cannot be written: {error.strerror or error}; make room and start again."
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_labels(
+    folder: Path, kind: Kind, labels_zyx: NDArray[np.uint8], geometry: Geometry, known: NDArray[np.bool_]
+) -> None:
+    """Cache the labels of a CT whose image is cached.
+
+    Args:
+        folder: of the case.
+        kind: what they are.
+        labels_zyx: on the CT's own grid, as stored.
+        geometry: of that grid.
+        known: bool per class 0 to 14.
+
+    Raises:
+        InputError: when the image is not cached, or lies on another grid.
+        OutputError: when they cannot be written.
+    """
+    facts = _facts(folder)
+    if not _geometry(facts["stored"]).same_as(geometry, SAME_GRID_MM):
+        raise InputError(f"The {kind} labels of '{folder.name}' lie on another grid than their CT.")
+    box = tuple(slice(start, stop) for start, stop in facts["box"])
+    labels = np.ascontiguousarray(Orientation.of(geometry).to_canonical(labels_zyx)[box])
+    z, y, x = facts["shape_zyx"]
+    array = resampled_labels(labels, (z, y, x), facts["nearest_axis"])
+    rng = np.random.default_rng(0)
+    found: dict[str, Any] = {}
+    for value, part in enumerate(ndimage.find_objects(array, max_label=CLASSES - 1), 1):
+        if part is not None:
+            points = np.argwhere(array[part] == value) + [side.start for side in part]
+            found[str(value)] = points[rng.choice(len(points), min(CENTRES, len(points)), replace=False)].tolist()
+    about = folder / f"labels_{kind}.json"
+    about.unlink(missing_ok=True)  # whoever finds it finds the array that it describes
+    with atomic_path(folder / f"labels_{kind}.b2nd", overwrite=True) as partial:
+        partial.write_bytes(_compressed(array))
+    with atomic_path(about, overwrite=True) as partial:
+        partial.write_text(json.dumps({"known": known.tolist(), "centres": found}), encoding="utf-8")
+
+
+def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
+    """A cached case; with `kind` None without labels, of which then nothing is known.
+
+    Raises:
+        InputError: when the image or these labels are not cached.
+    """
+    facts = _facts(folder)
+    known, voxels = np.eye(CLASSES, dtype=bool)[0], {}
+    if kind:
+        try:
+            found = json.loads((folder / f"labels_{kind}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            stage = {"truth": "prepare", "fused": "fuse"}[kind]
+            raise InputError(f"'{folder.name}' has no {kind} labels in '{folder}'; run the stage '{stage}'.") from None
+        known = np.asarray(found["known"], bool)
+        voxels = {int(value): np.asarray(points) for value, points in found["centres"].items()}
+    shape, spacing = tuple(facts["shape_zyx"]), tuple(facts["spacing_zyx_mm"])
+    return CachedCase(folder.name, folder, kind, shape, spacing, known, voxels)
+
+
+def is_cached(folder: Path, kind: Kind | None) -> bool:
+    """Whether `load_cached` would find it."""
+    try:
+        _facts(folder)
+    except InputError:
+        return False
+    return kind is None or (folder / f"labels_{kind}.json").exists()
+
+
+def _compressed(array: NDArray[Any]) -> bytes:
+    """A blosc2 array as the bytes of its file: writing these says why it failed, which blosc2 does not."""
+    import blosc2
+
+    chunk = tuple(min(size, most) for size, most in zip(array.shape, CHUNK, strict=True))
+    block = tuple(min(size, most) for size, most in zip(chunk, BLOCK, strict=True))
+    cparams = {"codec": blosc2.Codec.ZSTD, "clevel": CODEC_LEVEL, "nthreads": 1}
+    stored = blosc2.asarray(np.ascontiguousarray(array), chunks=chunk, blocks=block, cparams=cparams)
+    frame: bytes = stored.to_cframe()
+    return frame
+
+
+def _opened(path: Path) -> Any:
+    return _open(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=512)
+def _open(path: str, _changed: int) -> Any:
+    """An array on disk; opened once in each process, and anew when it was written anew."""
+    import blosc2
+
+    return blosc2.open(path, mode="r", dparams={"nthreads": 1})
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads((folder / CASE).read_text(encoding="utf-8"))
+        if facts["format"] == FORMAT:
+            return facts
+    except (OSError, ValueError, KeyError):
+        pass
+    raise InputError(f"'{folder.name}' is not in the cache '{folder.parent}'; run the stage 'prepare'.")
+
+
+def _geometry(stored: dict[str, Any]) -> Geometry:
+    z, y, x = stored["shape_zyx"]
+    return Geometry(
+        shape_zyx=(z, y, x),
+        spacing_zyx_mm=tuple(stored["spacing_zyx_mm"]),
+        origin_xyz_mm=tuple(stored["origin_xyz_mm"]),
+        direction=as_rows(np.asarray(stored["direction"])),
+    )

@@ -1,0 +1,67 @@
+"""The project's own layout: a folder a case, with ct.nii.gz, and where they exist seg.nii.gz (FLARE's numbers, 255
+unknown), organs.nii.gz (organ pseudo-labels) and info.json (labels_present, licence, split, patient)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from flareseg.errors import FlareError, InputError
+from flareseg.labels import by_name
+from train.config import SourceConfig
+from train.data.case_folder import patient_of
+from train.data.layouts.found import ALL, FoundCase, LabelFile
+
+
+def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
+    return [_case(path.parent) for path in sorted(folder.glob("*/ct.nii.gz")) if not path.parent.name.startswith(".")]
+
+
+def _case(folder: Path) -> FoundCase:
+    image, labels, organs = folder / "ct.nii.gz", folder / "seg.nii.gz", folder / "organs.nii.gz"
+    about = folder / "info.json"
+    try:
+        info = _info(about)
+        covered = covered_values(info.get("labels_present"), about)
+    except FlareError as error:  # one case that cannot be used does not stop the others
+        return FoundCase(folder.name, image, problem=str(error))
+    return FoundCase(
+        name=folder.name,
+        image=image,
+        labels=(LabelFile(labels),) if labels.exists() else (),
+        covered=covered if labels.exists() else (),
+        organs=organs if organs.exists() else None,
+        split=info["split"] if info.get("split") in ("train", "validation") else None,
+        licence=str(info.get("licence", "")),
+        patient=patient_of(info, folder.name),
+    )
+
+
+def covered_values(present: Any, about: Path) -> tuple[int, ...] | None:
+    """Values of a list of values or names, or of a table value -> name; None where there is none.
+
+    Raises:
+        InputError: when it is neither; `about` is where it was found.
+    """
+    if present is None:
+        return None
+    try:
+        values = tuple(int(item) if str(item).isdigit() else by_name(item).value for item in present)
+    except (TypeError, AttributeError, FlareError):
+        values = (0,)
+    if not set(values) <= set(ALL):
+        raise InputError(f"'{about}': labels_present must list label values from 1 to 14, or structures.")
+    return values
+
+
+def _info(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"'{path}' is no valid JSON.") from None
+    if not isinstance(data, dict):
+        raise InputError(f"'{path}' is no table of keys and values.")
+    return data

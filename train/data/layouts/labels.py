@@ -1,0 +1,103 @@
+"""Label maps of a data set as one label map in FLARE's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.errors import InputError
+from flareseg.io.files import read_labels
+from flareseg.volume import Geometry, Orientation
+from train.data.cache import SAME_GRID_MM
+from train.data.index import CLASSES, IGNORE
+from train.data.layouts.found import KIDNEYS, LabelFile
+
+LIVER, RIGHT_KIDNEY, SPLEEN, LEFT_KIDNEY = 1, 2, 3, 13
+BOTH_SIDES = 0.2
+"""Least share on either side of a kidney that lies on both; kidneys that only touch the midline have less."""
+KIDNEYS_APART_MM = 60.0
+"""Least distance of a right and a left kidney; parts of one kidney lie nearer to each other."""
+
+
+def merged_labels(files: Sequence[LabelFile], geometry: Geometry) -> NDArray[np.uint8]:
+    """All label files of a case, later ones over earlier ones, as uint8 on the CT's stored grid.
+
+    Raises:
+        InputError: when a file is damaged, has another grid than the CT, or values that mean nothing.
+    """
+    result = np.zeros(geometry.shape_zyx, np.uint8)
+    for file in files:
+        labels, own = read_labels(file.path)
+        if not own.same_as(geometry, SAME_GRID_MM):
+            raise InputError(f"The labels '{file.path}' lie on another grid than their CT.")
+        mapped = _mapped(labels, file, geometry)
+        np.copyto(result, mapped, where=mapped > 0)
+    return result
+
+
+def _mapped(labels: NDArray[np.uint8], file: LabelFile, geometry: Geometry) -> NDArray[np.uint8]:
+    if file.values is None:
+        strange = [int(value) for value in np.unique(labels) if CLASSES <= value < IGNORE]
+        if strange:
+            raise InputError(f"The labels '{file.path}' have the value {strange[0]}; 0 to 14 and 255 mean something.")
+        return labels
+    table = np.zeros(256, np.uint8)
+    table[IGNORE] = IGNORE
+    for own, value in file.values.items():
+        table[own] = value
+    mapped = table[labels]
+    return tell_kidneys_apart(mapped, geometry) if KIDNEYS in file.values.values() else mapped
+
+
+def tell_kidneys_apart(labels: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Right and left kidney where the labels have `KIDNEYS`.
+
+    Each connected part goes to the side of the midline on which it lies, as a whole; a horseshoe kidney, which lies on
+    both sides, is cut there. The midline runs between the two kidneys where there are two, else between the right end
+    of the liver and the left end of the spleen, else through the middle of the scan.
+
+    Args:
+        labels: (z, y, x) on `geometry`, `KIDNEYS` among its values.
+        geometry: any orientation.
+    """
+    import cc3d
+
+    orientation = Orientation.of(geometry)
+    canonical = orientation.to_canonical(labels).copy()
+    parts = cc3d.connected_components(canonical == KIDNEYS, connectivity=26)
+    statistics = cc3d.statistics(parts)
+    sizes, boxes = statistics["voxel_counts"], statistics["bounding_boxes"]
+    middle = _midline(canonical, statistics, orientation.geometry_to_canonical(geometry).spacing_zyx_mm[2])
+    for number in range(1, len(sizes)):
+        part = canonical[boxes[number]]
+        where = parts[boxes[number]] == number
+        is_right = np.arange(boxes[number][2].start, boxes[number][2].stop) < middle  # x runs to the patient's left
+        share = where[..., is_right].sum() / sizes[number]
+        if min(share, 1 - share) < BOTH_SIDES:
+            is_right[:] = share > 0.5
+        part[where & is_right] = RIGHT_KIDNEY
+        part[where & ~is_right] = LEFT_KIDNEY
+    return np.ascontiguousarray(orientation.from_canonical(canonical))
+
+
+def _midline(canonical: NDArray[np.uint8], kidneys: dict[str, Any], mm: float) -> float:
+    """The index along x, canonical order, that divides right from left."""
+    sizes, xs = kidneys["voxel_counts"][1:], kidneys["centroids"][1:, 2]
+    if len(sizes):
+        large = xs[sizes > 0.2 * sizes.max()]
+        if (large.max() - large.min()) * mm > KIDNEYS_APART_MM:
+            return float(large.max() + large.min()) / 2
+    columns = [np.flatnonzero((canonical == value).any(axis=(0, 1))) for value in (LIVER, SPLEEN)]
+    if all(map(len, columns)):
+        return float(columns[0][0] + columns[1][-1]) / 2
+    return canonical.shape[2] / 2
+
+
+def uncovered_unknown(labels: NDArray[np.uint8], covered: Iterable[int]) -> NDArray[np.uint8]:
+    """Structures that are not annotated in every place become unknown where somebody drew them nevertheless."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[[0, *covered]] = [0, *covered]
+    return table[labels]

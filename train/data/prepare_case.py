@@ -1,0 +1,136 @@
+"""One case of the stage `prepare`: checked, converted, measured, cached; or refused, with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.errors import FlareError, InputError, OutputError
+from flareseg.inference.body import BODY_ABOVE_HU
+from flareseg.io.files import read_labels, read_volume, write_segmentation
+from flareseg.labels import structures
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Volume
+from train.data.cache import SAME_GRID_MM, write_image, write_labels
+from train.data.fingerprint import sample_of
+from train.data.index import CLASSES, IGNORE, known_mask
+from train.data.layouts.labels import merged_labels, uncovered_unknown
+from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record
+
+
+def prepare_case(job: PrepareJob) -> Prepared:
+    """Check, convert, measure and cache one case.
+
+    Raises:
+        OutputError: when something cannot be written, or memory does not suffice; what is wrong with the case itself
+            is the reason why it is refused instead.
+    """
+    try:
+        stamp = stamp_of(job)
+        return read_record(job, stamp) or _prepared(job, stamp)
+    except OutputError:
+        raise
+    except FlareError as error:
+        return Prepared(job.name, refused=str(error))
+    except OSError as error:
+        return Prepared(job.name, refused=f"'{job.found.image}' cannot be read: {error.strerror or error}.")
+    except MemoryError:
+        raise OutputError(
+            f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: what is "
+            "finished is kept."
+        ) from None
+
+
+def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
+    found, paths = job.found, job.paths
+    if found.problem:
+        raise InputError(found.problem)
+    volume = read_volume(found.image)
+    labels, covered, path = _labels(job, volume)
+    occurring = [] if labels is None else _values_in(labels)
+    organs = _organs(job, volume)
+    grid = volume.geometry
+    case = job.case(path, _names(covered), _names(occurring), grid.shape_zyx, grid.spacing_zyx_mm)
+    for spacing, rule in job.grids:
+        folder = paths.grid(spacing) / job.name
+        write_image(folder, volume, spacing, rule)
+        if labels is not None:
+            write_labels(folder, "truth", labels, grid, known_mask(case.covered))
+    foreground = np.zeros(volume.hu.shape, bool)
+    for some in (labels, organs):
+        if some is not None:
+            foreground |= (some > 0) & (some < CLASSES)
+    labelled = bool(foreground.any())
+    prepared = Prepared(
+        name=job.name,
+        case=case,
+        fingerprint=_fingerprint(volume),
+        pseudo=() if organs is None else _names(_values_in(organs)),
+        sample=sample_of(volume.hu, foreground if labelled else volume.hu > BODY_ABOVE_HU, seed=0),
+        labelled=labelled,
+    )
+    write_record(job, stamp, prepared)
+    return prepared
+
+
+def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, list[int], Path | None]:
+    """Ground truth in FLARE's numbers on the CT's grid, the values it annotates, and the file that holds it."""
+    files = job.found.labels
+    if not files and not job.absent:
+        return None, [], None
+    labels = merged_labels(files, volume.geometry) if files else np.zeros(volume.hu.shape, np.uint8)
+    occurring = _values_in(labels)
+    if wrong := _names(set(occurring) & set(job.absent)):
+        raise InputError(f"Its labels draw '{wrong[0]}', of which the source '{job.source}' is said to be free.")
+    given = job.annotated if job.annotated is not None else job.found.covered
+    covered = sorted({*(occurring if given is None or not files else given), *job.absent})
+    partial = not set(occurring) <= set(covered)
+    if partial:
+        labels = uncovered_unknown(labels, covered)
+    if not covered:
+        return None, [], None  # an empty label map of a data set that does not say what it annotates: nothing is known
+    if not partial and len(files) == 1 and files[0].values is None:
+        return labels, covered, files[0].path
+    path = job.paths.labels(job.name)
+    write_segmentation(Segmentation(labels, volume.geometry, structures(), job.name), path, overwrite=True)
+    return labels, covered, path
+
+
+def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
+    """The organ pseudo-labels that the source brings.
+
+    Raises:
+        InputError: when they do not fit the CT, or mean nothing.
+    """
+    path = job.found.organs
+    if path is None:
+        return None
+    organs, geometry = read_labels(path)
+    if not geometry.same_as(volume.geometry, SAME_GRID_MM):
+        raise InputError(f"The organ pseudo-labels '{path}' lie on another grid than their CT.")
+    strange = [int(value) for value in np.unique(organs) if CLASSES <= value < IGNORE]
+    if strange:
+        raise InputError(
+            f"The organ pseudo-labels '{path}' have the value {strange[0]}; 0 to 14 and 255 mean something."
+        )
+    return organs
+
+
+def _fingerprint(volume: Volume) -> str:
+    hu = np.ascontiguousarray(volume.canonical().hu)
+    return hashlib.sha256(repr((hu.shape, hu.dtype.str)).encode() + hashlib.sha256(hu.data).digest()).hexdigest()
+
+
+def _values_in(labels: NDArray[np.uint8]) -> list[int]:
+    counts = np.bincount(labels.ravel(), minlength=CLASSES)
+    return [value for value in range(1, CLASSES) if counts[value]]
+
+
+def _names(values: Iterable[int]) -> tuple[str, ...]:
+    wanted = set(values)
+    return tuple(structure.name for structure in structures() if structure.value in wanted)

@@ -1,0 +1,1 @@
+"""Ground truth over pseudo-labels, tumours over organs."""

@@ -1,0 +1,98 @@
+"""Which cases need pseudo-labels, which have them, and what is remembered of each."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flareseg.errors import FlareError
+from flareseg.model.catalogue import find_model
+from flareseg.model.storage import JSON
+from train.common.json_files import read_table, write_json
+from train.common.paths import RunPaths
+from train.config import Config
+from train.data.index import TUMOUR, CaseIndex, IndexedCase
+from train.pseudolabels.fusion import ORGANS
+from train.training.checkpoints import DONE
+
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Records:
+    """The pseudo-labels of one kind, "tumour" or "organs", in a run."""
+
+    kind: str
+    config: Config
+    paths: RunPaths
+
+    @property
+    def model(self) -> str:
+        """The fit, model or model folder that makes them; empty: none does."""
+        return self.config.pseudo.tumour_fit if self.kind == "tumour" else self.config.pseudo.organ_model
+
+    def wanted(self, index: CaseIndex) -> list[IndexedCase]:
+        """The training cases that need them.
+
+        Tumours: where the annotation does not cover tumours. Organs: where the annotation does not cover all organs and
+        the source brings no pseudo-labels.
+        """
+        cases = index.split("train")
+        if not self.model or (self.kind == "tumour" and not self.config.ablation.label_fusion):
+            return []
+        if self.kind == "tumour":
+            return [case for case in cases if not case.known[TUMOUR]]
+        return [case for case in cases if case.organs is None and not case.known[list(ORGANS)].all()]
+
+    def is_done(self, case: IndexedCase) -> bool:
+        """Whether a case has pseudo-labels of the model and the settings as they are now."""
+        facts = self.facts(case)
+        return facts.get("made_by") == self.made_by and self.paths.pseudo(self.kind, case.name).exists()
+
+    def is_answered(self, case: IndexedCase) -> bool:
+        """Whether a case has its pseudo-labels, or the reason why it has none."""
+        return self.is_done(case) or FAILED in self.facts(case)
+
+    def facts(self, case: IndexedCase) -> dict[str, Any]:
+        """What was remembered of a case; empty where nothing was."""
+        return read_table(self.paths.confidence(self.kind, case.name))
+
+    def remember(self, case: IndexedCase, facts: dict[str, Any]) -> None:
+        """Write what shall be remembered of a case: the last thing that is done for it."""
+        write_json(self.paths.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
+
+    def forget(self, case: IndexedCase) -> None:
+        """Remove what is there of a case, its labels last."""
+        self.paths.confidence(self.kind, case.name).unlink(missing_ok=True)
+        self.paths.pseudo(self.kind, case.name).unlink(missing_ok=True)
+
+    @cached_property
+    def made_by(self) -> str:
+        """Changes when the model or the settings do: no label of an earlier net stays among those of a later."""
+        settings = self.config.pseudo
+        limits = f"{settings.least_confidence:g} {settings.smallest_tumour_ml:g}" if self.kind == "tumour" else ""
+        return f"{self.model} {limits} {hashlib.sha256(_bytes_of(self._file())).hexdigest()[:16]}"
+
+    def _file(self) -> Path:
+        """The file that is another one when the model is."""
+        if self.model in self.config.fits:
+            return self.paths.fit(self.model) / DONE
+        try:
+            return find_model(self.model) / JSON
+        except FlareError:
+            return Path(self.model)
+
+
+def all_records(config: Config, paths: RunPaths) -> list[Records]:
+    """Those of every kind."""
+    return [Records("tumour", config, paths), Records("organs", config, paths)]
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

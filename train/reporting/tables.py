@@ -1,0 +1,126 @@
+"""Scores as tables: the paper's tables 5 to 8 for one run, its ablation for several."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flareseg.errors import InputError
+from flareseg.io.atomic import atomic_path
+from flareseg.labels import TUMOUR, structures
+from flareseg.text import safe_row
+from train.reporting.lesions import lesion_table
+
+Row = dict[str, Any]
+COLUMNS = ("model", "case", "structure", "dsc", "nsd", "reference_ml")
+THE_PAPER = ("The paper, FLARE23 test set, not these cases", "92.17", "95.44", "54.99", "42.45")
+
+
+def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Row], folder: Path) -> None:
+    """scores.csv with every figure, scores.md for people."""
+    with (
+        atomic_path(folder / "scores.csv", overwrite=True) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(safe_row, rows))
+    lines = ["# Scores", "", "DSC and NSD in per cent by FLARE's rules, mean ± standard deviation over cases.", ""]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        lines += [f"## {model}", "", *_scores([row for row in rows if row["model"] == model]), ""]
+        found = [case for case in lesions if case["model"] == model]
+        if found:
+            lines += [
+                f"Lesions of {len(found)} cases:",
+                "",
+                *_markdown([("lesions", "found"), *lesion_table(found)]),
+                "",
+            ]
+    lines += [
+        "## Time and memory",
+        "",
+        "Read to labels, as FLARE measures them (table 8 of the paper).",
+        "",
+        *_costs(costs),
+    ]
+    with atomic_path(folder / "scores.md", overwrite=True) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def ablation(runs: Sequence[Path]) -> str:
+    """The scores of several runs side by side, as Markdown: a row a run, organs and tumour as in the paper's ablation.
+
+    Args:
+        runs: folders of runs in which `evaluate` has run.
+
+    Raises:
+        InputError: when a run has no scores.
+    """
+    table: list[tuple[str, ...]] = [("run", "organs DSC", "organs NSD", "tumour DSC", "tumour NSD", "cases")]
+    for run in runs:
+        try:
+            about = json.loads((run / "scores" / "run.json").read_text(encoding="utf-8"))
+            rows = json.loads((run / "scores" / "scores.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise InputError(f"'{run}' has no scores; run its stage 'evaluate' first.") from None
+        mine = [row for row in rows if row["model"] == about["model"]]
+        values = (_mean(_group(mine, tumour), what) for tumour in (False, True) for what in ("dsc", "nsd"))
+        cases = str(len({row["case"] for row in mine}))
+        table.append((f"{_title(about['ablation'])} ({run})", *values, cases))
+    table.append((*THE_PAPER, "-"))
+    return "\n".join(_markdown(table))
+
+
+def _title(switches: dict[str, bool]) -> str:
+    parts = [
+        text for key, text in (("label_fusion", "+ label fusion"), ("pretraining", "+ pre-training")) if switches[key]
+    ]
+    return " ".join(parts) or "baseline"
+
+
+def _scores(rows: Sequence[Row]) -> list[str]:
+    table = [("structure", "DSC", "NSD", "cases")]
+    for structure in structures():
+        mine = [row for row in rows if row["structure"] == structure.name]
+        if mine:
+            table.append((structure.title, _spread(mine, "dsc"), _spread(mine, "nsd"), str(len(mine))))
+    for title, tumour in (("**Organs**", False), ("**Tumour**", True)):
+        mine = _group(rows, tumour)
+        if mine:
+            table.append((title, _mean(mine, "dsc"), _mean(mine, "nsd"), str(len({row["case"] for row in mine}))))
+    return _markdown(table)
+
+
+def _costs(costs: Sequence[Row]) -> list[str]:
+    table = [("model", "case", "size", "seconds", "GPU MiB", "GPU MiB s", "CPU % s", "device")]
+    for cost in costs:
+        z, y, x = cost["shape_zyx"]
+        numbers = (f"{cost[key]:g}" for key in ("seconds", "peak_gpu_mib", "area_gpu_mib_s", "area_cpu_percent_s"))
+        table.append((cost["model"], cost["case"], f"{x}×{y}×{z}", *numbers, cost["device"]))
+    return _markdown(table)
+
+
+def _group(rows: Iterable[Row], tumour: bool) -> list[Row]:
+    return [row for row in rows if (row["structure"] == TUMOUR) == tumour]
+
+
+def _mean(rows: Sequence[Row], what: str) -> str:
+    """Mean of the structures' means: each structure counts the same, however many cases show it."""
+    names = dict.fromkeys(row["structure"] for row in rows)
+    means = [np.mean([row[what] for row in rows if row["structure"] == name]) for name in names]
+    return f"{100 * float(np.mean(means)):.2f}" if means else "-"
+
+
+def _spread(rows: Sequence[Row], what: str) -> str:
+    values = 100 * np.array([row[what] for row in rows])
+    return f"{values.mean():.1f} ± {values.std():.1f}"
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]

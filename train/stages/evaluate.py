@@ -1,0 +1,158 @@
+"""The stage `evaluate`: every model on cases it has not seen, by FLARE's rules.
+
+Time and memory are taken as FLARE takes them. Cases are scored one by one and kept; a second run scores what is
+missing, and all anew when the model has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flareseg.bench import ResourceCurve
+from flareseg.errors import FlareError, InputError
+from flareseg.io.files import read_labels, read_volume
+from flareseg.labels import TUMOUR, by_names
+from flareseg.model.bundle import load_bundle
+from flareseg.options import Options
+from flareseg.results.metrics import score_case
+from flareseg.segmenter import Segmenter
+from flareseg.volume import Orientation
+from train.common.json_files import read_table, write_json
+from train.common.paths import RunPaths
+from train.config import Config
+from train.data.index import CaseIndex, IndexedCase
+from train.reporting.lesions import compare_lesions
+from train.reporting.plots import write_plots
+from train.reporting.tables import write_tables
+from train.stages.export import export_model
+from train.training.fits import fold_groups
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """A model and the cases that it has not seen."""
+
+    name: str
+    fit: str
+    left_out: tuple[str, ...]
+    cases: tuple[IndexedCase, ...]
+
+
+def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
+    """Score the exported fit, and a distilled one, on the validation cases, and the fits of the folds on theirs.
+
+    Writes tables and plots into `paths.scores`.
+
+    Raises:
+        InputError: when there is nothing to judge.
+    """
+    rows, costs, lesions = [], [], []
+    judged = models_to_judge(config, index)
+    if not judged:
+        raise InputError("There is no validation case and no fold to judge a model on.")
+    for model in judged:
+        folder = export_model(config, paths, model.fit, paths.model(model.name), left_out=model.left_out)
+        for facts in _scored(model, folder, paths, config.pseudo.device):
+            rows += facts.get("rows", [])
+            costs += [facts["cost"]] if "cost" in facts else []
+            lesions += [facts["lesions"]] if "lesions" in facts else []
+    ablation = asdict(config.ablation)
+    write_json(paths.scores / "scores.json", rows)
+    write_json(paths.scores / "costs.json", costs)
+    write_json(paths.scores / "lesions.json", lesions)
+    write_json(paths.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
+    write_tables(rows, costs, lesions, paths.scores)
+    write_plots(rows, costs, paths.scores)
+
+
+def models_to_judge(config: Config, index: CaseIndex) -> list[EvaluationJob]:
+    """The exported fit first."""
+    validation = tuple(case for case in index.split("validation") if case.labels)
+    fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
+    result = [EvaluationJob(config.called(fit), fit, (), validation) for fit in fits if validation]
+    for group in fold_groups(config, index):
+        name = f"{config.export.fit}_without_{'+'.join(group)}"
+        result.append(EvaluationJob(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
+    return result
+
+
+def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]:
+    """Rows, cost and, where tumours are annotated, lesions of one case, read to labels.
+
+    Structures that the case does not annotate are left out, and so are those that lie in neither the reference nor the
+    prediction: they would score 1 for nothing.
+    """
+    assert case.labels is not None
+    reference, geometry = read_labels(case.labels)
+    with ResourceCurve() as curve:
+        begin = time.perf_counter()
+        volume = read_volume(case.image)
+        prediction = segmenter.segment(volume).labels
+        seconds = time.perf_counter() - begin
+    orientation = Orientation.of(geometry)
+    spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
+    annotates_tumours = TUMOUR in case.covered and any(s.name == TUMOUR for s in segmenter.structures)
+    known = [s for s in by_names(case.covered) if s in segmenter.structures]
+    found = score_case(orientation.to_canonical(prediction), orientation.to_canonical(reference), spacing, known)
+    rows = [
+        {
+            "model": model,
+            "case": case.name,
+            "structure": one.structure.name,
+            "dsc": round(one.dsc, 4),
+            "nsd": round(one.nsd, 4),
+            "reference_ml": round(one.reference_ml, 3),
+        }
+        for one in found
+        if one.reference_ml > 0 or one.prediction_ml > 0
+    ]
+    cost = {
+        "model": model,
+        "case": case.name,
+        "shape_zyx": list(volume.hu.shape),
+        "seconds": round(seconds, 3),
+        "peak_gpu_mib": round(curve.peak_gpu_mib(), 1),
+        "area_gpu_mib_s": round(curve.area_gpu_mib_s(), 1),
+        "area_cpu_percent_s": round(curve.area_cpu_percent_s(), 1),
+        "device": segmenter.device_description,
+    }
+    facts = {"rows": rows, "cost": cost}
+    if annotates_tumours:
+        facts["lesions"] = {"model": model, "case": case.name} | compare_lesions(reference, prediction, volume)
+    return facts
+
+
+def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) -> list[dict[str, Any]]:
+    bundle, segmenter = load_bundle(folder), None
+    plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
+    fingerprint = f"{bundle.sha256} {plan}"
+    result = []
+    for case in model.cases:
+        path = paths.scores / model.name / f"{case.name}.json"
+        facts = _kept(path, fingerprint)
+        if facts is None:
+            segmenter = segmenter or Segmenter(folder, Options(device=device))
+            try:
+                facts = score(model.name, case, segmenter)
+            except FlareError as error:
+                facts = {"failed": str(error)}
+                print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
+            write_json(path, {"sha256": fingerprint} | facts)
+            rows = facts.get("rows", [])
+            mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
+            print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
+        result.append(facts)
+    return result
+
+
+def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What an earlier run found for the same weights and plan; a case that failed is tried again."""
+    facts = read_table(path)
+    return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None

@@ -1,0 +1,142 @@
+"""From a fit's weights to a model folder that flareseg loads, with its card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
+from flareseg.model.catalogue import find_model
+from flareseg.model.plan import Plan
+from train.common.paths import RunPaths
+from train.config import PHANTOMS, Config, NetConfig
+from train.data.index import read_index
+from train.reporting.card import model_card
+from train.reporting.provenance import lineage, provenance_of
+from train.training.checkpoints import averaged_weights
+from train.training.fits import hidden_from, plan_of
+
+if TYPE_CHECKING:
+    import torch
+
+LICENCE = "Apache-2.0"
+CITATION = (
+    "Method: Li, Han, Wang: Abdominal Organs and Pan-Cancer Segmentation Based on Self-supervised Pre-training and "
+    "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
+)
+
+OUTPUT_BIAS = "output_block.conv.conv.bias"
+NEVER = 1000.0
+"""Subtracted from a logit that shall never win; half precision can still tell it."""
+
+
+def export_model(
+    config: Config,
+    paths: RunPaths,
+    fit: str,
+    folder: Path,
+    *,
+    left_out: Sequence[str] = (),
+    scores: list[dict[str, Any]] | None = None,
+    lesions: list[dict[str, Any]] | None = None,
+) -> Path:
+    """Write a fit as a model folder, or replace the one that is there.
+
+    Args:
+        config: of the run. Where `fit` trains the same net as the configuration's export, the coarse net and the net
+            for tumours go with it.
+        paths: of the run.
+        fit: name of the fit, or the model that `export.fit` names.
+        folder: to write.
+        left_out: cases that the fit did not see.
+        scores, lesions: what `evaluate` found, for the model card.
+
+    Raises:
+        InputError: when the fit is not finished.
+    """
+    if fit not in config.fits:
+        return _with_tumour_net(config, paths, folder, scores or [], lesions or [])
+    same_net = config.fits[fit].net == config.fits[config.export.fit].net
+    helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
+    helpers = {prefix: name for prefix, name in helpers.items() if name}
+    index = read_index(paths.index)
+    weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
+    suppressed = config.export.suppressed if fit == config.export.fit else []
+    _silence(weights, config.net_of(fit), suppressed)
+    for prefix, name in helpers.items():
+        found = averaged_weights(paths.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
+        if prefix == COARSE:
+            _silence(found, config.net_of(name), suppressed)
+        weights |= {prefix + key: value for key, value in found.items()}
+    plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
+    intensity = plan_of(config, paths, fit).intensity
+    plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
+    provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
+    return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
+
+
+def _with_tumour_net(
+    config: Config, paths: RunPaths, folder: Path, scores: list[dict[str, Any]], lesions: list[dict[str, Any]]
+) -> Path:
+    """The model `export.fit` with the tumours' net of this run in place of its own, if it had one.
+
+    What is known of its organs in real CTs holds for the new one too, whose tumours cover some of them.
+    """
+    base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
+    kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}
+    found = averaged_weights(paths.fit(net), config.export.weights)
+    plan = config.export.with_tumour_net(base.plan, plan_of(config, paths, net))
+    index = read_index(paths.index)
+    before, own = base.info["provenance"], provenance_of(config, paths, index, lineage(config, index, net))
+    provenance = own | {
+        "begun_with": f"{base.name} {base.version}",
+        "data": [*(one for one in before.get("data", []) if one not in own["data"]), *own["data"]],
+        "fits": before.get("fits", {}) | own["fits"],
+    }
+    real = [row for row in base.info["metrics"].get("rows", []) if not row["case"].startswith(f"{PHANTOMS}_")]
+    weights = kept | {TUMOUR_NET + key: value for key, value in found.items()}
+    return _save(config, folder, plan, weights, provenance, [*real, *scores], lesions)
+
+
+def _save(
+    config: Config,
+    folder: Path,
+    plan: Plan,
+    weights: dict[str, torch.Tensor],
+    provenance: dict[str, Any],
+    scores: list[dict[str, Any]],
+    lesions: list[dict[str, Any]],
+) -> Path:
+    save_bundle(
+        folder,
+        plan=plan,
+        weights=weights,
+        name=config.name,
+        version=config.version,
+        description=config.description,
+        licence=LICENCE,
+        citation=CITATION,
+        provenance=provenance,
+        metrics={"rows": scores},
+        card=model_card(config, plan, provenance, scores, lesions),
+        overwrite=True,
+    )
+    return folder
+
+
+def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
+    """Make these structures lose everywhere; changes `weights`."""
+    bias = weights[OUTPUT_BIAS].clone()
+    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
+    weights[OUTPUT_BIAS] = bias
+
+
+def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:
+    """The rows that `evaluate` wrote, or its "lesions"; none where it has not run."""
+    path = paths.scores / f"{name}.json"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return rows

@@ -1,0 +1,161 @@
+"""The stage `pseudolabel`: nets over the cases that nobody annotated, through the same Segmenter as users run.
+
+Cases are divided among ranks. Of a case first the label map is written and then its record, which says that it is done:
+a crash loses one case. A case that fails is remembered with its reason, does not stop the others, and is tried again by
+the next run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.errors import InputError
+from flareseg.io.files import read_volume, write_segmentation
+from flareseg.labels import structures
+from flareseg.options import Options
+from flareseg.segmentation import Segmentation
+from flareseg.segmenter import Segmenter
+from flareseg.volume import Volume
+from train.common.distributed import Rank
+from train.common.parallel import with_progress
+from train.common.paths import RunPaths
+from train.config import Config, PseudoConfig
+from train.data.index import IGNORE, TUMOUR, CaseIndex, IndexedCase
+from train.pseudolabels.pseudo_records import FAILED, Records, all_records
+
+Read = Volume | InputError | MemoryError
+
+
+def complete(config: Config, paths: RunPaths, index: CaseIndex) -> bool:
+    """Whether every case of every rank has its pseudo-labels, or the reason why it has none."""
+    return all(records.is_answered(case) for records in all_records(config, paths) for case in records.wanted(index))
+
+
+def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -> None:
+    """This rank's share of all pseudo-labels.
+
+    Raises:
+        DeviceError: when the device is not there.
+        InputError: when the fit that makes them is not finished, or not one case of several could be labelled.
+        ModelError: when the model cannot be loaded.
+        OutputError: when something cannot be written.
+    """
+    for records in all_records(config, paths):
+        mine = [case for case in rank.share(records.wanted(index)) if not records.is_done(case)]
+        if mine:
+            segmenter = _segmenter(records, rank)
+            failed = sum(with_progress(_labelled(segmenter, records, mine), len(mine), f"pseudolabel {records.kind}"))
+            if failed == len(mine) > 1:
+                reason = records.facts(mine[0])[FAILED]
+                raise InputError(f"None of {failed} cases got {records.kind} pseudo-labels; of the first: {reason}")
+
+
+def sure_tumours(
+    labels: NDArray[np.uint8], confidence: NDArray[np.uint8], voxel_ml: float, settings: PseudoConfig
+) -> tuple[NDArray[np.uint8], list[dict[str, float]]]:
+    """The tumours that count: 14; of these, voxels that are not sure enough: 255; and what is too small: 0.
+
+    Args:
+        labels: (z, y, x), 14 where a tumour was found.
+        confidence: (z, y, x), per cent.
+        voxel_ml: volume of a voxel.
+        settings: the limits.
+
+    Returns:
+        labels, and volume and mean confidence (0 to 1) of every tumour that counts, unsure voxels included.
+    """
+    import cc3d
+
+    parts, count = cc3d.connected_components(labels == TUMOUR, connectivity=26, return_N=True)
+    found = parts > 0
+    numbers, percent = parts[found], confidence[found]
+    voxels = np.bincount(numbers, minlength=count + 1)
+    sums = np.bincount(numbers, percent, minlength=count + 1)
+    counts = voxels * voxel_ml >= settings.smallest_tumour_ml
+    result = np.zeros_like(labels)
+    sure = percent >= 100 * settings.least_confidence
+    result[found] = np.where(counts[numbers], np.where(sure, TUMOUR, IGNORE), 0)
+    tumours = [
+        {"ml": round(float(voxels[number]) * voxel_ml, 3), "confidence": round(sums[number] / voxels[number] / 100, 3)}
+        for number in range(1, count + 1)
+        if counts[number]
+    ]
+    return result, tumours
+
+
+def _segmenter(records: Records, rank: Rank) -> Segmenter:
+    """The model that labels; of a fit of this run its export, of which the leading rank leaves a copy."""
+    config, paths, model = records.config, records.paths, records.model
+    options = Options(device=config.pseudo.device)
+    if model not in config.fits:
+        return Segmenter(model, options)
+    from train.stages.export import export_model
+
+    if rank.is_main:
+        return Segmenter(export_model(config, paths, model, paths.model(model)), options)
+    folder = paths.model(f"{model}_rank{rank.number}")
+    try:
+        return Segmenter(export_model(config, paths, model, folder), options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _labelled(segmenter: Segmenter, records: Records, cases: Sequence[IndexedCase]) -> Iterator[bool]:
+    """Label the cases; of each whether it failed."""
+    for case, read in _read_ahead(cases):
+        records.forget(case)
+        try:
+            if isinstance(read, Exception):
+                raise read
+            facts = _label(segmenter, read, records, case)
+        except InputError as error:
+            facts = {FAILED: str(error)}
+        except MemoryError:
+            facts = {FAILED: f"'{case.image}' needs more memory than this machine has free."}
+        records.remember(case, facts | {"model": segmenter.model_name})
+        if FAILED in facts:
+            print(f"pseudolabel {records.kind}: {case.name}: {facts[FAILED]}", flush=True)
+        yield FAILED in facts
+
+
+def _label(segmenter: Segmenter, volume: Volume, records: Records, case: IndexedCase) -> dict[str, Any]:
+    """Write the pseudo-labels of a case; returns what shall be remembered of it."""
+    found = segmenter.segment(volume, confidence=True)
+    labels, confidence = found.labels, found.confidence
+    assert confidence is not None
+    facts: dict[str, Any] = {"structures": [structure.name for structure in segmenter.structures]}
+    if records.kind == "tumour":
+        labels, tumours = sure_tumours(labels, confidence, volume.geometry.voxel_ml, records.config.pseudo)
+        facts["tumours"] = tumours
+    else:
+        counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
+        sums = np.bincount(labels.ravel(), confidence.ravel(), minlength=TUMOUR + 1)
+        facts["confidence"] = {s.name: round(sums[s.value] / counts[s.value] / 100, 3) for s in found.present()}
+    path: Path = records.paths.pseudo(records.kind, case.name)
+    write_segmentation(Segmentation(labels, volume.geometry, structures(), case.name), path, overwrite=True)
+    return facts
+
+
+def _read_ahead(cases: Sequence[IndexedCase]) -> Iterator[tuple[IndexedCase, Read]]:
+    """Cases with their CTs; the next one is read while the net works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(_read, cases[0])
+        for number, case in enumerate(cases):
+            read = following.result()
+            if number + 1 < len(cases):
+                following = pool.submit(_read, cases[number + 1])
+            yield case, read
+
+
+def _read(case: IndexedCase) -> Read:
+    try:
+        return read_volume(case.image)
+    except (InputError, MemoryError) as error:
+        return error

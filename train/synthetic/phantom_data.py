@@ -1,0 +1,213 @@
+"""Phantoms as a data folder: layout "cases", what their labels cover after one of two scenarios.
+
+`draw_phantoms` writes a folder `phantom_SEED` per patient: ct.nii.gz, what is annotated of it, and info.json. A folder
+is whole or absent: it is written under `.unfinished` and renamed, so a run that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.labels import structures
+from flareseg.volume import Geometry, Triple
+from train.common.parallel import in_parallel, with_progress
+from train.config import PhantomConfig
+from train.data.case_folder import (
+    ORGANS,
+    TRUTH,
+    UNFINISHED,
+    disk_errors,
+    new_case,
+    read_info,
+    write_ct,
+    write_info,
+    write_labels,
+)
+from train.data.index import TUMOUR
+from train.synthetic.label_corruption import corrupt_labels
+from train.synthetic.phantom import ELSEWHERE, make_phantom
+
+VALIDATION_SEED = 1_000_000
+"""Seed of the first phantom that validates; those that teach count from 0."""
+VERSION = 4
+"""Of what is drawn: phantoms of another version in the folder are drawn anew."""
+TUMOUR_SHARE, PART_SHARE = 0.18, 0.45
+"""FLARE 2023: 2,200 of its 4,000 training CTs are annotated in part, 735 of them with tumours."""
+FULL = "full.nii.gz"
+"""The whole truth beside a partial one; nothing that trains may read it."""
+_LICENCE = "Apache-2.0 (synthetic, drawn by train/synthetic/phantom.py)"
+
+Annotation = Literal["all", "tumour", "part", "none"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One phantom that is wanted."""
+
+    seed: int
+    spacing_zyx_mm: Triple
+    scenario: str
+    annotation: Annotation
+    view: str | None = None
+    """Drawn at random unless given."""
+
+    @property
+    def name(self) -> str:
+        return f"phantom_{self.seed}"
+
+    @property
+    def teaches(self) -> bool:
+        return self.seed < VALIDATION_SEED
+
+    def facts(self) -> dict[str, Any]:
+        """What info.json must say of a phantom that need not be drawn again."""
+        return {
+            "version": VERSION, "seed": self.seed, "spacing_zyx_mm": [float(mm) for mm in self.spacing_zyx_mm],
+            "scenario": self.scenario, "annotation": self.annotation, "wanted_view": self.view,
+        }  # fmt: skip
+
+
+def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> None:
+    """Write the phantoms of a configuration as cases under `folder`, those that are not there yet.
+
+    Scenario "full": seg.nii.gz annotates all 14 structures. Scenario "flare" imitates FLARE 2023's training set: see
+    `annotation_of`; every teaching phantom has organs.nii.gz, organ pseudo-labels with errors (`corrupt_labels`), and
+    full.nii.gz, the whole truth, for scoring only. Phantoms that validate are annotated whole in both.
+
+    Args:
+        folder: becomes a data folder in the layout "cases"; its phantoms that the configuration does not name are
+            removed.
+        config: how many, of which spacing and scenario.
+        processes: that draw at the same time.
+
+    Raises:
+        OutputError: when a phantom cannot be written, or a process was ended from outside.
+    """
+    wanted = drawings(config)
+    unfinished = folder / UNFINISHED
+    with disk_errors(folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove_others(folder, {drawing.name for drawing in wanted})
+        missing = [drawing for drawing in wanted if not _is_there(folder / drawing.name, drawing)]
+        if not missing:
+            return
+        unfinished.mkdir(parents=True, exist_ok=True)
+    drawn = in_parallel(partial(_draw, folder), missing, processes, "phantoms")
+    for _ in with_progress(drawn, len(missing), "phantoms"):
+        pass
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def drawings(config: PhantomConfig) -> list[Drawing]:
+    """Every phantom of a configuration: first those that teach, then those that validate."""
+    seeds = [*range(config.count), *range(VALIDATION_SEED, VALIDATION_SEED + config.validation)]
+    spacing, scenario = config.spacing_zyx_mm, config.scenario
+    return [
+        Drawing(
+            seed,
+            spacing,
+            scenario,
+            annotation_of(seed) if scenario == "flare" else "all",
+            view_of(seed, config.elsewhere),
+        )
+        for seed in seeds
+    ]
+
+
+def view_of(seed: int, elsewhere: float) -> str | None:
+    """Head and thighs by turns for that share of the phantoms that teach; None: an abdomen, drawn at random."""
+    if seed >= VALIDATION_SEED or not _takes(seed, elsewhere, 0.5):
+        return None
+    return tuple(ELSEWHERE)[math.floor(seed * elsewhere + 0.5) % len(ELSEWHERE)]
+
+
+def annotation_of(seed: int) -> Annotation:
+    """What is annotated of a phantom in the scenario "flare"; the shares hold for any run of seeds from 0.
+
+    "tumour": the tumours and about half of the organs; "part": some organs; "none": nothing; "all" validates.
+    """
+    if seed >= VALIDATION_SEED:
+        return "all"
+    if _takes(seed, TUMOUR_SHARE, 0.7):
+        return "tumour"
+    others = seed - math.floor(seed * TUMOUR_SHARE + 0.7)
+    return "part" if _takes(others, PART_SHARE, 0.6) else "none"
+
+
+def _takes(number: int, share: float, offset: float) -> bool:
+    """Whether `number` is one of the evenly spread `share` of all whole numbers."""
+    return math.floor((number + 1) * share + offset) > math.floor(number * share + offset)
+
+
+def _draw(folder: Path, drawing: Drawing) -> None:
+    """Draw one phantom and put its folder in place."""
+    phantom = make_phantom(
+        drawing.seed,
+        spacing_zyx_mm=drawing.spacing_zyx_mm,
+        view=drawing.view,
+        tumours=True if drawing.annotation == "tumour" else None,
+    )
+    geometry = Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)
+    covered = _covered(drawing)
+    with new_case(folder / drawing.name) as case:
+        write_ct(phantom.hu, geometry, case)
+        if covered:
+            kept = np.where(np.isin(phantom.labels, covered), phantom.labels, 0).astype(np.uint8)
+            write_labels(kept, geometry, case / TRUTH)
+        if drawing.scenario == "flare" and drawing.teaches:
+            rng = np.random.default_rng((drawing.seed, 2))
+            organs = corrupt_labels(phantom.labels, phantom.hu, phantom.spacing_zyx_mm, rng)
+            write_labels(organs, geometry, case / ORGANS)
+            write_labels(phantom.labels, geometry, case / FULL)
+        info = {
+            "case": drawing.name, "licence": _LICENCE, "split": "train" if drawing.teaches else "validation",
+            "labels_present": {str(value): _names()[value] for value in covered},
+            **drawing.facts(), "phase": phantom.phase, "view": phantom.view, "sex": phantom.sex,
+            "weight_kg": phantom.weight_kg, "volumes_ml": _volumes_ml(phantom.labels, geometry),
+        }  # fmt: skip
+        write_info(info, case)
+
+
+def _covered(drawing: Drawing) -> list[int]:
+    """The label values that seg.nii.gz annotates."""
+    organs = [structure.value for structure in structures() if structure.value != TUMOUR]
+    if drawing.annotation == "all":
+        return [*organs, TUMOUR]
+    if drawing.annotation == "none":
+        return []
+    rng = np.random.default_rng((drawing.seed, 1))
+    share = rng.uniform(0.35, 0.65) if drawing.annotation == "tumour" else rng.uniform(0.1, 0.9)
+    count = max(1, round(share * len(organs)))
+    chosen = sorted(int(value) for value in rng.choice(organs, count, replace=False))
+    return [*chosen, TUMOUR] if drawing.annotation == "tumour" else chosen
+
+
+def _names() -> dict[int, str]:
+    return {structure.value: structure.name for structure in structures()}
+
+
+def _volumes_ml(labels: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
+    """What the scan really shows of each structure."""
+    counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
+    return {name: round(float(counts[value]) * geometry.voxel_ml, 2) for value, name in _names().items()}
+
+
+def _is_there(path: Path, drawing: Drawing) -> bool:
+    info = read_info(path)
+    return info is not None and all(info.get(key) == value for key, value in drawing.facts().items())
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Phantoms of an earlier, larger configuration would be taken for cases of this one."""
+    for path in folder.glob("phantom_*"):
+        info = read_info(path)
+        if path.name not in names and info is not None and info.get("licence") == _LICENCE:
+            shutil.rmtree(path)

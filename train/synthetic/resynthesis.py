@@ -1,0 +1,300 @@
+"""A new patient from a label map: deformed, and given the grey values of another contrast phase.
+
+After SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789), with one difference: where the scan
+that the label map was drawn on is at hand, its own texture, bowel, bones and fat stay, and only the tissues that the
+map names get new grey values. Without it everything is rendered from the map.
+
+`python -m train.synthetic.resynthesis SOURCE_CASE OUT_FOLDER COUNT [SEED]` writes COUNT such patients of a case (layout
+"cases") as cases of a new data folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from flareseg.errors import FlareError, InputError, UsageError
+from flareseg.io.files import read_labels, read_volume
+from flareseg.labels import Structure, by_names, structures
+from flareseg.volume import Geometry, Orientation, Triple
+from train.common.parallel import in_parallel, with_progress
+from train.config import NewPatientsConfig, SourceConfig
+from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
+from train.data.index import IGNORE
+from train.data.layouts.cases import covered_values
+from train.synthetic.body.contrast import PHASES, draw_hu, draw_phase
+from train.synthetic.body.scanner import acquire
+from train.synthetic.deformation import draw_deformation
+from train.synthetic.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR, Tissues
+
+DETAILED: Mapping[str, Tissues] = {
+    "extra_full_atlas_labels.nii.gz": SPL_ATLAS,
+    "extra_totalsegmentator_v2_fast_labels.nii.gz": TOTALSEGMENTATOR,
+    "extra_totalsegmentator_v2_labels.nii.gz": TOTALSEGMENTATOR,
+}
+"""Label maps of more than the 14 structures that a case may bring."""
+_HOLLOW = ("esophagus_wall", "stomach_wall", "duodenum_wall", "bowel_wall")
+_AS_SCANNED = ("bowel", "spongy_bone", "disc", "cartilage", "lung")
+"""Tissues that the phase hardly changes: their own grey values stay, and are drawn only where there is no scan."""
+_AIR_HU = -1000.0
+
+
+def synthesize_patient(
+    labels_zyx: NDArray[Any],
+    spacing_zyx_mm: Triple,
+    tissues: Tissues,
+    rng: np.random.Generator,
+    *,
+    truth_zyx: NDArray[np.uint8] | None = None,
+    hu_zyx: NDArray[Any] | None = None,
+    phase: str | None = None,
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Deform a label map and scan it as another patient.
+
+    Args:
+        labels_zyx: any label set, canonical orientation; unchanged, as are the others.
+        spacing_zyx_mm: of all arrays.
+        tissues: what its values are made of; values it leaves out count as unknown.
+        rng: what everything is drawn from.
+        truth_zyx: the labels to return, such as FLARE's; `labels_zyx` unless given.
+        hu_zyx: the scan that belongs to the label map.
+        phase: plain, arterial, portal or delayed; drawn unless given.
+
+    Returns:
+        HU and deformed labels, on a grid of the same spacing that has grown or shrunk with the patient. Labels are 255
+        where the old scan would have had to go on.
+
+    Raises:
+        ValueError: when the arrays differ in shape.
+    """
+    truth = labels_zyx if truth_zyx is None else truth_zyx
+    if truth.shape != labels_zyx.shape or (hu_zyx is not None and hu_zyx.shape != labels_zyx.shape):
+        raise ValueError(f"arrays of shapes {labels_zyx.shape}, {truth.shape} do not belong together")
+    deformation = draw_deformation(labels_zyx.shape, spacing_zyx_mm, rng)
+    tissue_hu = _tissue_hu(rng, phase or draw_phase(rng))
+    if hu_zyx is None:
+        scan = _rendered(labels_zyx, tissues, tissue_hu, rng, spacing_zyx_mm)
+    else:
+        scan = _recoloured(hu_zyx, labels_zyx, tissues, tissue_hu, rng)
+    hu = deformation.of_image(scan, _AIR_HU)
+    labels = deformation.of_labels(truth, IGNORE)
+    return acquire(hu, rng, spacing_zyx_mm, arms=False), labels.astype(np.uint8)
+
+
+def _tissue_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
+    hu = draw_hu(rng, phase)
+    hu["kidney"] = 0.6 * hu["kidney_cortex"] + 0.4 * hu["kidney_medulla"]
+    hu["bowel"] = rng.uniform(-20, 50)
+    return hu
+
+
+def _recoloured(
+    hu: NDArray[Any], labels: NDArray[Any], tissues: Tissues, tissue_hu: dict[str, float], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The scan with every known tissue shifted to its new grey value, its texture stronger or weaker.
+
+    The shift is faded out in what is no tissue of that kind: fat between the lobules, gas and contrast medium in the
+    gut; and it is blurred by half a voxel, since a voxel at an edge holds a bit of both sides.
+    """
+    scan = hu.astype(np.float32)
+    shift = np.zeros_like(scan)
+    for value, name in tissues.items():
+        box = _box(labels == value)
+        if box is None or name in _AS_SCANNED:
+            continue
+        inside = labels[box] == value
+        old = scan[box][inside]
+        middle = float(np.median(old[(old > -30) & (old < 500)])) if ((old > -30) & (old < 500)).any() else 40.0
+        texture = (rng.uniform(0.4, 1.3) - 1) * np.clip(old - middle, -60, 60)
+        if name in _HOLLOW:
+            texture = 0 * texture
+        fades_in = np.clip((old + 60) / 60, 0, 1)
+        fades_out = np.clip((middle + 250 - old) / 100, 0, 1)
+        shift[box][inside] = (tissue_hu[name] - middle + texture) * fades_in * fades_out
+    return scan + ndimage.gaussian_filter(shift, 0.5, truncate=2)
+
+
+def _rendered(
+    labels: NDArray[Any], tissues: Tissues, tissue_hu: dict[str, float], rng: np.random.Generator, spacing: Triple
+) -> NDArray[np.float32]:
+    """A scan made of the label map alone: tissues, and between them fat with lumps of something soft."""
+    grain = rng.standard_normal(labels.shape, dtype=np.float32)
+    lumps = ndimage.gaussian_filter(grain, [6.0 / mm for mm in spacing], truncate=2.5)
+    fine = ndimage.gaussian_filter(grain, [1.5 / mm for mm in spacing], truncate=2.5)
+    lumps /= max(float(lumps.std()), 1e-6)
+    fine /= max(float(fine.std()), 1e-6)
+    soft = np.clip((lumps - rng.uniform(0.5, 1.3)) * 3, 0, 1)
+    fat = tissue_hu["visceral_fat"]
+    inside = fat + soft * (tissue_hu["bowel_wall"] - fat)
+    body = _body_of(labels, spacing)
+    scan = np.where(body, inside, np.float32(_AIR_HU)).astype(np.float32)
+    for value in np.unique(labels):
+        if value and int(value) in tissues:
+            mask = labels == value
+            scan[mask] = tissue_hu[tissues[int(value)]] + rng.uniform(2, 8) * lumps[mask]
+    scan += body * rng.uniform(2, 8) * fine
+    return ndimage.gaussian_filter(scan, 0.6, truncate=2)
+
+
+def _body_of(labels: NDArray[Any], spacing: Triple) -> NDArray[np.bool_]:
+    """Slice by slice an ellipse round everything that has a label, with some fat; nobody outlines the skin."""
+    y = np.arange(labels.shape[1], dtype=np.float32)[:, None] * spacing[1]
+    x = np.arange(labels.shape[2], dtype=np.float32)[None] * spacing[2]
+    body = np.zeros(labels.shape, bool)
+    places = np.argwhere(labels.any(axis=0))
+    if len(places) == 0:
+        return body
+    low, high = places.min(0) * np.array(spacing[1:]), places.max(0) * np.array(spacing[1:])
+    middle, half = (low + high) / 2, (high - low) / 2 * 1.15 + 15
+    body[:] = ((y - middle[0]) / half[0]) ** 2 + ((x - middle[1]) / half[1]) ** 2 < 1
+    return body
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
+    found = ndimage.find_objects(mask.view(np.uint8))
+    return found[0] if found else None
+
+
+def synthesize_patients(
+    source: Path, folder: Path, count: int, seed: int = 0, *, annotated: Sequence[str] = (), absent: Sequence[str] = ()
+) -> list[Path]:
+    """Write `count` new patients of a case as cases under `folder`; those that are there are kept.
+
+    Args:
+        source: folder of the case.
+        folder: to write into.
+        count: how many.
+        seed: of the first.
+        annotated: structures that the case annotates, and so its new patients; as its info.json says unless given.
+        absent: further ones that count as annotated, since the case does not have them.
+
+    Returns:
+        The folders of all of them.
+
+    Raises:
+        InputError: when the source is no case with labels, or its files do not fit together.
+        OutputError: when a case cannot be written.
+    """
+    if not (source / CT).is_file() or not (source / TRUTH).is_file():
+        raise InputError(f"'{source}' is no labelled case: it needs {CT} and {TRUTH}.")
+    volume = read_volume(source / CT)
+    way = Orientation.of(volume.geometry)
+    geometry = way.geometry_to_canonical(volume.geometry)
+    hu = way.to_canonical(volume.hu)
+    truth = way.to_canonical(_labels_on(source / TRUTH, volume.geometry))
+    detailed, tissues = truth, FLARE
+    for name, table in DETAILED.items():
+        if (source / name).is_file():
+            detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
+    told = read_info(source) or {}
+    told["patient"] = patient_of(told, source.name)
+    if annotated or absent:
+        present = by_names(annotated) or _annotated(told.get("labels_present"), truth, source / "info.json")
+        told["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
+    paths = []
+    for number in range(count):
+        path = folder / f"{source.name}_{seed + number}"
+        paths.append(path)
+        known = read_info(path)
+        if known is not None and known.get("labels_present") == told.get("labels_present"):
+            continue
+        rng = np.random.default_rng(seed + number)
+        phase = str(rng.choice(PHASES))
+        new_hu, labels = synthesize_patient(
+            detailed, geometry.spacing_zyx_mm, tissues, rng, truth_zyx=truth, hu_zyx=hu, phase=phase
+        )
+        _write(path, new_hu, labels, geometry.spacing_zyx_mm, told, {"seed": seed + number, "phase": phase})
+    return paths
+
+
+def draw_all(
+    wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1
+) -> list[str]:
+    """Write the new patients of a configuration as cases under `folder`; those that are there are kept.
+
+    Args:
+        wanted: whose, and how many.
+        sources: by name; what one annotates, its new patients annotate too.
+        folder: to write into.
+        processes: that draw at the same time, a source case each.
+
+    Returns:
+        The names of all of them.
+
+    Raises:
+        As `synthesize_patients`.
+    """
+    draw = partial(_draw_of, sources=sources, folder=folder, count=wanted.count, seed=wanted.seed)
+    drawn = in_parallel(draw, wanted.cases, processes, "new patients")
+    return [path.name for paths in with_progress(drawn, len(wanted.cases), "new patients") for path in paths]
+
+
+def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count: int, seed: int) -> list[Path]:
+    """Args: `case`: SOURCE/CASE."""
+    name, _, own_name = case.partition("/")
+    source = sources[name]
+    home = Path(source.path).expanduser()
+    return synthesize_patients(home / own_name, folder, count, seed, annotated=source.annotated, absent=source.absent)
+
+
+def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:
+    """The structures that a case's info.json names, or else those that occur in its labels."""
+    values = covered_values(present, about)
+    return [one for one in structures() if one.value in (np.unique(truth) if values is None else values)]
+
+
+def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:
+    """A label map that must lie on the grid of its CT; values above 255 are allowed."""
+    from flareseg.io.stored import read_image
+
+    if path.name == TRUTH:
+        labels, grid = read_labels(path)
+    else:
+        image = read_image(path)
+        labels, grid = image.stored, image.geometry
+    if not grid.same_as(geometry, 0.1):
+        raise InputError(f"The labels '{path}' are on another grid than their CT.")
+    return labels
+
+
+def _write(
+    path: Path, hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: Triple, told: dict[str, Any],
+    drawn: dict[str, Any],
+) -> None:  # fmt: skip
+    grid = Geometry((hu.shape[0], hu.shape[1], hu.shape[2]), spacing)
+    kept: dict[str, Any] = {
+        key: told[key] for key in ("licence", "citation", "labels_present", "source", "patient") if key in told
+    }
+    info = {
+        "case": path.name, **kept, "split": "train", **drawn,
+        "notes": "A new patient that train/synthetic/resynthesis.py made of a real one: deformed, other grey values.",
+    }  # fmt: skip
+    with new_case(path) as case:
+        write_ct(hu, grid, case)
+        write_labels(labels, grid, case / TRUTH)
+        write_info(info, case)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; see the module's text."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if len(given) not in (3, 4) or not all(text.isdigit() for text in given[2:]):
+            raise UsageError("Usage: python -m train.synthetic.resynthesis SOURCE_CASE OUT_FOLDER COUNT [SEED]")
+        for path in synthesize_patients(Path(given[0]), Path(given[1]), *map(int, given[2:])):
+            print(path)
+    except FlareError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

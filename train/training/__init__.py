@@ -1,0 +1,1 @@
+"""One net, trained once: task, loss, loop, checkpoints."""

@@ -1,0 +1,146 @@
+"""What a fit leaves on disk while it runs: checkpoints, whole or not at all, and its log."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from flareseg.errors import InputError, OutputError
+from flareseg.io.atomic import atomic_path
+from flareseg.model.network import own_weights
+from train.common.json_files import write_json
+from train.training.module import TrainingModule, without_heads
+from train.training.tasks import Batch
+
+LAST, BEST, DONE, LOG = "last.ckpt", "best.ckpt", "done.json", "metrics.csv"
+
+
+class CheckpointCallback(Callback):
+    """After every epoch: a line of the log, best.ckpt where the score is the best so far, then last.ckpt.
+
+    last.ckpt comes last and holds the log too, so that after any crash the three tell the same story.
+
+    Args:
+        folder: of the fit.
+        batches: makes the batches that are scored; called once, on the leading rank only.
+    """
+
+    def __init__(self, folder: Path, batches: Callable[[], Sequence[Batch]]) -> None:
+        self._folder, self._make_batches = folder, batches
+        self._batches: Sequence[Batch] | None = None
+        self._losses: list[torch.Tensor] = []
+        self._clock = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: Any) -> None:
+        self._clock = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        self._losses.append(outputs["loss"].detach())
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        module.seconds += time.monotonic() - self._clock
+        if self._losses:
+            row = self._row(trainer, module)
+            module.rows.append(row)
+            if trainer.is_global_zero:
+                write_log(module.rows, self._folder / LOG)
+                print(_line(self._folder.name, row, module), flush=True)
+        self._losses = []
+        partial = self._folder / f".{LAST}.part"
+        try:
+            trainer.save_checkpoint(partial)
+            if trainer.is_global_zero:
+                partial.replace(self._folder / LAST)
+        except (OSError, RuntimeError) as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self._folder / LAST} cannot be written ({_short(error)}); the one of the epoch before is whole. "
+                "Make room and start again: it goes on from there."
+            ) from None
+
+    def _row(self, trainer: L.Trainer, module: TrainingModule) -> dict[str, Any]:
+        settings = module.settings
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "loss": round(float(torch.stack(self._losses).mean()), 5),
+            "learning_rate": float(f"{trainer.optimizers[0].param_groups[0]['lr']:.3e}"),
+            "seconds": round(module.seconds, 1),
+            "score": "",
+        }
+        if settings.validate_every and row["epoch"] % settings.validate_every == 0 and trainer.is_global_zero:
+            if self._batches is None:
+                self._batches = self._make_batches()
+            if self._batches:
+                score = row["score"] = round(module.score(self._batches), 5)
+                module.log("score", score, rank_zero_only=True)
+                if all(score > old["score"] for old in module.rows if old["score"] != ""):
+                    with atomic_path(self._folder / BEST, overwrite=True) as partial:
+                        average = {name: value.cpu() for name, value in module.average.items()}
+                        torch.save({"average": average, "score": score, "step": trainer.global_step}, partial)
+        return row
+
+
+def write_log(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """metrics.csv: one line an epoch."""
+    with atomic_path(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_done(folder: Path, facts: dict[str, Any]) -> None:
+    """done.json: the fit is finished."""
+    write_json(folder / DONE, facts)
+
+
+def averaged_weights(folder: Path, which: str = "average") -> dict[str, torch.Tensor]:
+    """A fit's weights, fp32 on the CPU, under the names of `own_weights`, without heads of deep supervision.
+
+    Args:
+        folder: of the fit.
+        which: "average" of the last epochs, those of the "last" step, or the "best" average that was validated.
+
+    Raises:
+        InputError: when there is no such checkpoint.
+    """
+    path = folder / (BEST if which == "best" else LAST)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        hint = "it was not validated (validate_every)" if which == "best" else "run its stage first"
+        raise InputError(f"The fit '{folder}' has no {path.name}; {hint}.") from None
+    except Exception:
+        raise InputError(f"The checkpoint '{path}' is damaged.") from None
+    if which != "last":
+        return {name: value.float() for name, value in found["average"].items()}
+    prefix = "network."
+    state = {name.removeprefix(prefix): value for name, value in found["state_dict"].items() if name.startswith(prefix)}
+    return {name: value.float() for name, value in without_heads(own_weights(state)).items()}
+
+
+def _line(name: str, row: dict[str, Any], module: TrainingModule) -> str:
+    """One line for people: where the fit is and how long it will take."""
+    left = module.seconds * (1 / max(module.share_done(row["step"]), 1e-9) - 1)
+    score = f"  score {row['score']:.4f}" if row["score"] != "" else ""
+    return (
+        f"{name}: epoch {row['epoch']}  step {row['step']}/{module.job.steps}  loss {row['loss']:.4f}{score}  "
+        f"lr {row['learning_rate']:.1e}  {_spoken(module.seconds)} done, {_spoken(left)} left"
+    )
+
+
+def _spoken(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120]

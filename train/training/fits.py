@@ -1,0 +1,173 @@
+"""From a fit's entry in the configuration to the fit: which cases, which labels, how often, starting from what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from flareseg.errors import InputError
+from flareseg.model.bundle import Bundle, load_bundle
+from flareseg.model.catalogue import find_model
+from flareseg.model.plan import Plan
+from flareseg.volume import Triple
+from train.common.paths import RunPaths
+from train.config import NEW_PATIENTS, PHANTOMS, Config
+from train.data.cache import load_cached
+from train.data.fingerprint import read_statistics
+from train.data.index import CaseIndex, IndexedCase
+from train.training.checkpoints import DONE, averaged_weights
+from train.training.module import FitJob
+from train.training.tasks import Distill, Reconstruct, Segment, Task
+from train.training.trainer import fit
+
+
+def fit_named(config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> None:
+    """Train the fit `name` of the configuration, or one like it that does not see the cases `left_out`.
+
+    What it starts from, and its teacher, are trained without them too where they would have seen them. (Pseudo-labels
+    of other cases stay as they are, even if S_tum saw the ground truth of a case that is left out.)
+    """
+    folder = paths.fit(name, left_out)
+    settings, net = config.fits[name], config.net_of(name)
+    if not (folder / DONE).exists():
+        print(f"{folder.name}: begins, or goes on", flush=True)
+    kind = None if settings.task == "reconstruct" else settings.labels
+    grid = paths.grid(net.spacing_zyx_mm)
+    chosen = cases_of(config, index, name, left_out)
+    validation = [case for case in index.split("validation") if case.labels]
+    plan = plan_of(config, paths, name)
+    job = FitJob(
+        folder=folder,
+        net=net,
+        plan=plan,
+        settings=settings,
+        cases=[load_cached(grid / case.name, kind) for case in chosen],
+        shares=shares_of(config, chosen),
+        validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
+        start=_start(config, paths, index, name, left_out),
+        seed=config.seed,
+        deterministic=config.deterministic,
+    )
+    fit(job, partial(_task, config, paths, index, job, left_out))
+
+
+def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
+    """The plan of a fit's net, with intensities as configured or as measured."""
+    net = config.net_of(name)
+    given = net.clip_hu is not None and net.mean_hu is not None and net.std_hu is not None
+    return net.plan(None if given else read_statistics(paths.statistics).intensity)
+
+
+def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> list[IndexedCase]:
+    """The cases that teach a fit, by name: none of a patient of whom a case is left out.
+
+    Raises:
+        InputError: when there is none.
+    """
+    settings = config.fits[name]
+    wanted = settings.sources or config.source_names()
+    hidden = {index.of(name).patient for name in left_out}
+    cases = [case for case in index.split("train") if case.source in wanted and case.patient not in hidden]
+    if settings.cases == "tumour":
+        cases = [case for case in cases if case.has_tumour]
+    elif settings.cases == "labelled":
+        cases = [case for case in cases if case.labels]
+    if not cases:
+        which = {"all": "", "labelled": "labelled ", "tumour": "tumour "}[settings.cases]
+        raise InputError(f"The fit '{name}' has no {which}case to learn from in {', '.join(wanted)}.")
+    return sorted(cases, key=lambda case: case.name)
+
+
+def hidden_from(config: Config, index: CaseIndex, name: str, left_out: Sequence[str]) -> list[str]:
+    """Those of the cases left out that the fit `name`, from which another one begins, would have seen."""
+    seen = {case.patient for case in cases_of(config, index, name)}
+    return sorted(case for case in left_out if index.of(case).patient in seen)
+
+
+def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
+    """How often each case is drawn; sums to 1.
+
+    A source with a weight gets that share of the patches. The other sources divide the rest, each case as often as any
+    other of them.
+    """
+    weights = {source.name: source.weight for source in config.sources}
+    if config.phantoms:
+        weights[PHANTOMS] = config.phantoms.weight
+    if config.new_patients:
+        weights[NEW_PATIENTS] = config.new_patients.weight
+    count = Counter(case.source for case in cases)
+    given = {name: weight for name, weight in weights.items() if weight is not None and count[name]}
+    open_cases = sum(number for name, number in count.items() if name not in given)
+    rest = max(1 - sum(given.values()), 0.0)
+    raw = [given[case.source] / count[case.source] if case.source in given else rest / open_cases for case in cases]
+    total = sum(raw)
+    if total <= 0:
+        raise InputError("The weights of the sources leave nothing to draw from.")
+    return [value / total for value in raw]
+
+
+def fold_groups(config: Config, index: CaseIndex) -> list[list[str]]:
+    """Names of the cases that are left out together: the configured groups, and every other labelled case of
+    `fold_sources` by itself. No group that would leave nothing to learn from."""
+    candidates = [case.name for case in index.split("train") if case.labels and case.source in config.fold_sources]
+    named = {name for group in config.folds for name in group}
+    groups = [[name for name in group if name in candidates] for group in config.folds]
+    groups += [[name] for name in candidates if name not in named]
+    return [sorted(group) for group in groups if group and _leaves_some(config, index, group)]
+
+
+def _leaves_some(config: Config, index: CaseIndex, left_out: Sequence[str]) -> bool:
+    try:
+        return bool(cases_of(config, index, config.export.fit, left_out))
+    except InputError:
+        return False
+
+
+def _start(
+    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
+) -> dict[str, torch.Tensor] | None:
+    start = config.fits[name].start
+    if not start or (start in config.fits and _is_pretraining(config, start) and not config.ablation.pretraining):
+        return None
+    if start not in config.fits:
+        return weights_on_grid(load_bundle(find_model(start)), config.net_of(name).spacing_zyx_mm)
+    return _weights(config, paths, index, start, left_out)[1]
+
+
+def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.Tensor]:
+    """Weights of the model's net that works on this grid, be it the one for tumours or the coarse one; else of its main
+    net."""
+    plan = bundle.plan
+    nets = ((plan, bundle.weights), (plan.tumour, bundle.tumour_weights), (plan.coarse, bundle.coarse_weights))
+    for its_plan, weights in nets:
+        if its_plan and weights and its_plan.spacing_zyx_mm == spacing_zyx_mm:
+            return weights
+    return bundle.weights
+
+
+def _weights(
+    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
+) -> tuple[Plan, dict[str, torch.Tensor]]:
+    """Plan and weights of a fit, trained now if it is not yet, or of a model folder."""
+    if name not in config.fits:
+        bundle = load_bundle(find_model(name))
+        return bundle.plan, bundle.weights
+    hidden = hidden_from(config, index, name, left_out)
+    fit_named(config, paths, index, name, hidden)
+    return plan_of(config, paths, name), averaged_weights(paths.fit(name, hidden))
+
+
+def _task(config: Config, paths: RunPaths, index: CaseIndex, job: FitJob, left_out: Sequence[str]) -> Task:
+    settings = job.settings
+    if settings.task == "reconstruct":
+        return Reconstruct(job.net, job.plan, settings)
+    if settings.task == "distill":
+        return Distill(job.net, job.plan, settings, *_weights(config, paths, index, settings.teacher, left_out))
+    return Segment(job.net, job.plan, settings)
+
+
+def _is_pretraining(config: Config, name: str) -> bool:
+    return config.fits[name].task == "reconstruct"

@@ -1,0 +1,199 @@
+"""A net that learns: its task, schedule, optimiser, and the moving average of its weights that is finally used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+
+from flareseg.errors import InputError, UsageError
+from flareseg.model.network import own_weights
+from flareseg.model.plan import Plan
+from train.augmentation.dataset import to_batch
+from train.config import FitConfig, NetConfig
+from train.training.norms import use_patch_norms
+from train.training.tasks import Batch, Task
+from train.training.transfer import is_narrower, outer_stages, widened
+
+if TYPE_CHECKING:
+    from train.data.cache import CachedCase
+
+HEADS = "deep_supervision_heads."
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """All that one fit needs.
+
+    Attributes:
+        folder: of the fit.
+        net, plan: of the network.
+        settings: of the fit.
+        cases, shares: what it learns from, and how often each is drawn.
+        validation: cases that are scored now and then.
+        start: weights to begin with; see `begin_with`.
+        seed, deterministic: see `Config`.
+    """
+
+    folder: Path
+    net: NetConfig
+    plan: Plan
+    settings: FitConfig
+    cases: Sequence[CachedCase]
+    shares: Sequence[float]
+    validation: Sequence[CachedCase] = ()
+    start: dict[str, torch.Tensor] | None = None
+    seed: int = 0
+    deterministic: bool = False
+
+    @property
+    def steps(self) -> int:
+        return self.settings.epochs * self.settings.steps_per_epoch
+
+    def describe(self) -> dict[str, Any]:
+        """What must not change while a fit goes on."""
+        settings = self.settings
+        return {"task": settings.task, "plan": self.plan.to_json(), "optimizer": settings.optimizer}
+
+
+class TrainingModule(L.LightningModule):
+    """A task on its way.
+
+    The learning rate rises linearly over `warmup_steps` and falls to nothing as (1 - progress) ** poly, where progress
+    is the share of the steps that is done, or of `max_minutes` when the epoch began, whichever is larger: a fit that
+    runs out of time has annealed too.
+    """
+
+    def __init__(self, task: Task, job: FitJob) -> None:
+        super().__init__()
+        self.task, self.job, self.settings = task, job, job.settings
+        self.network = task.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if not torch.cuda.is_available():
+            use_patch_norms(self.network)
+        if job.start:
+            begin_with(self.network, job.start, job.seed)
+        self.average = {name: value.detach().clone() for name, value in exported(self.network).items()}
+        self.seconds = 0.0
+        self.rows: list[dict[str, Any]] = []
+        self._seconds_at_epoch = 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the fit that is done, 0 to 1."""
+        return self.share_done(self.global_step)
+
+    def share_done(self, step: int) -> float:
+        """Share of the fit that is done at a step of this epoch."""
+        return min(1.0, max(step / self.job.steps, self._seconds_at_epoch / (60 * self.settings.max_minutes)))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
+        settings = self.settings
+        ready = to_batch(batch, self.job.net, self.job.plan, settings.augment, device)
+        ready["image"] = ready["image"].contiguous(memory_format=torch.channels_last_3d)
+        return ready
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        seed = (self.job.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank
+        loss = self.task.loss(batch, torch.Generator(self.device).manual_seed(seed % 2**63))
+        if not torch.isfinite(loss):
+            names = ", ".join(batch.get("names", ())) or "unnamed cases"
+            raise InputError(
+                f"The loss of step {self.global_step} is not finite, in a batch of {names}; look at these cases, or "
+                f"lower the learning rate. '{self.job.folder}/last.ckpt' is the last good checkpoint."
+            )
+        self.log("loss", loss, prog_bar=False)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(
+                self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            )
+        return torch.optim.SGD(
+            self.network.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.momentum > 0,
+            weight_decay=settings.weight_decay,
+        )
+
+    def on_train_epoch_start(self) -> None:
+        # the leading rank's clock, or ranks would end, and learn, differently
+        self._seconds_at_epoch = float(self.trainer.strategy.broadcast(self.seconds))
+        if self.progress >= 1.0:
+            self.trainer.should_stop = True
+
+    def on_train_batch_start(self, batch: Any, index: int) -> int | None:
+        if self.progress >= 1.0:
+            return -1
+        warmth = min(1.0, (self.global_step + 1) / max(self.settings.warmup_steps, 1))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.settings.learning_rate * warmth * (1 - self.progress) ** self.settings.poly
+        return None
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
+        # young averages forget faster, or the random start would linger
+        decay = min(self.settings.average_decay, (1 + self.global_step) / (10 + self.global_step))
+        current = exported(self.network)
+        with torch.no_grad():
+            for name, average in self.average.items():
+                if average.device != current[name].device:
+                    average = self.average[name] = average.to(current[name].device)
+                average.lerp_(current[name].float(), 1 - decay)
+
+    def score(self, batches: Sequence[Batch]) -> float:
+        """The task's score of the averaged weights."""
+        kept = {name: value.clone() for name, value in exported(self.network).items()}
+        mode = self.network.training
+        try:
+            self.network.load_state_dict(self.average, strict=False)
+            self.network.eval()
+            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                return self.task.score(batches)
+        finally:
+            self.network.load_state_dict(kept, strict=False)
+            self.network.train(mode)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["average"] = {name: value.cpu() for name, value in self.average.items()}
+        checkpoint["seconds"], checkpoint["rows"] = self.seconds, self.rows
+        # Checkpoints are written as an epoch ends, when Lightning still counts its last batch as the current one; a
+        # training resumed from that takes one step too many.
+        loops = checkpoint["loops"]["fit_loop"]
+        epoch, batch = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+        for count in (epoch["current"], epoch["total"]):
+            count["completed"] = count["ready"]
+        batch["current"] = dict.fromkeys(batch["current"], 0)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average = checkpoint["average"]
+        self.seconds, self.rows = checkpoint["seconds"], checkpoint["rows"]
+
+
+def exported(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors that inference needs, as references."""
+    return without_heads(own_weights(network.state_dict()))
+
+
+def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed: int = 0) -> list[str]:
+    """Copy every tensor whose name and shape fit, of a deeper net the outer stages, a narrower net's widened; returns
+    the names of the network's tensors that begin anew."""
+    own = exported(network)
+    shapes = {name: value.shape for name, value in own.items()}
+    weights = outer_stages(weights, shapes)
+    if is_narrower(weights, shapes):
+        weights = widened(weights, shapes, torch.Generator().manual_seed(seed))
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise UsageError("The weights to start from fit no layer of this net.")
+    network.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))
+
+
+def without_heads(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in state.items() if not name.startswith(HEADS)}

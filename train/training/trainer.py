@@ -1,0 +1,206 @@
+"""One training loop for every net and every stage, on Lightning.
+
+A fit lives in one folder: fit.json (what is trained), last.ckpt (written after every epoch), best.ckpt (where it is
+validated), metrics.csv, TensorBoard's files, and done.json with the figures of the finished fit. A fit that was
+interrupted goes on from last.ckpt with the patches it had not seen yet; a finished one is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader
+
+from flareseg.errors import Cancelled, FlareError, InputError, UsageError
+from flareseg.inference.runtime import cpu_multiplies_bf16
+from train.augmentation.dataset import PatchDataset, StepSampler, collate, validation_batches
+from train.common.distributed import Rank, this_rank
+from train.common.json_files import write_json
+from train.common.memory import keep_memory
+from train.config import Precision
+from train.training.checkpoints import DONE, LAST, CheckpointCallback, write_done
+from train.training.module import FitJob, TrainingModule
+from train.training.tasks import Batch, Task
+
+DESCRIPTION = "fit.json"
+
+
+def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
+    """Train one net in `job.folder`, or go on with it; nothing where it is finished.
+
+    Args:
+        job: what to learn from.
+        make_task: builds the task; called only where there is something to do.
+
+    Raises:
+        InputError: when there is no case, or the loss is not finite.
+        UsageError: when the folder holds a fit of another plan.
+        Cancelled: when the user interrupts; last.ckpt is that of the last epoch.
+    """
+    _claim(job)
+    if (job.folder / DONE).exists():
+        return
+    if not job.cases:
+        raise InputError(f"The fit '{job.folder.name}' has no case to learn from.")
+    keep_memory()
+    _quiet()
+    rank = this_rank()
+    L.seed_everything(job.seed, workers=True, verbose=False)
+    module = TrainingModule(make_task(), job)
+    last = job.folder / LAST
+    if last.exists() and not is_zipfile(last):
+        raise _damaged(last)
+    trainer = _trainer(job, rank)
+    try:
+        trainer.fit(module, _loader(module, rank), ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    except FlareError:
+        raise
+    except torch.cuda.OutOfMemoryError:
+        raise InputError(
+            f"The GPU has too little memory for the fit '{job.folder.name}'; lower its batch_size or the net's patch."
+        ) from None
+    except RuntimeError as error:
+        raise _explained(error, job) from error
+    if trainer.interrupted:
+        raise Cancelled
+    if rank.is_main:
+        _finish(job, module, trainer.global_step, rank)
+    trainer.strategy.barrier()
+
+
+def _claim(job: FitJob) -> None:
+    """Make the folder this fit's, or see that it is."""
+    path, ours = job.folder / DESCRIPTION, json.loads(json.dumps(job.describe()))
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        write_json(path, ours)
+        return
+    except ValueError:
+        theirs = {}
+    different = [key for key in ours if ours[key] != theirs.get(key)]
+    if different:
+        raise UsageError(
+            f"'{job.folder}' holds a fit with another {different[0]}; give another folder with runs=..., or remove it."
+        )
+
+
+def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:
+    job, settings = module.job, module.settings
+    per_step = settings.batch_size * rank.count
+    dataset = PatchDataset(
+        job.cases,
+        job.shares,
+        job.net,
+        job.plan,
+        settings.augment,
+        foreground=settings.foreground,
+        emphasis=settings.emphasis,
+        seed=job.seed,
+        length=job.steps * per_step,
+        finished=settings.augment_on == "workers" or (settings.augment_on == "auto" and not torch.cuda.is_available()),
+    )
+    return DataLoader(
+        dataset,
+        batch_size=settings.batch_size,
+        sampler=StepSampler(settings.steps_per_epoch * per_step, lambda: module.global_step * per_step, rank),
+        collate_fn=collate,
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+        # forked from a process with threads, a worker may hang
+        multiprocessing_context="spawn" if settings.workers else None,
+    )
+
+
+def _validation(job: FitJob, device: torch.device) -> Sequence[Batch]:
+    """The fixed patches that are scored; they stay on the training's device."""
+    count = job.settings.validation_patches
+    return validation_batches(job.validation, job.net, job.plan, count, job.seed, device) if job.validation else []
+
+
+def _trainer(job: FitJob, rank: Rank) -> L.Trainer:
+    settings, cuda = job.settings, torch.cuda.is_available()
+    torch.backends.cudnn.benchmark = cuda and not job.deterministic
+    here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or rank.count
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    return L.Trainer(
+        default_root_dir=job.folder,
+        accelerator="gpu" if cuda else "cpu",
+        devices=int(here) if rank.count > 1 else 1,
+        num_nodes=max(rank.count // int(here), 1),
+        strategy=DDPStrategy(process_group_backend="nccl" if cuda else "gloo") if rank.count > 1 else "auto",
+        max_steps=job.steps,
+        precision=precision_of(settings.precision, cuda=cuda),
+        gradient_clip_val=settings.gradient_clip,
+        deterministic=job.deterministic,
+        callbacks=[CheckpointCallback(job.folder, lambda: _validation(job, device))],
+        logger=TensorBoardLogger(job.folder, name="", version="tensorboard"),
+        log_every_n_steps=min(10, settings.steps_per_epoch),
+        enable_checkpointing=False,  # `CheckpointCallback` does it
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # `StepSampler` does it
+    )
+
+
+def precision_of(wanted: Precision, *, cuda: bool) -> Precision:
+    """What the hardware computes in, where it would have to imitate bf16: on a CPU without instructions for it a step
+    takes some forty times as long as in fp32."""
+    if wanted == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "16-mixed"
+    if wanted == "bf16-mixed" and not cuda and not cpu_multiplies_bf16():
+        return "32-true"
+    return wanted
+
+
+def _quiet() -> None:
+    """Keep the libraries' advice, which no user of this program could follow, off the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)")
+
+
+def _finish(job: FitJob, module: TrainingModule, steps: int, rank: Rank) -> None:
+    patches = steps * job.settings.batch_size * rank.count
+    facts = {
+        "task": job.settings.task,
+        "steps": steps,
+        "processes": rank.count,
+        "seconds": round(module.seconds),
+        "patches_per_second": round(patches / max(module.seconds, 1e-9), 3),
+        "loss": module.rows[-1]["loss"] if module.rows else None,
+        "cases": [case.name for case in job.cases],
+        "device": str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "CPU",
+    }
+    write_done(job.folder, facts)
+
+
+def _explained(error: RuntimeError, job: FitJob) -> FlareError | RuntimeError:
+    """What a person can do about an error of the libraries; the error itself where we do not know."""
+    text = " ".join(str(error).split())
+    if "DataLoader worker" in text:
+        return InputError(
+            f"A process that loads patches for the fit '{job.folder.name}' was killed, mostly for want of memory; "
+            "start again, it goes on from the last epoch, and fewer workers need less."
+        )
+    if "loading state_dict" in text:
+        return UsageError(f"{job.folder / LAST} is a checkpoint of another plan; give another folder with runs=...")
+    if "PytorchStreamReader" in text or "corrupt" in text:
+        return _damaged(job.folder / LAST)
+    return error
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"The checkpoint '{path}' is damaged; remove it to begin this fit anew.")
