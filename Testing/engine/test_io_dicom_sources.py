@@ -1,5 +1,6 @@
 """Where DICOM files come from: without preamble, behind links, in a DICOMDIR, in a zip, spread over folders."""
 
+import io
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from dicom_files import assert_in_place, fails, write_series
 
 from flareseg.errors import InputError
 from flareseg.io.dicom import is_container, list_series, read_dicom, series_of_children
+from flareseg.io.dicom.bounded import Bounded
 from flareseg.io.dicom.headers import beginning_of
 from flareseg.io.files import read_volume
 
@@ -86,6 +88,21 @@ def test_a_slice_with_zeros_without_end_is_refused_soon(tmp_path, left):
     with pytest.raises(InputError) as caught:
         read_volume(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_no_more_memory_is_asked_for_than_a_file_has_bytes() -> None:
+    asked = []
+
+    class Watched(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    stream = Watched(b"12345678")
+    assert Bounded(stream).read() == b"12345678"
+    stream.seek(2)
+    assert Bounded(stream).read(2**31) == b"345678"
+    assert max(asked) <= 8 and min(asked) >= 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux has such files")

@@ -85,7 +85,7 @@ def read_header(file: Source) -> Any | None:
 
 
 def beginning_of(file: Source) -> bytes:
-    """The first bytes of a file; none of a file that cannot be read, or states no size: some of the system's never end."""
+    """The first bytes of a file; none of one that cannot be read, or states no size: some of the system's never end."""
     try:
         if isinstance(file, Path) and file.stat().st_size == 0:
             return b""
