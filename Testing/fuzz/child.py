@@ -23,6 +23,8 @@ from targets import TARGETS, one_line
 from tree import deep_recursion, remove
 
 GOOD = ("result", "refused")
+OURS = (NameError, AttributeError, AssertionError, TypeError, KeyError, IndexError, ArithmeticError)
+"""What is rather a mistake of the program than of a file, though the user is told that the file is damaged."""
 MOST_BYTES = 2**31
 
 
@@ -121,11 +123,13 @@ def _judged(scratch: Path, kind: str, number: int, said: int, seconds_at_most: f
     base_kb = _reset_peak()
     started = time.perf_counter()
     signal.setitimer(signal.ITIMER_REAL, seconds_at_most)  # which ends the process, whatever that is doing
-    verdict, message = _called(kind, path)
+    verdict, message, hidden = _called(kind, path)
     signal.setitimer(signal.ITIMER_REAL, 0)
     seconds = time.perf_counter() - started
     peak_kb = _status("VmHWM") - base_kb
     gc.collect()
+    if verdict == "refused" and number < len(seeds_of(kind)):
+        verdict = "seed refused"
     if verdict in GOOD:
         for name, found in (
             ("open file", sorted(_open_within(scratch))),
@@ -141,6 +145,7 @@ def _judged(scratch: Path, kind: str, number: int, said: int, seconds_at_most: f
     return {
         "verdict": verdict,
         "message": message,
+        "hidden": hidden,
         "seconds": seconds,
         "peak_mb": peak_kb // 1024,
         "said": _said(said),
@@ -148,19 +153,24 @@ def _judged(scratch: Path, kind: str, number: int, said: int, seconds_at_most: f
     }
 
 
-def _called(kind: str, path: Path) -> tuple[str, str]:
+def _called(kind: str, path: Path) -> tuple[str, str, str]:
+    """The verdict, the message, and the exception that a refusal hides, where that is none of a damaged file."""
     from flareseg.errors import FlareError
 
     try:
-        return "result", TARGETS[kind](path)
+        return "result", TARGETS[kind](path), ""
     except FlareError as error:
-        message = str(error)
-        return ("refused" if message and one_line(message) else "many lines"), message
+        message, cause = str(error), error.__cause__
+        hidden = _where(cause) if isinstance(cause, OURS) else ""
+        return ("refused" if message and one_line(message) else "many lines"), message, hidden
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "flareseg" in frame.filename] or frames
-        where = f"{Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
-        return "exception", f"{type(error).__name__} in {where}: {str(error)[:300]}"
+        return "exception", f"{_where(error)}: {str(error)[:300]}", ""
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "flareseg" in frame.filename] or frames
+    return f"{type(error).__name__} in {Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
 
 
 def _open_within(scratch: Path) -> set[str]:

@@ -124,6 +124,11 @@ def summary(found: list[dict[str, Any]]) -> str:
         first = ones[0]
         lines.append(f"{len(ones):5} x {first['kind']} {way}\n        {first['message'][:200]!r}")
         lines += [f"        e.g. --only {one['kind']} {one['number']}: {one['changes']}"[:250] for one in ones[:3]]
+    hidden = Counter(one["hidden"] for one in found if one.get("hidden"))
+    examples = {one["hidden"]: f"{one['kind']} {one['number']}" for one in found if one.get("hidden")}
+    if hidden:
+        lines.append("Refused in one line, but perhaps for a mistake of ours:")
+        lines += [f"{count:5} x {where}, e.g. --only {examples[where]}" for where, count in hidden.most_common()]
     return "\n".join(lines)
 
 
