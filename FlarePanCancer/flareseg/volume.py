@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.forms import NiftiForms
+from flareseg.nifti_transforms import NiftiForms
 
 Triple = tuple[float, float, float]
 Index = tuple[int, int, int]
