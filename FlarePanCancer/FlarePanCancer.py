@@ -176,7 +176,7 @@ class FlarePanCancerTest(ScriptedLoadableModuleTest):
 
     def _sample(self):
         from FlarePanCancerLib.dependencies import blocking, missing
-        from flareseg.sample import sample_ct
+        from flareseg.commands.sample import sample_ct
 
         absent = blocking(missing())
         self.assertEqual(list(absent), [], "install what the module needs first: press Segment once")

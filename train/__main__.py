@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from flareseg.errors import Cancelled, FlareError
-from flareseg.private_imports import import_for_training
+from flareseg.system.private_imports import import_for_training
 
 
 def main(arguments: list[str] | None = None) -> int:

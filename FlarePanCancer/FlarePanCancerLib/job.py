@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from FlarePanCancerLib.events import Event
-from FlarePanCancerLib.exchange import Labels, write_ct
+from FlarePanCancerLib.mrml_conversion import Labels, write_ct
 from FlarePanCancerLib.process import EngineProcess, let_threads_work
 from FlarePanCancerLib.request import Request
-from flareseg.console import STAGES, title_of
+from flareseg.commands.console import STAGES, title_of
 from flareseg.errors import OutputError
-from flareseg.temporary import drop_temporary_folder, make_temporary_folder
+from flareseg.system.temporary import drop_temporary_folder, make_temporary_folder
 from flareseg.volume import Volume
 
 PREPARING = "Handing over the CT"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from FlarePanCancerLib import results, scene
-from FlarePanCancerLib.exchange import Labels, is_sequence, volume_of
 from FlarePanCancerLib.job import Job
+from FlarePanCancerLib.mrml_conversion import Labels, is_sequence, volume_of
 from FlarePanCancerLib.request import Request
 from flareseg.errors import FlareError
 from flareseg.io.nifti import LPS_TO_RAS

@@ -14,7 +14,7 @@ from typing import IO
 
 from FlarePanCancerLib.dependencies import find_python_slicer
 from FlarePanCancerLib.events import Event, one_line, understood
-from FlarePanCancerLib.exchange import read_result
+from FlarePanCancerLib.mrml_conversion import read_result
 from FlarePanCancerLib.process_tree import ProcessTree
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[1]

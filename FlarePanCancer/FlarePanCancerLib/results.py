@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from FlarePanCancerLib.exchange import to_ras
+from FlarePanCancerLib.mrml_conversion import to_ras
 from FlarePanCancerLib.scene import put_beside
 from flareseg.results.measure import cell
 

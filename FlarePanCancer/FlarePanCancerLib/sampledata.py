@@ -11,7 +11,7 @@ URL = (
     "https://github.com/wasserth/TotalSegmentator/raw/0effae9d718aab0c118ce1f8982dcd16b9e32a50"
     "/tests/reference_files/example_ct.nii.gz"
 )
-"""The file that `flareseg.sample` takes out of an archive of 38 MB, alone: 2 MB. The commit makes it unchangeable."""
+"""The file that `flareseg sample` takes out of an archive of 38 MB, alone: 2 MB. The commit makes it unchangeable."""
 
 
 def register(resource_folder: str | Path) -> None:
@@ -22,7 +22,7 @@ def register(resource_folder: str | Path) -> None:
     """
     import SampleData
 
-    from flareseg.sample import FILE_NAME, SHA256
+    from flareseg.commands.sample import FILE_NAME, SHA256
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from FlarePanCancerLib.exchange import Labels
+from FlarePanCancerLib.mrml_conversion import Labels
 from flareseg.io.nifti import LPS_TO_RAS
 from flareseg.io.seg_nrrd import terminology
 from flareseg.labels import TUMOUR, Structure, structures

@@ -11,8 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from FlarePanCancerLib import results, scene
-from FlarePanCancerLib.exchange import is_sequence
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
+from FlarePanCancerLib.mrml_conversion import is_sequence
 from FlarePanCancerLib.process import EngineProcess
 from FlarePanCancerLib.request import FAST, PARITY
 from FlarePanCancerLib.tables import LesionsTable, StructuresTable

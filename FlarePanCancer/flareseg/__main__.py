@@ -7,13 +7,13 @@ def run() -> int:
     """Run the command line; returns the exit status."""
     try:
         # First of all, and before anything large is imported: a user may press Ctrl+C at any time.
-        from flareseg.interrupt import catch_early, leave, run_until_signal
+        from flareseg.system.interrupt import catch_early, leave, run_until_signal
 
         catch_early()
     except KeyboardInterrupt:
         sys.stderr.write("flareseg: Cancelled; no partial file was left.\n")
         return 130
-    from flareseg.streams import flush_output, open_missing
+    from flareseg.system.streams import flush_output, open_missing
 
     open_missing()
     look_for_garbage_rarely()

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from flareseg import __version__
 from flareseg.errors import FlareError, UsageError
-from flareseg.leftovers import remove_temporary_leftovers
-from flareseg.streams import OutputGone, print_line, print_text, tell
+from flareseg.system.leftovers import remove_temporary_leftovers
+from flareseg.system.streams import OutputGone, print_line, print_text, tell
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0  # such as `head`, which has read enough; that is no failure of ours
         if arguments.debug:
             raise
-        from flareseg.failures import told
+        from flareseg.system.failures import told
 
         tell(f"flareseg: {told(error)}")
         return error.exit_status if isinstance(error, FlareError) else 1
@@ -218,7 +218,7 @@ def _add_sample(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _segment(arguments: argparse.Namespace) -> int:
-    from flareseg.batch import segment_command
+    from flareseg.commands.segment import segment_command
 
     return segment_command(arguments)
 
@@ -227,7 +227,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from flareseg.results.evaluate import evaluate, summary, write_csv
 
     if arguments.output:
-        from flareseg.clashes import refuse_over_inputs
+        from flareseg.cases.clashes import refuse_over_inputs
 
         refuse_over_inputs(arguments.output, (arguments.prediction, arguments.reference), "the table of scores")
     table = evaluate(arguments.prediction, arguments.reference)
@@ -238,8 +238,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _models_list(arguments: argparse.Namespace) -> int:
-    from flareseg.folders import NoHome
     from flareseg.model.catalogue import list_models, models_folder
+    from flareseg.system.user_folders import NoHome
 
     for entry in list_models():
         print_line(f"{entry.name:<20} {entry.version:<8} {entry.origin:<10} {entry.description}", sys.stdout)
@@ -259,8 +259,8 @@ def _models_info(arguments: argparse.Namespace) -> int:
 
 
 def _models_import(arguments: argparse.Namespace) -> int:
+    from flareseg.interop.nnunet.importer import Choice
     from flareseg.model.catalogue import import_model
-    from flareseg.model.nnunet_import import Choice
 
     choice = Choice(
         arguments.configuration, arguments.folds, arguments.checkpoint, not arguments.no_parity, arguments.region
@@ -276,7 +276,7 @@ def _models_import(arguments: argparse.Namespace) -> int:
 
 
 def _models_export(arguments: argparse.Namespace) -> int:
-    from flareseg.model.exports.export import export_model
+    from flareseg.interop.export import export_model
 
     folder = export_model(
         arguments.model,
@@ -298,8 +298,8 @@ def _models_remove(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from flareseg.bench import bench_command
-    from flareseg.clashes import refuse_over_inputs
+    from flareseg.cases.clashes import refuse_over_inputs
+    from flareseg.commands.bench import bench_command
 
     if arguments.json:
         refuse_over_inputs(arguments.json, [arguments.input], "what was measured")
@@ -323,7 +323,7 @@ def _devices(arguments: argparse.Namespace) -> int:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from flareseg.sample import sample_ct
+    from flareseg.commands.sample import sample_ct
 
     print_line(str(sample_ct(arguments.folder)), sys.stdout)
     return 0
@@ -386,7 +386,7 @@ def _step(text: str) -> float:
 
 
 def _shown(text: str) -> str:
-    from flareseg.failures import shortened
+    from flareseg.system.failures import shortened
 
     return f"'{shortened(text, 60)}'"
 

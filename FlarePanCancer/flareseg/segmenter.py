@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
-from flareseg.folders import name_user
 from flareseg.inference.body import body_box
 from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
 from flareseg.inference.fat import remove_fat
 from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
-from flareseg.inference.postprocess import remove_small_components
+from flareseg.inference.postprocessing import remove_small_components
 from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
-from flareseg.inference.tumour import lay_tumours
+from flareseg.inference.tumour_net import lay_tumours
 from flareseg.inference.turns import Turns
 from flareseg.labels import TUMOUR, Structure
 from flareseg.model.bundle import load_bundle
@@ -29,6 +28,7 @@ from flareseg.model.structures import structures_of
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
 from flareseg.segmentation import Segmentation
+from flareseg.system.user_folders import name_user
 from flareseg.volume import Box, Geometry, Orientation, Volume, WorldBox
 
 NOTHING_FOUND = "No abdominal organ was found in this CT; the result is empty."

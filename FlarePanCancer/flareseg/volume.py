@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.forms import NiftiForms
+from flareseg.nifti_transforms import NiftiForms
 from flareseg.text import visible
 
 Triple = tuple[float, float, float]

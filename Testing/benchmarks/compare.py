@@ -24,8 +24,8 @@ from compare_tables import FLARESEG_STAGES, NNUNET_STAGES, Column, agreement, se
 from harness import DEFAULT_MODEL, RESULTS, ROOT, describe, machine, run_fresh, versions, write_results
 from make_volume import benchmark_ct
 
+from flareseg.interop.export import export_model
 from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.exports.export import export_model
 
 NNUNET_PYTHON = ROOT / ".venv-nnunet" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 LARGEST_LOGIT_DIFFERENCE = 1e-4
@@ -75,7 +75,7 @@ class Comparison:
         """
         import torch
 
-        from flareseg.model.network import build_network, load_weights
+        from flareseg.model.networks.registry import build_network, load_weights
 
         bundle = load_bundle(self._models[SAME_WORK])
         network = build_network(bundle.plan).eval()

@@ -22,7 +22,7 @@ def main() -> None:
     from flareseg.__main__ import look_for_garbage_rarely
 
     look_for_garbage_rarely()  # as the command does
-    from flareseg.batch import Options, Segmenter
+    from flareseg.commands.batch import Options, Segmenter
 
     imported = time.time()
     segmenter = Segmenter(

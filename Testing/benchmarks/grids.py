@@ -24,7 +24,7 @@ import torch
 from harness import RESULTS, ROOT, describe, machine, table, versions, write_results
 from numpy.typing import NDArray
 
-from flareseg.inference.export import logits_to_labels
+from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.resample import target_shape
 from flareseg.io.files import read_labels
 from flareseg.labels import Structure, structures

@@ -47,10 +47,10 @@ def write_models(scratch: Path) -> dict[str, Path]:
     """The same random net as nnU-Net folders with either resampling, and as flareseg imports the first."""
     import torch
 
+    from flareseg.interop.export import export_model
+    from flareseg.interop.nnunet.importer import Choice, read_nnunet
     from flareseg.model.bundle import save_bundle
-    from flareseg.model.exports.export import export_model
-    from flareseg.model.network import build_network
-    from flareseg.model.nnunet_import import Choice, read_nnunet
+    from flareseg.model.networks.registry import build_network
     from flareseg.model.plan import Intensity
     from train.config_file import load_config
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flareseg.folders import user_cache_folder
+from flareseg.system.user_folders import user_cache_folder
 
 SPACING_ZYX_MM = (2.5, 0.8, 0.8)
 IN_PLANE = 512

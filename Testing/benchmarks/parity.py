@@ -29,12 +29,12 @@ from compare import NNUNET_PYTHON
 from compare_tables import agreement
 from harness import DEFAULT_MODEL, RESULTS, ROOT, describe, machine, run_fresh, table, versions, write_results
 
+from flareseg.commands.sample import sample_ct
+from flareseg.interop.export import export_model
+from flareseg.interop.nnunet.importer import read_nnunet
 from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.exports.export import export_model
-from flareseg.model.nnunet_import import read_nnunet
 from flareseg.model.structures import structures_of
-from flareseg.sample import sample_ct
 from flareseg.volume import Geometry, Index, Triple, Volume
 
 RECORDED = ROOT / "Testing" / "engine" / "data" / "nnunet"

@@ -31,11 +31,11 @@ from flareseg.inference.openvino_network import Layers, _core, _dynunet, network
 from flareseg.io.files import read_volume
 from flareseg.labels import structures
 from flareseg.model.bundle import Bundle, load_bundle
-from flareseg.model.network import parameter_shapes
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.options import Options
-from flareseg.private_imports import import_openvino, without_telemetry
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
+from flareseg.system.private_imports import import_openvino, without_telemetry
 from flareseg.volume import Volume
 
 SCORED = (

@@ -26,7 +26,7 @@ from flareseg.inference.openvino_network import network_graph, openvino_installe
 from flareseg.io.files import read_volume
 from flareseg.labels import BACKGROUND, structures
 from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.network import build_network, dynunet_spec, own_weights
+from flareseg.model.networks.registry import build_network, dynunet_spec, own_weights
 from flareseg.model.plan import Intensity, LesionRule, Plan
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter

@@ -25,7 +25,7 @@ import numpy as np
 from compare import NNUNET_PYTHON
 from harness import GIB, RESULTS, ROOT, describe, machine, run_fresh, table, versions, write_results
 
-from flareseg.model.exports.nnunet import nnunet_plans
+from flareseg.interop.nnunet.exporter import nnunet_plans
 
 CASES = 4
 COARSER = 2

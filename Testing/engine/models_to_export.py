@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from flareseg.model.bundle import COARSE, TUMOUR_NET, save_bundle
-from flareseg.model.network import build_network, dynunet_spec, own_weights
+from flareseg.model.networks.registry import build_network, dynunet_spec, own_weights
 from flareseg.model.plan import Intensity, Plan
 
 FEW = {0: "background", 1: "liver", 2: "pancreas", 3: "tumour"}
@@ -68,7 +68,7 @@ def save(folder: Path, plan: Plan, nets: int = 1) -> Path:
 
 def network_of(plan: Plan, seed: int = 0) -> torch.nn.Module:
     """The net as flareseg builds it, with the weights that `save` stores (in half precision)."""
-    from flareseg.model.network import load_weights
+    from flareseg.model.networks.registry import load_weights
 
     network = build_network(plan).eval()
     load_weights(network, {name: value.half() for name, value in random_weights(plan, seed).items()})

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flareseg.cases import find_cases
+from flareseg.cases.find import find_cases
+from flareseg.cases.manifest import NAME, STARTED, Manifest, Record
 from flareseg.errors import UsageError
 from flareseg.io.files import write_volume
-from flareseg.manifest import NAME, STARTED, Manifest, Record
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -184,9 +184,9 @@ def test_pipes_are_told_at_once(tmp_path):
 
 
 def test_a_pair_of_header_and_image_is_one_case(tmp_path, monkeypatch):
-    monkeypatch.setattr("flareseg.case_folders.IMAGE_ENDINGS", (".nii.gz", ".nii"))
+    monkeypatch.setattr("flareseg.cases.folders.IMAGE_ENDINGS", (".nii.gz", ".nii"))
     monkeypatch.setattr(
-        "flareseg.case_folders.ending_of", lambda path: ".nii" if ".h" in str(path) or ".img" in str(path) else ""
+        "flareseg.cases.folders.ending_of", lambda path: ".nii" if ".h" in str(path) or ".img" in str(path) else ""
     )
     folder = touch(tmp_path / "x", "a.hdr", "a.img", "b.hdr", "b.img.gz")
     assert [case.source.name for case in find_cases([folder]).cases] == ["a.hdr", "b.hdr"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flareseg import places
+from flareseg.cases.find import same_file as places
+from flareseg.cases.same_file import Places, folds_case
 from flareseg.cli import main
 from flareseg.io.files import write_volume
-from flareseg.places import Places, folds_case
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
 
@@ -260,7 +260,7 @@ def test_the_way_to_an_output_may_be_very_deep(segment_quickly, small_ct, a_fold
 
 
 def test_the_data_of_a_pair_of_header_and_image_are_an_input(tmp_path):
-    from flareseg.clashes import files_of
+    from flareseg.cases.clashes import files_of
 
     for name in ("a.hdr", "a.img", "b.hdr", "b.img.gz", "c.mhd", "c.zraw"):
         (tmp_path / name).write_bytes(gzip.compress(b""))

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flareseg.cases.manifest import NAME
 from flareseg.cli import main
 from flareseg.io.files import read_labels, read_volume, write_volume
-from flareseg.manifest import NAME
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume

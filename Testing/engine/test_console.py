@@ -9,15 +9,15 @@ import sys
 import textwrap
 import time
 
-from flareseg.console import STAGES, BarListener, JsonListener
+from flareseg.commands.console import STAGES, BarListener, JsonListener
 from flareseg.progress import Progress
-from flareseg.streams import print_line
+from flareseg.system.streams import print_line
 
 ABANDONED = textwrap.dedent(
     """
     import sys, time
     from pathlib import Path
-    from flareseg.interrupt import run_until_signal
+    from flareseg.system.interrupt import run_until_signal
     from flareseg.io.atomic import atomic_path
 
     def work(cancelled):

@@ -10,15 +10,15 @@ import torch
 
 from flareseg.errors import Cancelled, DeviceError, ModelError
 from flareseg.inference.engine import CPU_FINISHES, ON_THE_CPU, SMALLER_WINDOWS, Engine
-from flareseg.inference.export import logits_to_labels
+from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.openvino_network import network_graph, openvino_installed
 from flareseg.inference.runtime import TorchNetwork, _use_group_norms, find_device, open_network, open_on_cpu
 from flareseg.inference.sliding import Forward
-from flareseg.model.network import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
+from flareseg.model.networks.registry import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
-from flareseg.private_imports import import_openvino
 from flareseg.progress import Progress
+from flareseg.system.private_imports import import_openvino
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flareseg.inference.body import body_box
-from flareseg.inference.postprocess import remove_small_components
+from flareseg.inference.postprocessing import remove_small_components
 from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
 from flareseg.model.plan import ComponentRule
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from flareseg.inference.tumour import lay_tumours
+from flareseg.inference.tumour_net import lay_tumours
 from flareseg.model.plan import LesionRule
 
 ORGAN, TUMOUR = 1, 2

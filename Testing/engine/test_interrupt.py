@@ -10,11 +10,11 @@ import time
 import psutil
 import pytest
 
-from flareseg import interrupt
 from flareseg.errors import Cancelled
-from flareseg.interrupt import end_when, on_abandon, remove_folder, run_until_signal
 from flareseg.io.files import write_volume
-from flareseg.listening import listener_left
+from flareseg.system import interrupt
+from flareseg.system.interrupt import end_when, on_abandon, remove_folder, run_until_signal
+from flareseg.system.listening import listener_left
 
 FLARESEG = [sys.executable, "-m", "flareseg"]
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX's signals, pipes and limits")
@@ -33,7 +33,7 @@ def test_the_words_of_a_cancel_have_one_meaning():
 SLOW_IMPORT = """
 import sys
 from flareseg.__main__ import run
-import flareseg.interrupt
+import flareseg.system.interrupt
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
@@ -137,7 +137,8 @@ def test_a_process_that_is_not_the_commands_own_is_not_watched():
 PARENT = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 WAITING = """
 import sys, time
-from flareseg import batch, interrupt
+from flareseg.commands import batch
+from flareseg.system import interrupt
 from flareseg.__main__ import run
 
 class Waiting:
@@ -189,9 +190,9 @@ def test_an_engine_ends_when_nobody_reads_its_events_any_more(a_ct, tmp_path):
 def test_a_listener_that_is_there_has_not_left(monkeypatch):
     assert not listener_left()()
     monkeypatch.setattr(os, "getppid", lambda: 1)
-    monkeypatch.setattr("flareseg.listening.PARENT", 1234)
+    monkeypatch.setattr("flareseg.system.listening.PARENT", 1234)
     assert listener_left()()
-    monkeypatch.setattr("flareseg.listening.PARENT", 1)  # a container's first process
+    monkeypatch.setattr("flareseg.system.listening.PARENT", 1)  # a container's first process
     assert not listener_left()()
 
 

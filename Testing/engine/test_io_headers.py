@@ -174,7 +174,7 @@ def test_whatever_a_reader_raises_is_one_line(tmp_path, monkeypatch, error):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("flareseg.io.stored.read_payload", fails)
+    monkeypatch.setattr("flareseg.io.image.read_payload", fails)
     assert refused(path) and read_fails_with_cause(path, error)
 
 

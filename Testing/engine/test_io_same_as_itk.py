@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from flareseg.io.files import read_labels, read_volume
-from flareseg.io.stored import read_image
+from flareseg.io.image import read_image
 
 SHAPE = (4, 5, 6)
 HU = np.random.default_rng(0).integers(-1000, 400, SHAPE).astype(np.int16)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flareseg import leftovers
 from flareseg.errors import OutputError
 from flareseg.io.atomic import atomic_path, discard_unfinished
-from flareseg.leftovers import aside_name, remove_leftovers, temporary_name
 from flareseg.model.catalogue import list_models
 from flareseg.model.storage import whole_folder
-from flareseg.processes import UNKNOWN, process_began
-from flareseg.temporary import folder_of_process, make_temporary_folder, temporary_folder
+from flareseg.system import leftovers
+from flareseg.system.leftovers import aside_name, remove_leftovers, temporary_name
+from flareseg.system.processes import UNKNOWN, process_began
+from flareseg.system.temporary import folder_of_process, make_temporary_folder, temporary_folder
 
 ENGINE = Path(__file__).resolve().parents[2] / "FlarePanCancer"
 DIE = "\nos.kill(os.getpid(), signal.SIGKILL)" if sys.platform != "win32" else "\nos._exit(9)"
@@ -50,7 +50,7 @@ def test_a_half_written_result_of_a_killed_run_goes_when_the_next_one_writes_the
 
 def test_a_temporary_folder_of_a_killed_run_goes_when_the_next_one_needs_one(tmp_path):
     killed(
-        "from flareseg.temporary import make_temporary_folder\n"
+        "from flareseg.system.temporary import make_temporary_folder\n"
         "made = make_temporary_folder(folder)\n"
         "(made / 'cts').mkdir()\n"
         "(made / 'cts' / '0.nrrd').write_bytes(bytes(1000))",
@@ -238,7 +238,7 @@ def test_an_ended_process_has_no_beginning():
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="there is no ps")
 def test_ps_tells_the_beginning_too():
-    from flareseg.processes import _from_ps
+    from flareseg.system.processes import _from_ps
 
     began = _from_ps(os.getpid())
     assert began not in (None, UNKNOWN)
@@ -248,7 +248,7 @@ def test_ps_tells_the_beginning_too():
 
 def test_temporary_folders_go_with_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    program = "from flareseg.temporary import folder_of_process as f; print(f() == f() and f().is_dir()); {}"
+    program = "from flareseg.system.temporary import folder_of_process as f; print(f() == f() and f().is_dir()); {}"
     environment = {**os.environ, "PYTHONPATH": str(ENGINE), "TMPDIR": str(tmp_path), "TEMP": str(tmp_path)}
     for ending in ("", "from flareseg.io.atomic import discard_unfinished as d; import os; d(); os._exit(0)"):
         command = [sys.executable, "-u", "-c", program.format(ending)]

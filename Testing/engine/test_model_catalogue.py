@@ -15,7 +15,7 @@ from flareseg.errors import ModelError, OutputError
 from flareseg.model import catalogue
 from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.model.catalogue import describe, find_model, import_model, list_models, models_folder, remove_model
-from flareseg.model.network import dynunet_spec, parameter_shapes
+from flareseg.model.networks.registry import dynunet_spec, parameter_shapes
 from flareseg.model.plan import Intensity, Plan
 
 PLAN = Plan(

@@ -13,9 +13,9 @@ from models_to_export import a_plan, save
 
 from flareseg.cli import main
 from flareseg.errors import ModelError, OutputError
-from flareseg.model.exports.export import WRITERS, export_model
-from flareseg.model.network import dynunet_spec
-from flareseg.model.unet import unet_spec
+from flareseg.interop.export import WRITERS, export_model
+from flareseg.model.networks.registry import dynunet_spec
+from flareseg.model.networks.unet import unet_spec
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from models_to_export import FLAT_FIRST, ISOTROPIC, a_plan, save
 
+from flareseg.interop.export import export_model
 from flareseg.io.files import read_volume
-from flareseg.model.exports.export import export_model
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 

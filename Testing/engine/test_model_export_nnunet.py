@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from models_to_export import FEW, FLAT_FIRST, ISOTROPIC, a_plan, network_of, save
 
 from flareseg.errors import ModelError
+from flareseg.interop.export import export_model
 from flareseg.io.files import read_volume
-from flareseg.model.exports.export import export_model
-from flareseg.model.network import dynunet_spec
+from flareseg.model.networks.registry import dynunet_spec
 from flareseg.model.plan import NetworkSpec, Plan
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter

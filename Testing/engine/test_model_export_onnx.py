@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from models_to_export import FLAT_FIRST, ISOTROPIC, a_plan, network_of, save
 
 from flareseg.cli import main
-from flareseg.model.exports.export import export_model
-from flareseg.model.network import dynunet_spec
-from flareseg.model.unet import unet_spec
+from flareseg.interop.export import export_model
+from flareseg.model.networks.registry import dynunet_spec
+from flareseg.model.networks.unet import unet_spec
 
 RELATIVE = 1e-4
 """Of the largest logit: both add up the same products in single precision, in another order."""

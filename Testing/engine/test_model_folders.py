@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flareseg.folders import user_cache_folder, user_data_folder
+from flareseg.system.user_folders import user_cache_folder, user_data_folder
 
 Folder = Callable[[], Path]
 BOTH = pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flareseg.errors import ModelError
-from flareseg.model.network import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
+from flareseg.model.networks.registry import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
 from flareseg.model.plan import Intensity, NetworkSpec, Plan
 
 

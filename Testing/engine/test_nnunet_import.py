@@ -18,15 +18,16 @@ import torch
 
 from flareseg.cli import main
 from flareseg.errors import FlareError, ModelError, UsageError
+from flareseg.interop.nnunet import model_folder as nnunet_folder
+from flareseg.interop.nnunet.checkpoint import read_checkpoint
+from flareseg.interop.nnunet.importer import Choice, read_nnunet
+from flareseg.interop.nnunet.labels import plan_labels, structure_named
+from flareseg.interop.nnunet.plans import network_of, plan_of
 from flareseg.labels import by_name, structures
-from flareseg.model import archive, catalogue, nnunet_folder
+from flareseg.model import archive, catalogue
 from flareseg.model.bundle import load_bundle, read_description
 from flareseg.model.catalogue import describe, import_model, list_models
-from flareseg.model.network import parameter_shapes
-from flareseg.model.nnunet_checkpoint import read_checkpoint
-from flareseg.model.nnunet_import import Choice, read_nnunet
-from flareseg.model.nnunet_labels import plan_labels, structure_named
-from flareseg.model.nnunet_plans import network_of, plan_of
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.structures import own_colour, structures_of
 
 RECORDED = Path(__file__).parent / "data" / "nnunet"

@@ -17,8 +17,8 @@ import torch
 from flareseg.inference.openvino_network import OpenVinoNetwork, openvino_installed
 from flareseg.inference.parity import gaussian, nonzero_box, normalised, own_statistics
 from flareseg.inference.runtime import TorchNetwork
+from flareseg.interop.nnunet.importer import Imported, read_nnunet
 from flareseg.io.files import read_labels, read_volume
-from flareseg.model.nnunet_import import Imported, read_nnunet
 from flareseg.model.plan import Intensity
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter

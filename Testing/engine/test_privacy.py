@@ -12,7 +12,7 @@ import pytest
 
 from flareseg.inference.openvino_network import openvino_installed
 from flareseg.io.files import write_volume
-from flareseg.private_imports import import_openvino, without_telemetry
+from flareseg.system.private_imports import import_openvino, without_telemetry
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = Path(__file__).with_name("watched")
@@ -127,7 +127,7 @@ def test_what_is_watched_is_heard(watched):
 def test_folders_that_matplotlib_has_are_left_to_it(watched):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     own = watched.home / "chosen"
-    program = "from flareseg.private_imports import import_matplotlib as i; i(); import matplotlib as m; {}"
+    program = "from flareseg.system.private_imports import import_matplotlib as i; i(); import matplotlib as m; {}"
     done = watched.run("-c", program.format("print(m.get_configdir(), m.get_cachedir())"), MPLCONFIGDIR=str(own))
     assert done.stdout.split() == [str(own), str(own)], done.stderr
 
@@ -137,7 +137,7 @@ def test_importing_matplotlib_changes_no_variable(watched):
     program = """
 import json, os
 before = dict(os.environ)
-from flareseg.private_imports import import_matplotlib
+from flareseg.system.private_imports import import_matplotlib
 import_matplotlib()
 import matplotlib.font_manager
 fonts = matplotlib.font_manager.fontManager.ttflist
@@ -179,7 +179,7 @@ def test_openvino_finds_no_telemetry_and_the_caller_still_does(watched):
     program = """
 import sys
 import openvino_telemetry as before
-from flareseg.private_imports import import_openvino
+from flareseg.system.private_imports import import_openvino
 assert import_openvino() is sys.modules["openvino"]
 import openvino_telemetry as after
 assert before is after

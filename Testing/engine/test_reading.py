@@ -9,8 +9,9 @@ import numpy as np
 import psutil
 import pytest
 
-from flareseg.batch import Batch, Order
-from flareseg.cases import Case
+from flareseg.cases.find import Case
+from flareseg.commands.batch import Batch
+from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import Cancelled, InputError, UsageError
 from flareseg.io.files import read_volume, write_volume
 from flareseg.options import Options
@@ -291,7 +292,7 @@ def run_batch(a_model, ct_file, tmp_path):
         cases = [Case(name, named(ct_file, name), (tmp_path / "out" / f"{name}.nii.gz",)) for name in names]
         events = Events()
         options = Options(device="cpu", backend="torch", threads=1)
-        batch = Batch(Order(str(a_model), options, **order), events, cancelled, reader=CaseReader(boot=boot))
+        batch = Batch(SegmentRequest(str(a_model), options, **order), events, cancelled, reader=CaseReader(boot=boot))
         return batch, batch.run(cases), events.heard
 
     return run
@@ -312,15 +313,15 @@ def test_bad_cases_of_every_kind_end_no_batch(run_batch, tmp_path):
 
 @pytest.mark.parametrize("room", [True, False])
 def test_events_of_one_case_come_before_those_of_the_next(run_batch, tmp_path, monkeypatch, room):
-    monkeypatch.setattr("flareseg.batch.room_for_another", lambda volume: room)
+    monkeypatch.setattr("flareseg.commands.batch.room_for_another", lambda volume: room)
     writing = []
-    from flareseg.batch import write_segmentation as write
+    from flareseg.commands.batch import write_segmentation as write
 
     def slow_write(result, path, overwrite=False):
         writing.append(threading.current_thread().name)
         return write(result, path, overwrite=overwrite)
 
-    monkeypatch.setattr("flareseg.batch.write_segmentation", slow_write)
+    monkeypatch.setattr("flareseg.commands.batch.write_segmentation", slow_write)
     batch, status, heard = run_batch(["a", "b", "c"], measurements=tmp_path / "table.csv")
     assert status == 0
     order = [event for event in heard if event[0] in ("begin", "done") or event[1] in ("read", "write")]
@@ -335,15 +336,15 @@ def test_events_of_one_case_come_before_those_of_the_next(run_batch, tmp_path, m
 
 
 def test_an_error_of_writing_is_told_of_its_own_case(run_batch, tmp_path, monkeypatch):
-    monkeypatch.setattr("flareseg.batch.room_for_another", lambda volume: True)
-    from flareseg.batch import write_segmentation as write
+    monkeypatch.setattr("flareseg.commands.batch.room_for_another", lambda volume: True)
+    from flareseg.commands.batch import write_segmentation as write
 
     def failing_write(result, path, overwrite=False):
         if path.name.startswith("a"):
             raise ValueError("no pen")
         return write(result, path, overwrite=overwrite)
 
-    monkeypatch.setattr("flareseg.batch.write_segmentation", failing_write)
+    monkeypatch.setattr("flareseg.commands.batch.write_segmentation", failing_write)
     _, status, heard = run_batch(["a", "b"])
     assert status == 1
     ends = [event for event in heard if event[0] in ("begin", "done", "error")]
@@ -371,15 +372,15 @@ def test_memory_that_runs_out_in_the_network_is_one_line(run_batch, monkeypatch)
 def test_a_model_that_cannot_be_loaded_is_told_once(a_model, ct_file, tmp_path):
     cases = [Case(name, named(ct_file, name), (tmp_path / f"{name}.nrrd",)) for name in ("a", "b", "c")]
     events = Events()
-    assert Batch(Order("nonsense", Options()), events, never).run(cases) == 1
+    assert Batch(SegmentRequest("nonsense", Options()), events, never).run(cases) == 1
     errors = [text for kind, text in events.heard if kind == "error"]
     assert len(errors) == 1 and "nonsense" in errors[0]
 
 
 def test_a_cancel_ends_the_reading_process_and_the_writing(run_batch, tmp_path, monkeypatch):
-    monkeypatch.setattr("flareseg.batch.room_for_another", lambda volume: True)
+    monkeypatch.setattr("flareseg.commands.batch.room_for_another", lambda volume: True)
     done = threading.Event()
-    monkeypatch.setattr("flareseg.batch.measure", lambda *_: done.set() or [])
+    monkeypatch.setattr("flareseg.commands.batch.measure", lambda *_: done.set() or [])
     with pytest.raises(Cancelled):
         run_batch(["a", "hang"], cancelled=done.is_set, measurements=tmp_path / "t.csv")
     left = [p for p in psutil.Process().children() if "flareseg.reading.worker" in " ".join(p.cmdline())]

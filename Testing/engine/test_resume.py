@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flareseg.cases.manifest import NAME, Manifest, Record
 from flareseg.io.files import read_labels, write_segmentation, write_volume
 from flareseg.labels import structures
-from flareseg.manifest import NAME, Manifest, Record
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from flareseg import streams
 from flareseg.errors import InputError, ModelError, OutputError
-from flareseg.failures import told
 from flareseg.io.atomic import check_destination, make_folder
 from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.io.kinds import check_kind
+from flareseg.system import streams
+from flareseg.system.failures import told
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX's pipes, limits and accounts")
 
@@ -155,8 +155,8 @@ def test_what_is_no_file_is_refused_unopened(special, tmp_path):
 
 
 def test_a_model_whose_files_are_none_is_refused_unopened(special, tmp_path):
+    from flareseg.interop.nnunet.model_folder import is_nnunet
     from flareseg.model.bundle import load_bundle
-    from flareseg.model.nnunet_folder import is_nnunet
 
     folder = tmp_path / "model"
     folder.mkdir()

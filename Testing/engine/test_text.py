@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flareseg.console import JsonListener, SilentListener, print_line
+from flareseg.commands.console import JsonListener, SilentListener, print_line
 from flareseg.labels import by_name
 from flareseg.results.evaluate import CaseScores, Table, write_csv
 from flareseg.results.measure import Measurement, measure, write_measurements

@@ -19,9 +19,9 @@ def _ours(kind: str) -> dict[str, bytes]:
     import torch
 
     from flareseg.model.bundle import save_bundle
-    from flareseg.model.network import dynunet_spec, parameter_shapes
+    from flareseg.model.networks.registry import dynunet_spec, parameter_shapes
+    from flareseg.model.networks.unet import unet_spec
     from flareseg.model.plan import ComponentRule, Intensity, Plan
-    from flareseg.model.unet import unet_spec
 
     filters = [2, 2, 2]
     residual = unet_spec(

@@ -75,7 +75,7 @@ def listed_models(path: Path) -> str:
 
 
 def cases(path: Path) -> str:
-    from flareseg.cases import find_cases
+    from flareseg.cases.find import find_cases
 
     found = find_cases([path])
     found = getattr(found, "cases", found)

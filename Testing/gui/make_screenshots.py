@@ -32,8 +32,8 @@ SIZE = (560, 441)
 def main(ct_file: Path | None, folder: Path) -> None:
     import slicer
 
+    from flareseg.commands.sample import sample_ct
     from flareseg.io.files import read_volume
-    from flareseg.sample import sample_ct
 
     app = install(boot(), application_logic())
     loaded = module.load(ROOT / "FlarePanCancer" / "FlarePanCancer.py")

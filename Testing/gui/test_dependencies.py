@@ -452,7 +452,7 @@ def test_what_pip_says_without_a_network_is_understood(slicer, tmp_path):
 
 def test_the_sample_ct_is_registered_with_its_checksum_and_a_picture(monkeypatch):
     from FlarePanCancerLib import sampledata
-    from flareseg.sample import FILE_NAME, SHA256
+    from flareseg.commands.sample import FILE_NAME, SHA256
 
     registered: list[dict[str, object]] = []
     monkeypatch.setattr(sample_data.SampleDataLogic, "registered", registered)

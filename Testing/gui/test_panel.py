@@ -374,8 +374,8 @@ def test_the_logic_is_found_by_its_name(the_module, widget):
 def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
     """A result with a lesion, as the engine's measurements tell of it; a click on its row moves the views."""
     from FlarePanCancerLib import scene as segments
-    from FlarePanCancerLib.exchange import volume_of
     from FlarePanCancerLib.logic import Outcome
+    from FlarePanCancerLib.mrml_conversion import volume_of
     from flareseg.labels import structures
     from flareseg.results.measure import measure
     from flareseg.segmentation import Segmentation

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 
-from FlarePanCancerLib.exchange import Labels, volume_of
+from FlarePanCancerLib.mrml_conversion import Labels, volume_of
 from flareseg.io.files import write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
@@ -38,7 +38,7 @@ def labels_array(shape=SHAPE):
 
 def labels_for(ct, array, folder):
     """A label map as it comes from the engine, through a file."""
-    from FlarePanCancerLib.exchange import read_result
+    from FlarePanCancerLib.mrml_conversion import read_result
 
     path = folder / "labels.nrrd"
     segmentation = Segmentation(array.astype(np.uint8), volume_of(ct).geometry, structures())

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers import alive, ct_node, ijk_to_ras, rotation
 
 from FlarePanCancerLib import scene as segments
-from FlarePanCancerLib.exchange import volume_of
 from FlarePanCancerLib.logic import Callbacks, SegmentationError, process, roi_of
+from FlarePanCancerLib.mrml_conversion import volume_of
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from train.synthetic.phantom import make_phantom

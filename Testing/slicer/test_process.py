@@ -21,12 +21,12 @@ from FlarePanCancerLib.events import LONGEST_TEXT, NOT_UNDERSTOOD, one_line, und
 from FlarePanCancerLib.job import MOST_SAID, Job
 from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
 from FlarePanCancerLib.request import Request
-from flareseg import leftovers
 from flareseg.io.encode import write_nrrd
 from flareseg.io.files import write_segmentation
 from flareseg.labels import structures
 from flareseg.results.measure import measure
 from flareseg.segmentation import Segmentation
+from flareseg.system import leftovers
 from flareseg.volume import Geometry, Volume
 
 GRID = Geometry((6, 8, 10), (2.0, 1.0, 1.0))

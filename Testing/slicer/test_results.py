@@ -14,7 +14,7 @@ from helpers import TUMOUR, ct_node, labels_array, labels_for, rotation
 
 from FlarePanCancerLib import results
 from FlarePanCancerLib import scene as segments
-from FlarePanCancerLib.exchange import volume_of
+from FlarePanCancerLib.mrml_conversion import volume_of
 from flareseg.labels import structures
 from flareseg.results.measure import COLUMNS, measure
 from flareseg.segmentation import Segmentation

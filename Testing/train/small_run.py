@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flareseg.io.files import write_segmentation, write_volume
 from flareseg.labels import structures
-from flareseg.model.network import build_network, own_weights
+from flareseg.model.networks.registry import build_network, own_weights
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 from train.common.paths import RunPaths

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flareseg.errors import UsageError
-from flareseg.model.network import parameter_shapes
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Intensity
 from train.config_file import load_config
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(HERE))
 from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, task_of  # noqa: E402
 
 from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
-from flareseg.model.network import build_network, load_weights  # noqa: E402
+from flareseg.model.networks.registry import build_network, load_weights  # noqa: E402
 from train.training.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
 from train.training.module import begin_with  # noqa: E402
 from train.training.trainer import precision_of  # noqa: E402

@@ -20,9 +20,9 @@ import numpy as np
 
 from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_volume, write_volume
-from flareseg.io.stored import read_image
+from flareseg.io.image import read_image
 from flareseg.labels import by_name
-from flareseg.temporary import temporary_folder
+from flareseg.system.temporary import temporary_folder
 from flareseg.volume import Volume
 from train.data.case_folder import TRUTH, new_case, write_ct, write_info, write_labels
 from train.data.index import IGNORE

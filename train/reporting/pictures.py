@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from flareseg.io.atomic import atomic_path
-from flareseg.private_imports import import_matplotlib
+from flareseg.system.private_imports import import_matplotlib
 
 COLUMNS = ("original", "corrupted", "reconstructed")
 

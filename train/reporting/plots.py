@@ -8,7 +8,7 @@ from typing import Any
 
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import structures
-from flareseg.private_imports import import_matplotlib
+from flareseg.system.private_imports import import_matplotlib
 
 
 def write_plots(rows: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]], folder: Path) -> None:

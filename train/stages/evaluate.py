@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flareseg.bench import ResourceCurve
+from flareseg.commands.bench import ResourceCurve
 from flareseg.errors import FlareError, InputError
 from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import TUMOUR, by_names

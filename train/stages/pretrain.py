@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from flareseg.model.network import load_weights
+from flareseg.model.networks.registry import load_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import validation_batches
 from train.common.json_files import write_json

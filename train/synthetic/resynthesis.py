@@ -252,7 +252,7 @@ def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure
 
 def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:
     """A label map that must lie on the grid of its CT; values above 255 are allowed."""
-    from flareseg.io.stored import read_image
+    from flareseg.io.image import read_image
 
     if path.name == TRUTH:
         labels, grid = read_labels(path)

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from flareseg.errors import InputError, OutputError
 from flareseg.io.atomic import atomic_path
-from flareseg.model.network import own_weights
+from flareseg.model.networks.registry import own_weights
 from train.common.json_files import write_json
 from train.training.module import TrainingModule, without_heads
 from train.training.tasks import Batch

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 
 from flareseg.errors import InputError, UsageError
-from flareseg.model.network import own_weights
+from flareseg.model.networks.registry import own_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import to_batch
 from train.config import FitConfig, NetConfig

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from flareseg.errors import UsageError
-from flareseg.model.network import build_network, load_weights
+from flareseg.model.networks.registry import build_network, load_weights
 from flareseg.model.plan import Intensity, Plan
 from train.augmentation.model_genesis import corrupted
 from train.config import FitConfig, NetConfig

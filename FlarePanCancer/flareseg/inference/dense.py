@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from flareseg.inference.axis import Axis
+from flareseg.inference.linear_axis import Axis
 
 Rows = tuple[int, slice]
 """A slice of the CT's grid and some of its rows."""

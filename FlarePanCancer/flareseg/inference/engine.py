@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.export import logits_to_labels, winning_class
+from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
 from flareseg.inference.memory import is_out_of_memory, release_gpu_memory, tensor_bytes
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu

@@ -15,12 +15,12 @@ import torch
 
 from flareseg.errors import ModelError
 from flareseg.inference.runtime import cpu_name
-from flareseg.model.network import parameter_shapes
+from flareseg.model.networks.checks import Sizes
+from flareseg.model.networks.registry import parameter_shapes
+from flareseg.model.networks.unet import NAME as UNET
+from flareseg.model.networks.unet import Block, Convolution, unet_layers
 from flareseg.model.plan import NetworkSpec, Plan
-from flareseg.model.stages import Sizes
-from flareseg.model.unet import NAME as UNET
-from flareseg.model.unet import Block, Convolution, unet_layers
-from flareseg.private_imports import import_openvino
+from flareseg.system.private_imports import import_openvino
 
 SLOPE = 0.01
 EPSILON = 1e-5

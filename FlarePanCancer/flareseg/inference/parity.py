@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from flareseg.inference.engine import Engine
-from flareseg.inference.export import logits_to_labels
+from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.resample import SLAB_BYTES, nearest_axis, nearest_indices, spline_matrix, target_shape
 from flareseg.inference.sliding import Forward, flips_of, surrounded, window_starts
 from flareseg.model.plan import Intensity, Plan

@@ -32,7 +32,7 @@ class TorchNetwork:
     def __init__(
         self, plan: Plan, weights: dict[str, torch.Tensor], device: torch.device, *, exact: bool = False
     ) -> None:
-        from flareseg.model.network import build_network, load_weights
+        from flareseg.model.networks.registry import build_network, load_weights
 
         self.device = device
         self.classes = plan.classes

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from flareseg.errors import OutputError
 from flareseg.io.kinds import special_kind
-from flareseg.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
-from flareseg.temporary import discard_temporary_folders
+from flareseg.system.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
+from flareseg.system.temporary import discard_temporary_folders
 
 _unfinished: set[Path] = set()
 _lock = threading.Lock()

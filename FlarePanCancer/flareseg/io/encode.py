@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import OutputError
-from flareseg.forms import LPS_TO_RAS, MILLIMETRES, SCANNER_ANATOMICAL, NiftiForms, farthest_mm
+from flareseg.nifti_transforms import LPS_TO_RAS, MILLIMETRES, SCANNER_ANATOMICAL, NiftiForms, farthest_mm
 from flareseg.volume import Geometry
 
 # The fastest deflate: label maps shrink a hundredfold at any level.

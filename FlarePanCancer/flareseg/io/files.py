@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from flareseg.errors import InputError, UsageError
 from flareseg.io import pairs
 from flareseg.io.atomic import atomic_path
-from flareseg.io.checks import as_hu, check_grid, check_is_ct
 from flareseg.io.encode import write_nifti, write_nrrd
+from flareseg.io.opening import is_folder, reading
 from flareseg.io.seg_nrrd import labels_of_segments, segment_fields
-from flareseg.io.source import is_folder, reading
+from flareseg.io.validation import as_hu, check_grid, check_is_ct
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
@@ -78,7 +78,7 @@ def read_labels(path: Path | str, *, foreign_files: bool = False) -> tuple[NDArr
     Raises:
         InputError: when it is missing, damaged, or holds values that are no labels.
     """
-    from flareseg.io.stored import read_image
+    from flareseg.io.image import read_image
 
     path = Path(path)
     folder = is_folder(path)
@@ -140,7 +140,7 @@ def _image_file(path: Path) -> Path | None:
 
 
 def _read_image_file(path: Path, force: bool, foreign_files: bool) -> Volume:
-    from flareseg.io.stored import read_image
+    from flareseg.io.image import read_image
 
     image = read_image(path, force=force, foreign_files=foreign_files)
     check_grid(path, image.geometry.shape_zyx, image.geometry.spacing_zyx_mm)

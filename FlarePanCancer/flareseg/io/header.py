@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.forms import MOST_SHEAR, NiftiForms, farthest_mm, shear_of
-from flareseg.io.checks import check_voxel_count
 from flareseg.io.payload import Payload
+from flareseg.io.validation import check_voxel_count
+from flareseg.nifti_transforms import MOST_SHEAR, NiftiForms, farthest_mm, shear_of
 from flareseg.volume import Geometry, as_rows
 
 LARGEST_MOVE_MM = 0.1

@@ -13,8 +13,8 @@ import numpy as np
 from flareseg.errors import InputError
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.nrrd import ROUNDED_COSINES
+from flareseg.io.opening import data_file
 from flareseg.io.payload import Payload
-from flareseg.io.source import data_file
 from flareseg.io.text_header import MOST_FILES, header_lines, integers, numbered_names, numbers, wrong
 
 MOST_AXES = 10

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from flareseg.errors import InputError
-from flareseg.forms import LPS_TO_RAS, NiftiForms
 from flareseg.io.decode import first_inflated
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.pairs import voxel_file
 from flareseg.io.payload import GZIP_MAGIC, Payload
 from flareseg.io.text_header import wrong
+from flareseg.nifti_transforms import LPS_TO_RAS, NiftiForms
 
 __all__ = ["LPS_TO_RAS", "read_nifti"]
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}

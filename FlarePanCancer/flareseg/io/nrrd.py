@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from flareseg.errors import InputError
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
+from flareseg.io.opening import data_file
 from flareseg.io.payload import Encoding, Payload
-from flareseg.io.source import data_file
 from flareseg.io.text_header import MOST_FILES, header_lines, integers, numbered_names, numbers, wrong
 from flareseg.volume import Geometry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flareseg.errors import InputError
-from flareseg.io.source import data_file
+from flareseg.io.opening import data_file
 
 HEADERS = (".hdr", ".hdr.gz")
 VOXELS = (".img", ".img.gz")

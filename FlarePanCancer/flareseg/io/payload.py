@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flareseg.errors import InputError
 from flareseg.io.decode import LARGEST_RATIO, LONGEST_SKIP, LONGEST_TAIL, Short, fill_inflated, fill_raw, fill_text
-from flareseg.io.source import check_file, reading
+from flareseg.io.opening import check_file, reading
 
 GZIP_MAGIC = b"\x1f\x8b"
 ALWAYS_ALLOWED_BYTES = 1 << 28

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import FlareError, InputError
-from flareseg.forms import LPS_TO_RAS
 from flareseg.labels import Code, Structure, by_name
+from flareseg.nifti_transforms import LPS_TO_RAS
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, box_of
 

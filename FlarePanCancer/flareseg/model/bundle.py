@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from flareseg.errors import ModelError
-from flareseg.model.network import own_weights, parameter_shapes
+from flareseg.model.networks.registry import own_weights, parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.plan_checks import check_plan, short
 from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model, weights_file, write_model

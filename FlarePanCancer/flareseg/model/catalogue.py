@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flareseg.errors import FlareError, ModelError, UsageError
-from flareseg.folders import NoHome, user_data_folder
 from flareseg.io.kinds import check_kind
 from flareseg.labels import Structure
-from flareseg.leftovers import remove_leftovers
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description
-from flareseg.model.network import parameter_shapes
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.storage import CARD, JSON, delete_model
 from flareseg.model.structures import structures_of
+from flareseg.system.leftovers import remove_leftovers
+from flareseg.system.user_folders import NoHome, user_data_folder
 
 if TYPE_CHECKING:
-    from flareseg.model.nnunet_import import Choice, Imported
+    from flareseg.interop.nnunet.importer import Choice, Imported
 
 EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
@@ -138,10 +138,10 @@ def import_model(
 
 def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     """The nnU-Net model there, None where it is one of ours (or none)."""
-    from flareseg.model.nnunet_folder import is_nnunet
+    from flareseg.interop.nnunet.model_folder import is_nnunet
 
     if not is_plain_file(source / JSON) and is_nnunet(source):
-        from flareseg.model.nnunet_import import read_nnunet
+        from flareseg.interop.nnunet.importer import read_nnunet
 
         return read_nnunet(source, choice)
     if choice:

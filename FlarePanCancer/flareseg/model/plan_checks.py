@@ -6,7 +6,7 @@ import math
 
 from flareseg.errors import ModelError
 from flareseg.labels import BACKGROUND, TUMOUR
-from flareseg.model.network import parameter_shapes
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 
 LARGEST_FEATURE_MAP_BYTES = 2**32

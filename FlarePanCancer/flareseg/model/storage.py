@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from flareseg.errors import ModelError, OutputError
-from flareseg.interrupt import on_abandon, remove_folder
-from flareseg.leftovers import aside_name, remove_leftovers, temporary_name
 from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
+from flareseg.system.interrupt import on_abandon, remove_folder
+from flareseg.system.leftovers import aside_name, remove_leftovers, temporary_name
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
 MOST_NETS = 20

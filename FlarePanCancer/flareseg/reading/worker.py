@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from flareseg.errors import FlareError, InputError
-from flareseg.failures import told
 from flareseg.reading.limits import input_bytes
 from flareseg.reading.messages import Began, Done, Failed, Message, Ready, Request, receive, send
 from flareseg.reading.shared import Sender
+from flareseg.system.failures import told
 from flareseg.volume import Volume
 
 Read = Callable[[Request], Volume]

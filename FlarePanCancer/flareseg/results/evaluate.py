@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flareseg import labels
-from flareseg.case_folders import SUFFIX
-from flareseg.case_names import CHANNEL, case_name
+from flareseg.cases.folders import SUFFIX
+from flareseg.cases.names import CHANNEL, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels

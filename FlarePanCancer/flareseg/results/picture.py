@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from flareseg import __version__, labels
 from flareseg.labels import Structure
-from flareseg.private_imports import import_matplotlib
 from flareseg.results.measure import Measurement
 from flareseg.results.views import OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
 from flareseg.segmentation import Segmentation
+from flareseg.system.private_imports import import_matplotlib
 from flareseg.volume import Volume
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.io.checks import check_voxel_count
 from flareseg.io.dicom.acquisitions import SAME_PLACE_SHARE
 from flareseg.io.dicom.pixels import AIR_HU
 from flareseg.io.dicom.place import depths_mm
 from flareseg.io.dicom.sideways import sideways_note
 from flareseg.io.dicom.slices import Slice
+from flareseg.io.validation import check_voxel_count
 from flareseg.volume import Geometry, Index, as_rows
 
 SAME_PLACE_MM = 1e-3

@@ -1,0 +1,1 @@
+"""Which cases a command works on, where their results go, and which of them are done."""

@@ -1,0 +1,107 @@
+"""The files that a run writes, for all cases and for each, and what may stand in their places before."""
+
+# os.path answers also about names for which pathlib raises errors, such as too long ones.
+# ruff: noqa: PTH110, PTH113
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from flareseg.cases.clashes import Written
+from flareseg.cases.find import Case
+from flareseg.cases.manifest import Manifest
+from flareseg.errors import FlareError, OutputError
+from flareseg.io.atomic import check_destination
+from flareseg.io.files import read_labels
+from flareseg.results.measure import COLUMNS
+from flareseg.results.report import PAGE, PICTURE
+from flareseg.text import shown
+
+
+class Outputs:
+    """Where the files of each of `cases` go.
+
+    Args:
+        cases: with their results.
+        reports: folder for reports: of one case its own, of several one folder in it for each; or None.
+        previews: folder for coarse results, or None.
+        table: file for measurements, or None.
+    """
+
+    def __init__(self, cases: Sequence[Case], reports: Path | None, previews: Path | None, table: Path | None) -> None:
+        self._cases, self._reports, self._previews, self._table = cases, reports, previews, table
+        self.alone = len(cases) == 1
+
+    def report(self, case: Case) -> Path | None:
+        """The folder of a case's report."""
+        return self._reports if self.alone or not self._reports else self._reports / case.name
+
+    def preview(self, case: Case) -> Path | None:
+        return self._previews / f"{case.name}.nrrd" if self._previews else None
+
+    def of(self, case: Case) -> list[Path]:
+        """What a finished case has: results and report."""
+        report = self.report(case)
+        return [*case.outputs, *([report / PICTURE, report / PAGE] if report else [])]
+
+    def manifest(self, wanted: bool) -> Manifest | None:
+        """The manifest beside the results: of several cases always, of one if `wanted`, or if one is there."""
+        manifest = Manifest(self._cases[0].outputs[0].parent)
+        return manifest if wanted or not self.alone or os.path.exists(manifest.path) else None
+
+    def all(self, manifest: Manifest | None) -> list[Written]:
+        """Every file that the run will write."""
+        result = []
+        for case in self._cases:
+            result += [Written(path, f"the result of '{shown(case.name)}'") for path in case.outputs]
+            result += [
+                Written(path, f"the report of '{shown(case.name)}'") for path in self.of(case)[len(case.outputs) :]
+            ]
+            if preview := self.preview(case):
+                result.append(Written(preview, f"the preview of '{shown(case.name)}'"))
+        if self._table:
+            result.append(Written(self._table, "the table of measurements"))
+        if manifest:
+            result.append(Written(manifest.path, "the manifest"))
+        return result
+
+
+def check_table(path: Path, overwrite: bool, skip_existing: bool) -> None:
+    """See that the table of measurements can be written; an earlier one may be there where a run goes on.
+
+    Raises:
+        OutputError: when something else is there, or it cannot be written.
+    """
+    earlier = skip_existing and os.path.isfile(path) and _is_table(path)
+    check_destination(path, overwrite=overwrite or earlier)
+
+
+def check_preview(path: Path, overwrite: bool) -> None:
+    """See that a preview can be written; an earlier one may be there.
+
+    Raises:
+        OutputError: when something else is there, or it cannot be written.
+    """
+    if not overwrite and os.path.isfile(path):
+        try:
+            read_labels(path)
+            overwrite = True
+        except FlareError:
+            pass
+    check_destination(path, overwrite=overwrite)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is an earlier table of measurements, or empty."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2**16)
+            if not start.strip():
+                return True
+            if path.suffix.lower() == ".csv":
+                return start.split(b"\n", 1)[0].strip().decode("utf-8", "replace").split(",")[:2] == list(COLUMNS[:2])
+            return all(name.encode() in start for name in COLUMNS[:4]) and start.lstrip().startswith(b"[")
+    except OSError as error:
+        raise OutputError(f"'{shown(path)}' cannot be read: {error.strerror or error}.") from None

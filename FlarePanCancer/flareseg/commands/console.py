@@ -1,0 +1,162 @@
+"""What a person or a program sees while the command line works: a bar, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
+
+from flareseg.system.streams import OutputGone, print_line, print_text, tell
+from flareseg.text import as_json, visible
+
+if TYPE_CHECKING:
+    from flareseg.results.measure import Measurement
+
+
+class Stage(NamedTuple):
+    """What people read while a stage runs, and its rough share of a case's time, so that a bar moves evenly."""
+
+    title: str
+    share: float
+
+
+STAGES = {
+    "read": Stage("Reading", 0.2),
+    "body": Stage("Finding the body", 0.03),
+    "region": Stage("Finding the abdomen", 0.05),
+    "resample": Stage("Resampling", 0.12),
+    "network": Stage("Segmenting", 0.35),
+    "labels": Stage("Back to the CT's grid", 0.12),
+    "beyond": Stage("Following structures out of the abdomen", 0.0),  # few CTs need it: the bar waits for it
+    "components": Stage("Cleaning up", 0.03),
+    "write": Stage("Writing", 0.1),
+}
+
+
+def title_of(stage: str) -> str:
+    return STAGES[stage].title if stage in STAGES else stage
+
+
+class CaseListener(Protocol):
+    """A `flareseg.progress.Listener` that also knows which case is at work."""
+
+    def begin(self, case: str) -> None: ...
+    def stage(self, name: str, fraction: float) -> None: ...
+    def message(self, text: str) -> None: ...
+    def preview(self, output: str) -> None: ...
+    def done(self, output: str, rows: Sequence[Measurement]) -> None: ...
+    def error(self, text: str) -> None: ...
+
+
+class BarListener:
+    """A progress bar on standard error, for people; nothing but the bar's last state where that is no terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream: TextIO | None = stream or sys.stderr
+        self._bar: Any = None
+        self._stages: dict[str, float] = {}
+
+    def begin(self, case: str) -> None:
+        self._stages = dict.fromkeys(STAGES, 0.0)
+        if self._stream is None:  # standard error is closed
+            return
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=100,
+            desc=visible(case),
+            file=self._stream,
+            leave=False,
+            disable=not self._stream.isatty(),
+            bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}{postfix}",
+        )
+
+    def stage(self, name: str, fraction: float) -> None:
+        if self._bar is None or name not in self._stages:
+            return
+        self._stages[name] = fraction
+        self._bar.n = 100 * sum(STAGES[stage].share * done for stage, done in self._stages.items())
+        self._bar.set_postfix_str(STAGES[name].title)
+
+    def message(self, text: str) -> None:
+        with suppress(OutputGone):
+            print_line(text, self._stream)
+
+    def preview(self, output: str) -> None:
+        pass
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
+        self._close()
+
+    def error(self, text: str) -> None:
+        self._close()
+        self.message(f"flareseg: {text}")
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class JsonListener:
+    """One JSON object a line on standard output, for programs; errors also go to standard error, for people."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._case = ""
+        self._stage = ""
+
+    def begin(self, case: str) -> None:
+        self._case, self._stage = case, ""
+
+    def stage(self, name: str, fraction: float) -> None:
+        event = "progress" if name == self._stage else "stage"
+        self._stage = name
+        self._print(event, stage=name, fraction=round(fraction, 4), message=title_of(name))
+
+    def message(self, text: str) -> None:
+        self._print("progress", stage=self._stage, message=text)
+
+    def preview(self, output: str) -> None:
+        self._print("preview", stage=self._stage, output=output)
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
+        self._print("done", fraction=1.0, output=output, measurements=[asdict(row) for row in rows])
+
+    def error(self, text: str) -> None:
+        self._print("error", stage=self._stage, message=text)
+        tell(f"flareseg: {text}")
+
+    def _print(self, event: str, **fields: Any) -> None:
+        text = as_json({"event": event, "case": self._case, **fields})
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # escapes that JSON knows, where the stream has not all letters
+            text = json.dumps(json.loads(text))
+        print_text(text, self._stream)
+
+
+class SilentListener:
+    """Errors on standard error, nothing else."""
+
+    def begin(self, case: str) -> None:
+        pass
+
+    def stage(self, name: str, fraction: float) -> None:
+        pass
+
+    def message(self, text: str) -> None:
+        pass
+
+    def preview(self, output: str) -> None:
+        pass
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
+        pass
+
+    def error(self, text: str) -> None:
+        tell(f"flareseg: {text}")

@@ -1,0 +1,72 @@
+"""What a user asks of `flareseg segment`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flareseg.labels import Structure
+from flareseg.options import Options
+from flareseg.volume import WorldBox
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """What the user asked for, the same for every case.
+
+    Attributes:
+        model: name or folder.
+        options: how it is applied.
+        structures: what to keep of its output; None keeps everything.
+        roi: segment only inside this box; None is everywhere.
+        series: which DICOM series.
+        force: accept what does not look like a CT.
+        foreign_files: read voxels from any file that a header names.
+        overwrite, skip_existing: what to do about results that exist.
+        measurements: file for volume and HU of every case, or None.
+        report: folder for pictures, or None.
+        preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
+        debug: show where errors come from.
+    """
+
+    model: str
+    options: Options
+    structures: tuple[Structure, ...] | None = None
+    roi: WorldBox | None = None
+    series: str | None = None
+    force: bool = False
+    foreign_files: bool = False
+    overwrite: bool = False
+    skip_existing: bool = False
+    measurements: Path | None = None
+    report: Path | None = None
+    preview: Path | None = None
+    debug: bool = False
+
+
+def model_and_options(request: SegmentRequest) -> dict[str, Any]:
+    """What decides a result besides the CT: model and options, but not the device or the number of threads.
+
+    Raises:
+        ModelError: when there is no such model.
+    """
+    from flareseg.model.bundle import read_description
+    from flareseg.model.catalogue import find_model
+
+    model = read_description(find_model(request.model))
+    plan = hashlib.sha256(json.dumps(model.plan.to_json(), sort_keys=True).encode()).hexdigest()
+    return {
+        "model": f"{model.info['name']} {model.info['version']}",
+        "weights": [model.sha256, *model.ensemble_sha256],
+        "plan": plan,
+        "structures": [one.name for one in request.structures] if request.structures else None,
+        "roi": [list(request.roi.low_xyz_mm), list(request.roi.high_xyz_mm)] if request.roi else None,
+        "series": request.series,
+        "force": request.force,
+        "step": request.options.step,
+        "tta": request.options.mirroring,
+        "parity": request.options.parity,
+    }

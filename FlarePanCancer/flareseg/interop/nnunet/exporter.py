@@ -1,0 +1,192 @@
+"""A net as an nnU-Net v2 trained-model folder, which nnU-Net's own predictor loads.
+
+The network is nnU-Net's PlainConvUNet with two convolutions a stage. It has biases before its normalisations, which
+the normalisation cancels; they are 0 here. Its output layers at lower resolutions serve training only; they are 0 too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flareseg.errors import ModelError
+from flareseg.interop.kernels import (
+    Kernel,
+    common_kernel,
+    convolutions,
+    decoder_blocks,
+    encoder_blocks,
+    stage_count,
+    strides,
+    widened,
+)
+from flareseg.interop.source import Source
+from flareseg.model.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+KIND = "nnunet"
+CONFIGURATION = "3d_fullres"
+RESERVED_LABELS = ("ignore",)
+"""Names that mean something else to nnU-Net."""
+
+
+def write_nnunet(source: Source, folder: Path) -> None:
+    """Write plans.json, dataset.json and fold_0/checkpoint_final.pth; the nets of an ensemble are the folds.
+
+    Raises:
+        ModelError: when the net is none that nnU-Net builds, or has a label that nnU-Net understands otherwise.
+    """
+    import torch
+
+    plan = source.plan
+    stages = stage_count(plan, KIND)
+    if any(size > 2 for stride in strides(plan) for size in stride):
+        raise ModelError("The network has strides above 2, where nnU-Net pads in another way; onnx takes it.")
+    for name in plan.labels.values():
+        if name in RESERVED_LABELS:
+            raise ModelError(f"nnU-Net does not take a structure called '{name}'; rename it in the model first.")
+    kernels = level_kernels(source.nets[0], stages)
+    _write_json(folder / "plans.json", nnunet_plans(plan, plan.network.kwargs["filters"], kernels, strides(plan)))
+    dataset = {
+        "name": source.name,
+        "description": source.info["description"],
+        "licence": source.info["licence"],
+        "reference": source.info["citation"],
+        "channel_names": {"0": "CT"},
+        "labels": {name: channel for channel, name in plan.labels.items()},
+        "file_ending": ".nii.gz",
+    }
+    _write_json(folder / "dataset.json", dataset)
+    for fold, weights in enumerate(source.nets):
+        checkpoint = {
+            "network_weights": nnunet_weights(weights, stages),
+            "trainer_name": "nnUNetTrainer",
+            "init_args": {"configuration": CONFIGURATION},
+            # None, because nnU-Net fails on an empty list.
+            "inference_allowed_mirroring_axes": plan.mirror_axes or None,
+        }
+        (folder / f"fold_{fold}").mkdir()
+        with (folder / f"fold_{fold}" / "checkpoint_final.pth").open("wb") as file:  # a full disk is an OSError then
+            torch.save(checkpoint, file)
+
+
+def level_kernels(weights: dict[str, torch.Tensor], stages: int) -> list[Kernel]:
+    """The kernel of every level, full resolution first: one for the encoder and the decoder."""
+    decoder = [[name] for name in decoder_blocks(stages)] + [[]]
+    return [common_kernel(weights, [block, *up]) for block, up in zip(encoder_blocks(stages), decoder, strict=True)]
+
+
+def nnunet_weights(weights: dict[str, torch.Tensor], stages: int) -> dict[str, torch.Tensor]:
+    """DynUNet's tensors under PlainConvUNet's names, in fp32, with the entries that its state dict holds twice."""
+    kernels = level_kernels(weights, stages)
+    encoder: dict[str, torch.Tensor] = {}
+    decoder: dict[str, torch.Tensor] = {}
+    for level, block in enumerate(encoder_blocks(stages)):
+        _add_block(encoder, f"stages.{level}.0", weights, block, kernels[level])
+    ups = stages - 1
+    for level, block in enumerate(decoder_blocks(stages)):
+        up = ups - 1 - level  # nnU-Net counts its decoder from the lowest resolution
+        _add_block(decoder, f"stages.{up}", weights, block, kernels[level])
+        for kind in ("weight", "bias"):
+            decoder[f"transpconvs.{up}.{kind}"] = weights[f"upsamples.{up}.transp_conv.conv.{kind}"].float()
+    _add_outputs(decoder, weights, ups)
+    return {
+        **{f"encoder.{name}": value for name, value in encoder.items()},
+        # The decoder registers the encoder again.
+        **{f"decoder.encoder.{name}": value for name, value in encoder.items()},
+        **{f"decoder.{name}": value for name, value in decoder.items()},
+    }
+
+
+def _add_block(
+    target: dict[str, torch.Tensor], prefix: str, weights: dict[str, torch.Tensor], block: str, kernel: Kernel
+) -> None:
+    for number, source in enumerate(convolutions(block)):
+        convolution = widened(weights[source], kernel)
+        own = f"{prefix}.convs.{number}"
+        # A block names its layers, and lists them once more as all_modules.
+        for conv, norm in (("conv", "norm"), ("all_modules.0", "all_modules.1")):
+            target[f"{own}.{conv}.weight"] = convolution
+            target[f"{own}.{conv}.bias"] = convolution.new_zeros(len(convolution))
+            for kind in ("weight", "bias"):
+                target[f"{own}.{norm}.{kind}"] = weights[f"{block}.norm{number + 1}.{kind}"].float()
+
+
+def _add_outputs(decoder: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], ups: int) -> None:
+    """One output layer per resolution, lowest first."""
+    output = weights["output_block.conv.conv.weight"].float()
+    for up in range(ups - 1):
+        channels = decoder[f"stages.{up}.convs.1.conv.weight"].shape[0]
+        decoder[f"seg_layers.{up}.weight"] = output.new_zeros(len(output), channels, 1, 1, 1)
+        decoder[f"seg_layers.{up}.bias"] = output.new_zeros(len(output))
+    decoder[f"seg_layers.{ups - 1}.weight"] = output
+    decoder[f"seg_layers.{ups - 1}.bias"] = weights["output_block.conv.conv.bias"].float()
+
+
+def nnunet_plans(
+    plan: Plan, filters: list[int], kernels: list[Kernel], strides_per_stage: list[list[int]]
+) -> dict[str, Any]:
+    """What nnU-Net's planner would have written for this network, with its default preprocessing."""
+    intensity, stages = plan.intensity, len(filters)
+    force = {"auto": None, "isotropic": False, "separate_z": True}[plan.resampling]
+    rule = {"order_z": 0, "force_separate_z": force}
+    schemes = {"ct": "CTNormalization", "zscore": "ZScoreNormalization", "zscore_nonzero": "ZScoreNormalization"}
+    configuration = {
+        "data_identifier": f"nnUNetPlans_{CONFIGURATION}",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": list(plan.patch_zyx),
+        "spacing": list(plan.spacing_zyx_mm),
+        "normalization_schemes": [schemes[intensity.scheme]],
+        "use_mask_for_norm": [intensity.scheme == "zscore_nonzero"],
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": {"is_seg": False, "order": plan.image_order, **rule},
+        "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, **rule},
+        "resampling_fn_probabilities_kwargs": {"is_seg": False, "order": 1, **rule},
+        "batch_dice": False,
+        "architecture": {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": {
+                "n_stages": stages,
+                "features_per_stage": filters,
+                "conv_op": "torch.nn.modules.conv.Conv3d",
+                "kernel_sizes": kernels,
+                "strides": strides_per_stage,
+                "n_conv_per_stage": [2] * stages,
+                "n_conv_per_stage_decoder": [2] * (stages - 1),
+                "conv_bias": True,
+                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                "norm_op_kwargs": {"eps": 1e-05, "affine": True},
+                "dropout_op": None,
+                "dropout_op_kwargs": None,
+                "nonlin": "torch.nn.LeakyReLU",
+                "nonlin_kwargs": {"inplace": True},
+            },
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        },
+    }
+    statistics = {
+        "percentile_00_5": intensity.clip_hu[0],
+        "percentile_99_5": intensity.clip_hu[1],
+        "mean": intensity.mean_hu,
+        "std": intensity.std_hu,
+    }
+    return {
+        "dataset_name": "Dataset999_flareseg",
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "NibabelIOWithReorient" if plan.orientation == "ras" else "SimpleITKIO",
+        "transpose_forward": list(plan.axes),
+        "transpose_backward": [plan.axes.index(axis) for axis in range(3)],
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {"0": statistics},
+        "configurations": {CONFIGURATION: configuration},
+    }
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

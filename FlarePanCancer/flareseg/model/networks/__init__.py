@@ -1,0 +1,1 @@
+"""Network architectures: a file each, and the registry of their names."""

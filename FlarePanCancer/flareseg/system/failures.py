@@ -1,0 +1,54 @@
+"""Any exception as one line for the user: what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from flareseg.errors import FlareError
+from flareseg.system.streams import OutputGone
+
+LONGEST = 300
+
+
+def told(error: BaseException, subject: Path | str | None = None) -> str:
+    """One line on `error`.
+
+    Args:
+        error: of whatever kind.
+        subject: the input that was at work, where there is one.
+    """
+    if isinstance(error, FlareError | OutputGone):
+        return str(error)
+    what = f"'{shortened(str(subject))}'" if subject is not None else "This"
+    if out_of_memory(error):
+        return f"{what} needs more memory than this machine has free."
+    if isinstance(error, RecursionError):
+        return f"{what} is nested too deeply, in folders or in its header; move it up, or save it anew."
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename if error.filename is not None else subject
+        about = f"'{shortened(str(name))}': " if name is not None else ""
+        return f"{about}{error.strerror}."
+    reason = shortened(next(iter(str(error).strip().splitlines()), ""), 160)
+    kind = type(error).__name__
+    return (
+        f"{what} met an error that flareseg did not expect ({kind}{': ' if reason else ''}{reason.rstrip('.')}); "
+        "`flareseg --debug` shows where."
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the computer or on a GPU."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, RuntimeError) and "torch" in sys.modules:
+        from flareseg.inference.memory import is_out_of_memory
+
+        return is_out_of_memory(error)
+    return isinstance(error, OSError) and error.errno == 12  # ENOMEM, on every system
+
+
+def shortened(text: str, length: int = LONGEST) -> str:
+    """A foreign text that fits into a line."""
+    plain = "".join(character if character.isprintable() or character == " " else "?" for character in text)
+    return plain if len(plain) <= length else f"{plain[: length - 3]}..."
