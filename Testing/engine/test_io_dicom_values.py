@@ -18,6 +18,7 @@ from dicom_files import COLUMNS, ROWS, assert_in_place, expected, fails, write_s
 from flareseg.errors import InputError
 from flareseg.io.dicom import list_series, read_dicom, series_uid
 from flareseg.io.dicom.decoding import stream_size
+from flareseg.io.dicom.slices import MOST_WITHOUT_PLACES
 from flareseg.io.dicom.stack import MOST_GROWTH
 from flareseg.io.dicom.values import date_and_time, seconds
 from flareseg.io.files import read_volume
@@ -101,6 +102,12 @@ def test_values_whose_meaning_is_unclear_are_named(tmp_path, keyword, value):
 def test_binary_values_that_make_no_sense_are_refused(tmp_path, keyword, value):
     folder = write_series(tmp_path / "a", depths=(0.0, 3.0, 6.0), edit=put(keyword, value, "US"))
     assert "cannot be read as DICOM" not in fails(folder, "'", force=True)
+
+
+def test_frames_that_a_file_only_declares_are_not_made(tmp_path):
+    folder = write_series(tmp_path / "a", edit=put("NumberOfFrames", b"1e300 ", "IS"))
+    fails(folder, "its 1e+300 frames have no positions")
+    assert sum(len(series.slices) for series in list_series(folder)) == 8 * MOST_WITHOUT_PLACES
 
 
 def test_one_slice_with_a_bad_number_is_left_out_of_many(tmp_path):

@@ -17,6 +17,8 @@ from flareseg.io.dicom.values import (
 )
 
 MOST_FRAMES = 100_000
+MOST_WITHOUT_PLACES = 2000
+"""Of frames that a file only declares; they are counted, never read."""
 APART = (
     "TriggerTime",
     "NominalPercentageOfCardiacPhase",
@@ -71,12 +73,21 @@ def slices_of(file: Source, header: Any) -> list[Slice]:
         return _enhanced(file, header, groups)
     frames = whole_or_none(header, "NumberOfFrames") or 1
     if frames > 1:
-        problem = f"its {frames} frames have no positions"
-        return [_plain(file, header, frame, problem) for frame in range(min(frames, MOST_FRAMES))]
+        plain = _plain(file, header, problem=f"its {frames:.6g} frames have no positions")
+        return _without_places(plain, frames)
     return [_plain(file, header)]
 
 
-def _plain(file: Source, header: Any, frame: int | None = None, problem: str = "") -> Slice:
+def _without_places(plain: Slice, declared: int) -> list[Slice]:
+    """Frames that cannot be used: as many as the header declares, which may be any number."""
+    first = plain.order[0] if plain.order else None
+    return [
+        replace(plain, frame=frame, order=None if first is None else (first, frame))
+        for frame in range(min(declared, MOST_WITHOUT_PLACES))
+    ]
+
+
+def _plain(file: Source, header: Any, problem: str = "") -> Slice:
     place = None
     if not problem:
         try:
@@ -89,7 +100,7 @@ def _plain(file: Source, header: Any, frame: int | None = None, problem: str = "
     return Slice(
         file,
         place,
-        frame,
+        None,
         problem,
         text(header, "SOPInstanceUID"),
         label(header, "AcquisitionNumber"),
@@ -97,7 +108,7 @@ def _plain(file: Source, header: Any, frame: int | None = None, problem: str = "
         "",
         acquired if acquired is not None else date_and_time(text(header, "AcquisitionDateTime")),
         seconds(text(header, "ContentDate"), text(header, "ContentTime")),
-        None if instance is None else (instance, frame or 0),
+        None if instance is None else (instance, 0),
         tuple(text(header, keyword) for keyword in APART),
     )
 
@@ -107,8 +118,8 @@ def _enhanced(file: Source, header: Any, groups: list[Any]) -> list[Slice]:
     plain = _plain(file, header, problem="of many frames")
     declared = whole_or_none(header, "NumberOfFrames") or 1
     if declared > MOST_FRAMES or len(groups) not in (0, declared):
-        problem = f"it has {declared} frames, but places of {len(groups)}"
-        return [replace(plain, frame=frame, problem=problem) for frame in range(min(declared, MOST_FRAMES))]
+        problem = f"it has {declared:.6g} frames, but places of {len(groups)}"
+        return _without_places(replace(plain, problem=problem), declared)
     shared = next(iter(_items(header, "SharedFunctionalGroupsSequence")), None)
     return [_frame(file, header, frame, groups[frame] if groups else None, shared, plain) for frame in range(declared)]
 
