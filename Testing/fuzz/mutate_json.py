@@ -80,8 +80,7 @@ def change_json(rng: Random, data: bytes) -> bytes:
     except (ValueError, RecursionError):
         return data
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        if len(json.dumps(content)) > MOST_BYTES:
-            break
+        before = json.dumps(content)
         places = list(_places(content))
         if not places:
             break
@@ -96,10 +95,13 @@ def change_json(rng: Random, data: bytes) -> bytes:
         elif kind == "rename" and isinstance(inside, dict):
             inside[rng.choice([str(word) for word in WORDS])] = inside.pop(key)
         elif kind == "longer":
-            size = len(json.dumps(inside[key]))
+            size = 1 + 4 * MOST_BYTES - _size(inside[key], 4 * MOST_BYTES)
             inside[key] = [inside[key]] * min(rng.choice((2, 17, 300, 20_000)), 1 + MOST_BYTES // size)
         else:
             inside[key] = "\0deep"
+        if _size(content, 4 * MOST_BYTES) < 0:  # a part that is there many times may have grown
+            content = json.loads(before)
+            break
     text = json.dumps(content)
     opening = rng.choice(("[", '{"a":', '{"coarse":', '{"plan":'))
     depth = rng.choice((50, 500, 5000, 100_000))
@@ -139,6 +141,17 @@ def _near(rng: Random, value: Any) -> Any:
             (value * 2, value[:-1], value[::-1], [value] * 3, value * 400, {str(n): v for n, v in enumerate(value)})
         )
     return rng.choice((list(value), list(value.items()), {}, value | {"other": 1}, dict.fromkeys(value)))
+
+
+def _size(content: Any, left: int) -> int:
+    """What is left of `left` bytes; less than 0 at once where there are more."""
+    left -= len(content) if isinstance(content, str) else 2
+    parts = list(content.values()) if isinstance(content, dict) else content if isinstance(content, list) else []
+    for part in parts:
+        if left < 0:
+            break
+        left = _size(part, left)
+    return left
 
 
 def _places(content: Any, depth: int = 0) -> Any:
@@ -185,7 +198,7 @@ def change_zip(rng: Random, data: bytes) -> bytes:
                 info.external_attr = rng.choice((0o644, 0o120777, 0o010644, 0o040755)) << 16
                 archive.writestr(info, rng.choice((b"", b"x", bytes(2**18))), rng.choice((0, 8, 8, 12, 14)))
             archive.comment = rng.choice((b"", b"x" * 65_000, b"PK\x05\x06" * 30))
-    except (zipfile.BadZipFile, ValueError, KeyError, IndexError):
+    except Exception:  # of a zip that was changed before; zipfile raises errors of many kinds
         return data
     changed = bytearray(buffer.getvalue())
     at = changed.rfind(b"PK\x01\x02")  # an entry of the directory: its flags, method, sizes, name length, offset
