@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.nifti_transforms import NiftiForms
+from flareseg.text import visible
 
 Triple = tuple[float, float, float]
 Index = tuple[int, int, int]
@@ -143,7 +144,7 @@ class Volume:
         hu: (z, y, x) Hounsfield units, int16 (float32 only where the file held fractions).
         geometry: the grid of `hu`.
         name: how the case is called in messages and tables.
-        notes: what a user should know about how it was read, e.g. "gantry tilt of 12 degrees".
+        notes: what a user should know about how it was read, e.g. "gantry tilt of 12 degrees"; one line each.
     """
 
     hu: NDArray[np.int16] | NDArray[np.float32]
@@ -154,6 +155,8 @@ class Volume:
     def __post_init__(self) -> None:
         if self.hu.shape != self.geometry.shape_zyx:
             raise ValueError(f"array of shape {self.hu.shape} on a grid of {self.geometry.shape_zyx}")
+        # What they quote of headers and file names breaks no line.
+        object.__setattr__(self, "notes", tuple(map(visible, self.notes)))
 
     def canonical(self) -> Volume:
         """The same voxels in canonical order (a view); `Orientation.of(self.geometry)` leads back."""

@@ -1,5 +1,6 @@
 """Where DICOM files come from: without preamble, behind links, in a DICOMDIR, in a zip, spread over folders."""
 
+import io
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from dicom_files import assert_in_place, fails, write_series
 
 from flareseg.errors import InputError
 from flareseg.io.dicom import is_container, list_series, read_dicom, series_of_children
+from flareseg.io.dicom.bounded import Bounded
 from flareseg.io.dicom.headers import beginning_of
 from flareseg.io.files import read_volume
 
@@ -74,6 +76,41 @@ def with_dicomdir(folder):
     listing.DirectoryRecordSequence = pydicom.Sequence(records)
     pydicom.dcmwrite(folder / "DICOMDIR", listing, enforce_file_format=True)
     return folder
+
+
+@pytest.mark.parametrize("left", [200, 2000, None])
+def test_a_slice_with_zeros_without_end_is_refused_soon(tmp_path, left):
+    folder = write_series(tmp_path / "a")
+    whole = middle_of(folder).read_bytes()
+    with middle_of(folder).open("wb") as file:  # a hole: nothing of it is on the disk
+        file.write(whole[:left])
+        file.truncate(2**36)
+    with pytest.raises(InputError) as caught:
+        read_volume(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_more_memory_is_asked_for_than_a_file_has_bytes() -> None:
+    asked = []
+
+    class Watched(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    stream = Watched(b"12345678")
+    assert Bounded(stream).read() == b"12345678"
+    stream.seek(2)
+    assert Bounded(stream).read(2**31) == b"345678"
+    assert max(asked) <= 8 and min(asked) >= 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux has such files")
+def test_files_of_the_system_that_state_no_size_are_not_opened(tmp_path):
+    folder = write_series(tmp_path / "a")
+    (folder / "endless").symlink_to("/proc/self/environ")
+    assert beginning_of(folder / "endless") == b""
+    assert len(read_volume(folder).hu) == 8
 
 
 def test_a_dicomdir_is_read_as_a_file_and_in_its_folder(tmp_path):

@@ -27,6 +27,12 @@ def voxel_at(volume: Volume, world_xyz_mm: tuple[float, float, float]) -> int:
     return int(volume.hu[z, y, x])
 
 
+def test_a_note_is_one_line_whatever_it_quotes_of_a_header() -> None:
+    volume = a_volume(np.eye(3))
+    told = Volume(volume.hu, volume.geometry, notes=("acquisition \x01\n of 'ü'",)).notes
+    assert told == ("acquisition \\x01\\n of 'ü'",)
+
+
 @pytest.mark.parametrize("direction", AXIS_ALIGNED)
 def test_canonical_volume_of_an_axis_aligned_one_runs_to_head_back_and_left(direction):
     assert np.allclose(a_volume(direction).canonical().geometry.direction, np.eye(3))

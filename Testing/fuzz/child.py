@@ -22,11 +22,14 @@ from inputs import make_input, seeds_of
 from targets import TARGETS, one_line
 from tree import deep_recursion, remove
 
+GOOD = ("result", "refused")
+OURS = (NameError, AttributeError, AssertionError, TypeError, KeyError, IndexError, ArithmeticError)
+"""What is rather a mistake of the program than of a file, though the user is told that the file is damaged."""
 MOST_BYTES = 2**31
 
 
 def main() -> None:
-    scratch, kinds, seconds = Path(sys.argv[1]), sys.argv[2].split(","), float(sys.argv[3])
+    scratch, kinds, seconds, out = Path(sys.argv[1]), sys.argv[2].split(","), float(sys.argv[3]), Path(sys.argv[4])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     said = os.open(scratch / "said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
@@ -34,31 +37,39 @@ def main() -> None:
     _use_folders(scratch)
     for kind in kinds:
         for number in range(len(seeds_of(kind))):
-            _judged(scratch, kind, number, said)  # what is imported once is not counted
+            _judged(scratch, kind, number, said, seconds)  # what is imported once is not counted
     gc.collect()
     gc.freeze()
     _tell(answers, {})
     while True:
         worker = os.fork()
         if worker == 0:
-            _serve(scratch, seconds, said, answers)
+            _serve(scratch, seconds, said, answers, out)
         _, status = os.waitpid(worker, 0)
         if status == 0:
             return
-        _tell(answers, _death(status, seconds) | {"said": _said(said), "changes": _changes(scratch)})
+        kind, number, changes = json.loads((scratch / "which").read_text())
         _clear(scratch)
+        _keep(out, kind, number)
+        _tell(answers, _death(status, seconds) | {"said": _said(said), "changes": changes})
 
 
-def _serve(scratch: Path, seconds: float, said: int, answers: IO[str]) -> NoReturn:
+def _serve(scratch: Path, seconds: float, said: int, answers: IO[str], out: Path) -> NoReturn:
     _bound_memory()
     for line in sys.stdin:
         kind, number = line.split()
-        # Its default is to end the process, whatever that is doing.
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        verdict = _judged(scratch, kind, int(number), said)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        verdict = _judged(scratch, kind, int(number), said, seconds)
+        if verdict["verdict"] not in GOOD:
+            _keep(out, kind, int(number))
         _tell(answers, verdict)
     os._exit(0)
+
+
+def _keep(out: Path, kind: str, number: int) -> None:
+    """Write an input that failed, to look at."""
+    folder = out / f"{kind}-{number}" / "input"
+    remove(folder)
+    make_input(kind, number).write(folder)
 
 
 def _death(status: int, seconds: float) -> dict[str, Any]:
@@ -67,11 +78,6 @@ def _death(status: int, seconds: float) -> dict[str, Any]:
         return {"verdict": "time", "message": f"not done after {seconds:g} s", "seconds": seconds, "peak_mb": 0}
     told = f"signal {signal.Signals(-number).name}" if number < 0 else f"exit status {number}"
     return {"verdict": "death", "message": told, "seconds": 0.0, "peak_mb": 0}
-
-
-def _changes(scratch: Path) -> Any:
-    """What was done to the input that was read last."""
-    return json.loads((scratch / "changes").read_text())
 
 
 def _tell(answers: IO[str], what: dict[str, Any]) -> None:
@@ -105,22 +111,26 @@ def _bound_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _judged(scratch: Path, kind: str, number: int, said: int) -> dict[str, Any]:
+def _judged(scratch: Path, kind: str, number: int, said: int, seconds_at_most: float) -> dict[str, Any]:
     """What became of an input: "result", "refused", or what must never be."""
     folder = scratch / "input"
     tree = make_input(kind, number)
-    (scratch / "changes").write_text(json.dumps(tree.changes))
+    (scratch / "which").write_text(json.dumps([kind, number, tree.changes]))
     path = tree.write(folder)
     before = _listing(folder)
     os.ftruncate(said, 0)
     os.lseek(said, 0, os.SEEK_SET)
     base_kb = _reset_peak()
     started = time.perf_counter()
-    verdict, message = _called(kind, path)
+    signal.setitimer(signal.ITIMER_REAL, seconds_at_most)  # which ends the process, whatever that is doing
+    verdict, message, hidden = _called(kind, path)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     seconds = time.perf_counter() - started
     peak_kb = _status("VmHWM") - base_kb
     gc.collect()
-    if verdict in ("result", "refused"):
+    if verdict == "refused" and number < len(seeds_of(kind)):
+        verdict = "seed refused"
+    if verdict in GOOD:
         for name, found in (
             ("open file", sorted(_open_within(scratch))),
             ("stray file", _left(scratch)),
@@ -135,6 +145,7 @@ def _judged(scratch: Path, kind: str, number: int, said: int) -> dict[str, Any]:
     return {
         "verdict": verdict,
         "message": message,
+        "hidden": hidden,
         "seconds": seconds,
         "peak_mb": peak_kb // 1024,
         "said": _said(said),
@@ -142,19 +153,24 @@ def _judged(scratch: Path, kind: str, number: int, said: int) -> dict[str, Any]:
     }
 
 
-def _called(kind: str, path: Path) -> tuple[str, str]:
+def _called(kind: str, path: Path) -> tuple[str, str, str]:
+    """The verdict, the message, and the exception that a refusal hides, where that is none of a damaged file."""
     from flareseg.errors import FlareError
 
     try:
-        return "result", TARGETS[kind](path)
+        return "result", TARGETS[kind](path), ""
     except FlareError as error:
-        message = str(error)
-        return ("refused" if message and one_line(message) else "many lines"), message
+        message, cause = str(error), error.__cause__
+        hidden = _where(cause) if isinstance(cause, OURS) else ""
+        return ("refused" if message and one_line(message) else "many lines"), message, hidden
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "flareseg" in frame.filename] or frames
-        where = f"{Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
-        return "exception", f"{type(error).__name__} in {where}: {str(error)[:300]}"
+        return "exception", f"{_where(error)}: {str(error)[:300]}", ""
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "flareseg" in frame.filename] or frames
+    return f"{type(error).__name__} in {Path(own[-1].filename).name}:{own[-1].lineno} {own[-1].name}"
 
 
 def _open_within(scratch: Path) -> set[str]:

@@ -183,7 +183,7 @@ def change_zip(rng: Random, data: bytes) -> bytes:
             for _ in range(rng.choice((1, 1, 3, 100))):
                 info = zipfile.ZipInfo(rng.choice(odd))
                 info.external_attr = rng.choice((0o644, 0o120777, 0o010644, 0o040755)) << 16
-                archive.writestr(info, rng.choice((b"", b"x", bytes(2**20))), rng.choice((0, 8, 8, 12, 14)))
+                archive.writestr(info, rng.choice((b"", b"x", bytes(2**18))), rng.choice((0, 8, 8, 12, 14)))
             archive.comment = rng.choice((b"", b"x" * 65_000, b"PK\x05\x06" * 30))
     except (zipfile.BadZipFile, ValueError, KeyError, IndexError):
         return data

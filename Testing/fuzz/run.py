@@ -2,7 +2,7 @@
 
     python Testing/fuzz/run.py                        20,000 inputs of all kinds
     python Testing/fuzz/run.py --kinds nrrd --inputs 500 --first 1000
-    python Testing/fuzz/run.py --only nrrd 1234       one input alone, which is kept in --out
+    python Testing/fuzz/run.py --only nrrd 1234       one input alone, which is kept in --out if it fails
 
 Inputs hang on their kind and number alone: a failure is found again by its name.
 """
@@ -20,15 +20,16 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from inputs import KINDS, make_input
+from child import GOOD
+from inputs import KINDS
 from tree import remove
 
 HERE = Path(__file__).resolve().parent
 SPECIAL = r"'[^']*'|/\S*|\d+| after .*"
-GOOD = ("result", "refused")
 ALONE = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "ITK_GLOBAL_DEFAULT_THREADER": "Platform"}
 """A fork has none of the threads of its parent, so no library may wait for one."""
 
@@ -36,10 +37,11 @@ ALONE = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1", "I
 class Child:
     """One process that reads inputs; what an input does to it comes back as that input's verdict."""
 
-    def __init__(self, kinds: list[str], seconds: float) -> None:
+    def __init__(self, kinds: list[str], seconds: float, out: Path) -> None:
         memory = Path("/dev/shm")
         self._scratch = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
         command = [sys.executable, str(HERE / "child.py"), str(self._scratch), ",".join(kinds), str(seconds)]
+        command.append(str(out.resolve()))
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | ALONE)
         self._answer()
 
@@ -65,8 +67,8 @@ class Child:
         remove(self._scratch)
 
 
-def judge_all(kinds: list[str], numbers: range, workers: int, seconds: float, tell: Any) -> list[dict[str, Any]]:
-    """Every input of every kind, in `workers` processes at a time."""
+def judge_all(kinds: list[str], numbers: range, workers: int, make: Any, tell: Any) -> list[dict[str, Any]]:
+    """Every input of every kind, in `workers` processes that `make` starts."""
     waiting: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
     for number in numbers:
         for kind in kinds:
@@ -74,7 +76,7 @@ def judge_all(kinds: list[str], numbers: range, workers: int, seconds: float, te
     found: list[dict[str, Any]] = []
 
     def work() -> None:
-        child = Child(kinds, seconds)
+        child = make()
         try:
             while True:
                 one = child.judge(*waiting.get_nowait())
@@ -96,10 +98,9 @@ def judge_all(kinds: list[str], numbers: range, workers: int, seconds: float, te
 
 
 def keep(one: dict[str, Any], out: Path) -> Path:
-    """Write an input and its verdict, to look at."""
+    """Write a verdict beside its input."""
     folder = out / f"{one['kind']}-{one['number']}"
-    remove(folder)
-    make_input(one["kind"], one["number"]).write(folder / "input")
+    folder.mkdir(parents=True, exist_ok=True)
     again = f"python Testing/fuzz/run.py --only {one['kind']} {one['number']}"
     (folder / "verdict.json").write_text(json.dumps(one | {"again": again}, indent=1), encoding="utf-8")
     return folder
@@ -123,6 +124,11 @@ def summary(found: list[dict[str, Any]]) -> str:
         first = ones[0]
         lines.append(f"{len(ones):5} x {first['kind']} {way}\n        {first['message'][:200]!r}")
         lines += [f"        e.g. --only {one['kind']} {one['number']}: {one['changes']}"[:250] for one in ones[:3]]
+    hidden = Counter(one["hidden"] for one in found if one.get("hidden"))
+    examples = {one["hidden"]: f"{one['kind']} {one['number']}" for one in found if one.get("hidden")}
+    if hidden:
+        lines.append("Refused in one line, but perhaps for a mistake of ours:")
+        lines += [f"{count:5} x {where}, e.g. --only {examples[where]}" for where, count in hidden.most_common()]
     return "\n".join(lines)
 
 
@@ -143,11 +149,12 @@ def main() -> int:
     parser.add_argument("--only", nargs=2, metavar=("KIND", "NUMBER"))
     options = parser.parse_args()
     if options.only:
-        child = Child([options.only[0]], options.seconds)
+        child = Child([options.only[0]], options.seconds, options.out)
         found = [child.judge(options.only[0], int(options.only[1]))]
         child.stop()
         print(json.dumps(found[0], indent=1))
-        print(f"The input is kept in {keep(found[0], options.out)}.")
+        if found[0]["verdict"] not in GOOD:
+            print(f"The input is kept in {keep(found[0], options.out)}.")
     else:
         numbers = range(options.first, options.first + -(-options.inputs // len(options.kinds)))
         last = [time.monotonic()]
@@ -160,7 +167,8 @@ def main() -> int:
                 bad = sum(one["verdict"] not in GOOD for one in so_far)
                 print(f"{len(so_far)} inputs, {bad} failures", flush=True)
 
-        found = judge_all(options.kinds, numbers, options.workers, options.seconds, tell)
+        make = partial(Child, options.kinds, options.seconds, options.out)
+        found = judge_all(options.kinds, numbers, options.workers, make, tell)
         print(summary(found))
     failures = [one for one in found if one["verdict"] not in GOOD]
     if failures and not options.only:

@@ -10,8 +10,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from flareseg.io.dicom.bounded import Bounded
 from flareseg.io.dicom.sources import Source
 
 HEADER_KEYWORDS = (
@@ -83,8 +85,10 @@ def read_header(file: Source) -> Any | None:
 
 
 def beginning_of(file: Source) -> bytes:
-    """The first bytes of a file; none of a file that cannot be read."""
+    """The first bytes of a file; none of one that cannot be read, or states no size: some of the system's never end."""
     try:
+        if isinstance(file, Path) and file.stat().st_size == 0:
+            return b""
         with file.open("rb") as stream:
             return stream.read(BEGINNING)
     except (OSError, ValueError):
@@ -121,9 +125,10 @@ def read_data_set(file: Source, beginning: bytes, **options: Any) -> Any:
     import pydicom
 
     with file.open("rb") as stream:
+        bounded: Any = Bounded(stream)
         if DEFLATED in beginning:
-            stream = _inflated(stream.read())
-        return pydicom.dcmread(stream, force=is_bare(beginning), **options)
+            bounded = Bounded(_inflated(bounded.read()))
+        return pydicom.dcmread(bounded, force=is_bare(beginning), **options)
 
 
 @cache
