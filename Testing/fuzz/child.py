@@ -47,6 +47,7 @@ def main() -> None:
             _serve(scratch, seconds, said, answers, out)
         _, status = os.waitpid(worker, 0)
         if status == 0:
+            remove(scratch)  # whoever asked may have been killed
             return
         kind, number, changes = json.loads((scratch / "which").read_text())
         _clear(scratch)
