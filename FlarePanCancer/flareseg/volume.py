@@ -110,11 +110,13 @@ class Orientation:
 
     def to_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of `array` in canonical order."""
-        return array.transpose(self.axes)[self._slices()]
+        view: NDArray[Any] = array.transpose(self.axes)[self._slices()]
+        return view
 
     def from_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of the canonical `array` in the original order."""
-        return array[self._slices()].transpose(np.argsort(self.axes))
+        view: NDArray[Any] = array[self._slices()].transpose(np.argsort(self.axes))
+        return view
 
     def geometry_to_canonical(self, geometry: Geometry) -> Geometry:
         start = [0, 0, 0]

@@ -16,7 +16,9 @@ from flareseg.cases.names import Found, name_all
 from flareseg.cases.series import group_by_series
 from flareseg.errors import UsageError
 from flareseg.io.files import LABEL_ENDINGS, ending_of
-from flareseg.text import shown
+from flareseg.text import shortened, shown
+
+LONGEST_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _problem(path: Path) -> str:
         )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        return f"'{shown(path)[:200]}' cannot be read: {why}."
+        return f"'{shortened(str(path), LONGEST_SHOWN)}' cannot be read: {why}."
     return ""
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flareseg.errors import OutputError
-from flareseg.io.kinds import special_kind
+from flareseg.io.opening import special_kind
 from flareseg.system.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
 from flareseg.system.temporary import discard_temporary_folders
 
