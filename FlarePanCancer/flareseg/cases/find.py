@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flareseg.cases.folders import SUFFIX, search
+from flareseg.cases.folders import search
 from flareseg.cases.names import Found, name_all
 from flareseg.cases.series import group_by_series
 from flareseg.errors import UsageError
-from flareseg.io.files import LABEL_ENDINGS, ending_of
+from flareseg.io.files import LABEL_ENDINGS, RESULT_SUFFIX, ending_of
 from flareseg.text import shortened, shown
 
 LONGEST_SHOWN = 200
@@ -121,7 +121,7 @@ def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) ->
         known = ", ".join(LABEL_ENDINGS)
         raise UsageError(f"'{outputs[0].name}' does not end like a segmentation ({known}) and is no folder.")
     folder = outputs[0] if outputs else Path()
-    suffix = "" if outputs else SUFFIX
+    suffix = "" if outputs else RESULT_SUFFIX
     return [replace(case, outputs=(folder / f"{case.name}{suffix}{ending}",)) for case in cases]
 
 

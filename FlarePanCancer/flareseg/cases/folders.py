@@ -22,14 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flareseg.cases.manifest import listed_results
-from flareseg.cases.names import CHANNEL, NAMELESS, Found, case_name
+from flareseg.cases.names import Found
 from flareseg.cases.series import group_by_series
-from flareseg.io.files import IMAGE_ENDINGS, ending_of
+from flareseg.io.files import (
+    CHANNEL,
+    IMAGE_ENDINGS,
+    NAMELESS,
+    RESULT_ENDINGS,
+    case_name,
+    ending_of,
+    is_result,
+)
 from flareseg.text import shown, words
 
-SUFFIX = "_flareseg"
-"""Of results that are written without a folder of their own."""
-SEGMENTATION = ".seg.nrrd"
 MOST_TOLD = 5
 _CT_WORDS = words("ct ctscan scan image images imaging img volume vol")
 _LABEL_FOLDERS = words(
@@ -135,7 +140,7 @@ def _sort_in(folder: Folder, entry: os.DirEntry[str]) -> None:
     if is_dir:
         if name.lower() not in _NO_CT_FOLDERS:
             folder.folders.append(Folder(path, (*folder.parts, name)))
-    elif ending_of(name) in IMAGE_ENDINGS or ending_of(name) == SEGMENTATION:
+    elif ending_of(name) in (*IMAGE_ENDINGS, *RESULT_ENDINGS):
         (folder.images if is_file else folder.broken).append(path)
     elif not _is_no_ct(name) and (is_file or entry.is_symlink()):
         (folder.others if is_file else folder.broken).append(path)
@@ -161,17 +166,13 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
     images = [
         path
         for path in folder.images
-        if path.name not in results and not _is_result(path) and not _has_header(path, headers)
+        if path.name not in results and not is_result(path) and not _has_header(path, headers)
     ]
     folder.images = _choose(images, folder.dicom, left_out)
     below = folder.folders
     folder.has_images = bool(folder.images) or any(child.has_images for child in below)
     unknown = bool(folder.problem or folder.broken) or (folder.is_empty and not is_root)
     folder.has_dicom = folder.dicom or unknown or any(child.has_dicom for child in below)
-
-
-def _is_result(path: Path) -> bool:
-    return ending_of(path) == SEGMENTATION or case_name(path).endswith(SUFFIX)
 
 
 def _has_header(path: Path, names: set[str]) -> bool:
