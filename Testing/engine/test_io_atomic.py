@@ -48,7 +48,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, segme
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("flareseg.io.writers.write_nifti", full)
+    monkeypatch.setattr("flareseg.io.nifti.write_nifti", full)
     with pytest.raises(OutputError, match=r"a\.nii\.gz' cannot be written: No space left on device\.$"):
         write_segmentation(segmentation, tmp_path / "a.nii.gz")
     assert not list(tmp_path.iterdir())

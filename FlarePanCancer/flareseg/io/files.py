@@ -16,7 +16,6 @@ from flareseg.errors import InputError, UsageError
 from flareseg.io import pairs
 from flareseg.io.atomic import atomic_path
 from flareseg.io.opening import is_folder, reading
-from flareseg.io.seg_nrrd import labels_of_segments
 from flareseg.io.validation import as_hu, check_grid, check_is_ct
 from flareseg.io.writers import WRITERS, endings_for
 from flareseg.segmentation import Segmentation
@@ -101,6 +100,7 @@ def read_labels(path: Path | str, *, foreign_files: bool = False) -> tuple[NDArr
         InputError: when it is missing, damaged, or holds values that are no labels.
     """
     from flareseg.io.image import read_image
+    from flareseg.io.seg_nrrd import labels_of_segments
 
     path = Path(path)
     folder = is_folder(path)

@@ -1,6 +1,7 @@
 """The formats that can be written: one row for each.
 
 A new format is a file with its function, and a row here; `files`, the search for cases and the command line follow.
+Formats are imported when something is written, because whoever asks for an ending loads this table.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from flareseg.io.nifti import write_nifti
-from flareseg.io.nrrd import write_nrrd
-from flareseg.io.seg_nrrd import write_seg_nrrd
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
 
@@ -39,11 +37,29 @@ def _voxels(image: Volume | Segmentation) -> NDArray[Any]:
     return image.labels if isinstance(image, Segmentation) else image.hu
 
 
+def _nifti(path: Path, image: Volume | Segmentation) -> None:
+    from flareseg.io.nifti import write_nifti
+
+    write_nifti(path, _voxels(image), image.geometry, compressed=path.suffix.lower() == ".gz")
+
+
+def _nrrd(path: Path, image: Volume | Segmentation) -> None:
+    from flareseg.io.nrrd import write_nrrd
+
+    write_nrrd(path, _voxels(image), image.geometry, {})
+
+
+def _seg_nrrd(path: Path, image: Segmentation) -> None:
+    from flareseg.io.seg_nrrd import write_seg_nrrd
+
+    write_seg_nrrd(path, image)
+
+
 WRITERS = (
-    Writer(".nii.gz", lambda path, image: write_nifti(path, _voxels(image), image.geometry, compressed=True)),
-    Writer(".nii", lambda path, image: write_nifti(path, _voxels(image), image.geometry, compressed=False)),
-    Writer(".seg.nrrd", lambda path, image: write_seg_nrrd(path, image), holds=(Segmentation,)),
-    Writer(".nrrd", lambda path, image: write_nrrd(path, _voxels(image), image.geometry, {})),
+    Writer(".nii.gz", _nifti),
+    Writer(".nii", _nifti),
+    Writer(".seg.nrrd", _seg_nrrd, holds=(Segmentation,)),
+    Writer(".nrrd", _nrrd),
 )
 
 
