@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.labels import Structure
-from flareseg.volume import Geometry
+from flareseg.volume import Geometry, Source
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Segmentation:
         confidence: (z, y, x) uint8, per cent: the network's softmax probability of the class that won, found on the
             network's grid and interpolated linearly to the CT's; 0 where the network did not look. None unless asked
             for. Networks are surer of themselves than they are right: an order, not a frequency.
+        source: the DICOM images of the CT; None where it was no DICOM.
     """
 
     labels: NDArray[np.uint8]
@@ -36,6 +37,7 @@ class Segmentation:
     notes: tuple[str, ...] = field(default=())
     seconds: dict[str, float] = field(default_factory=dict)
     confidence: NDArray[np.uint8] | None = None
+    source: Source | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape_zyx:

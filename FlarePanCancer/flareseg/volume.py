@@ -138,6 +138,48 @@ class Orientation:
 
 
 @dataclass(frozen=True)
+class SourceSlice:
+    """The DICOM image of one slice.
+
+    Attributes:
+        instance_uid, class_uid: its SOP instance and SOP class; "" where the file does not say.
+        series_uid: of its series.
+        frame: its number in a multi-frame image, from 1 as in DICOM; None in an image of one frame.
+    """
+
+    instance_uid: str
+    class_uid: str
+    series_uid: str
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The DICOM images that a CT was read from, so that a result can refer to them; what they do not say is "".
+
+    Attributes:
+        slices: one for each slice of the array, in its order.
+        axis: the axis of the (z, y, x) array along which they lie.
+        study_uid: of the study; "" also where the slices do not agree.
+        frame_of_reference_uid: of the space in which the slices lie.
+        patient_id, patient_name: as in the files.
+    """
+
+    slices: tuple[SourceSlice, ...]
+    axis: int = 0
+    study_uid: str = ""
+    frame_of_reference_uid: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+
+    def oriented(self, orientation: Orientation) -> Source:
+        """The same images, as they lie in the array that `orientation` makes."""
+        axis = orientation.axes.index(self.axis)
+        slices = self.slices[::-1] if orientation.flipped[axis] else self.slices
+        return replace(self, slices=slices, axis=axis)
+
+
+@dataclass(frozen=True)
 class Volume:
     """One CT.
 
@@ -146,12 +188,14 @@ class Volume:
         geometry: the grid of `hu`.
         name: how the case is called in messages and tables.
         notes: what a user should know about how it was read, e.g. "gantry tilt of 12 degrees".
+        source: the DICOM images that it was read from; None where it was no DICOM.
     """
 
     hu: NDArray[np.int16] | NDArray[np.float32]
     geometry: Geometry
     name: str = "CT"
     notes: tuple[str, ...] = field(default=())
+    source: Source | None = field(default=None, repr=False)  # it names the patient, who belongs in no log
 
     def __post_init__(self) -> None:
         if self.hu.shape != self.geometry.shape_zyx:
@@ -164,7 +208,8 @@ class Volume:
     def oriented(self, orientation: Orientation) -> Volume:
         """The same voxels in another order (a view); `orientation` leads back."""
         hu = orientation.to_canonical(self.hu)
-        return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry))
+        source = self.source.oriented(orientation) if self.source else None
+        return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry), source=source)
 
 
 def box_of(array: NDArray[Any]) -> Box | None:

@@ -5,7 +5,7 @@ the series, `selection` its acquisition (`acquisitions`, `chains`) and accounts 
 volume from the pixels (`pixels`, `rescale`, `decoding`).
 """
 
-from flareseg.io.dicom.children import series_of_children
+from flareseg.io.dicom.children import series_of_children, series_of_folders
 from flareseg.io.dicom.headers import read_header
 from flareseg.io.dicom.reading import list_series, read_dicom, series_uid
 from flareseg.io.dicom.series import Series
@@ -20,5 +20,6 @@ __all__ = [
     "read_dicom",
     "read_header",
     "series_of_children",
+    "series_of_folders",
     "series_uid",
 ]

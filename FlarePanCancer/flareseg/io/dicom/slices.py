@@ -44,6 +44,8 @@ class Slice:
         acquired_s, content_s: when it was acquired and when it was made; None if missing.
         order: InstanceNumber and frame; None if missing.
         apart: values of `APART`.
+        class_uid: SOPClassUID.
+        series_uid: SeriesInstanceUID; slices that were joined may have different ones.
     """
 
     file: Source
@@ -58,6 +60,8 @@ class Slice:
     content_s: float | None = None
     order: tuple[int, int] | None = None
     apart: tuple[str, ...] = ()
+    class_uid: str = ""
+    series_uid: str = ""
 
     @property
     def name(self) -> str:
@@ -99,6 +103,8 @@ def _plain(file: Source, header: Any, frame: int | None = None, problem: str = "
         seconds(text(header, "ContentDate"), text(header, "ContentTime")),
         None if instance is None else (instance, frame or 0),
         tuple(text(header, keyword) for keyword in APART),
+        text(header, "SOPClassUID"),
+        text(header, "SeriesInstanceUID"),
     )
 
 
