@@ -155,13 +155,15 @@ def _named_in_header(header: Path) -> Iterator[Path]:
 def _folders_of(source: Path) -> Iterator[Path]:
     """The folders that are read for a DICOM case: its own, and those that links in it lead to."""
     if not os.path.isdir(source):
-        if (
-            not ending_of(source)
-            and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img")
-            and os.path.isfile(source)
-        ):
-            yield source.parent  # one slice stands for its series
-        return
+        is_dicom = not ending_of(source) and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img")
+        if not is_dicom or not os.path.isfile(source):
+            return
+        from flareseg.io.dicom import is_dicomdir
+
+        source, is_slice = source.parent, not is_dicomdir(source)
+        if is_slice:
+            yield source  # one slice stands for its series
+            return
     yield source
     seen = {os.path.realpath(source)}
     for place, folders, _ in os.walk(source, followlinks=True):

@@ -7,6 +7,7 @@ What a folder holds is told by names, so that a data set of thousands of cases i
 - Results of flareseg are never CTs: .seg.nrrd, NAME_flareseg, and what a manifest in the folder lists.
 - A folder with DICOM in it, or below it without any image file, is one case. Folders side by side that share a series
   are one case.
+- A zip of DICOM is one case, and a DICOMDIR with all that lies beside and below it.
 """
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
@@ -63,10 +64,12 @@ class Folder:
         parts: names of the folders down to it from the one that is searched.
         images: files that may be CTs.
         others: files that may be DICOM.
+        containers: zips and a DICOMDIR.
         folders: those in it.
         broken: links whose target is gone.
         problem: why it cannot be read.
         dicom: whether DICOM slices lie directly in it.
+        dicomdir: the list of all DICOM in it and below, where there is one.
         has_images, has_dicom: in it or below.
     """
 
@@ -74,10 +77,12 @@ class Folder:
     parts: tuple[str, ...] = ()
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    containers: list[Path] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
     problem: str = ""
     dicom: bool = False
+    dicomdir: Path | None = None
     has_images: bool = False
     has_dicom: bool = False
     is_empty: bool = True
@@ -142,6 +147,8 @@ def _sort_in(folder: Folder, entry: os.DirEntry[str]) -> None:
             folder.folders.append(Folder(path, (*folder.parts, name)))
     elif ending_of(name) in (*IMAGE_ENDINGS, *RESULT_ENDINGS):
         (folder.images if is_file else folder.broken).append(path)
+    elif is_file and (name.lower().endswith(".zip") or name.upper() == "DICOMDIR"):
+        folder.containers.append(path)
     elif not _is_no_ct(name) and (is_file or entry.is_symlink()):
         (folder.others if is_file else folder.broken).append(path)
 
@@ -157,7 +164,7 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
     filled = bool(folder.images) or any(child.has_images for child in folder.folders)
     if filled and title and title <= _LABEL_FOLDERS and not is_root:
         left_out[folder.path.name] += 1
-        folder.images, folder.others, folder.folders, folder.broken = [], [], [], []
+        folder.images, folder.others, folder.folders, folder.broken, folder.containers = [], [], [], [], []
     alone = not folder.images and not any(child.has_images or child.has_dicom for child in folder.folders)
     # Among images and folders of cases, a file counts as DICOM only if it is; elsewhere, damaged ones shall be told.
     folder.dicom = bool(folder.others) and (alone or _any_is_dicom(folder.others))
@@ -169,10 +176,29 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
         if path.name not in results and not is_result(path) and not _has_header(path, headers)
     ]
     folder.images = _choose(images, folder.dicom, left_out)
+    _look_at_containers(folder, alone and not folder.others, is_root)
     below = folder.folders
     folder.has_images = bool(folder.images) or any(child.has_images for child in below)
     unknown = bool(folder.problem or folder.broken) or (folder.is_empty and not is_root)
-    folder.has_dicom = folder.dicom or unknown or any(child.has_dicom for child in below)
+    folder.has_dicom = folder.dicom or folder.dicomdir is not None or unknown or any(child.has_dicom for child in below)
+
+
+def _look_at_containers(folder: Folder, alone: bool, is_root: bool) -> None:
+    """Find the zips that are cases of their own, and the DICOMDIR that stands for its folder.
+
+    That of the folder of cases itself lists all of them, and none.
+    """
+    if not folder.containers:
+        return
+    from flareseg.io.dicom import is_dicomdir, zip_holds_images
+    from flareseg.io.dicom.headers import beginning_of, is_dicom
+
+    for path in folder.containers:
+        if is_dicomdir(path):
+            # A damaged one is no help; its folder can be read without it.
+            folder.dicomdir = path if is_dicom(beginning_of(path)) and not is_root else None
+        elif (holds := zip_holds_images(path)) or (holds is None and alone):
+            folder.images.append(path)
 
 
 def _has_header(path: Path, names: set[str]) -> bool:
@@ -231,8 +257,8 @@ def _cases(root: Folder) -> list[Found]:
         for path in folder.broken:
             problem = f"'{shown(path)}' is a link to what is not there, or no file at all."
             result.append(Found(path, parts, alone=not folder.images, problem=problem))
-        if folder.dicom:
-            result.append(Found(folder.path, parts or (name,), is_file=False))
+        if folder.dicom or folder.dicomdir:
+            result.append(Found(folder.dicomdir or folder.path, parts or (name,), is_file=False))
         else:
             result += _dicom_cases(folder, name)
         waiting += reversed([child for child in folder.folders if child.has_images])
@@ -249,5 +275,5 @@ def _dicom_cases(folder: Folder, name: str) -> list[Found]:
             series = group.series if len(group.folders) < len(children) else None
             result.append(Found(folder.path, folder.parts or (name,), series=series, is_file=False))
         else:
-            result.append(Found(first.path, first.parts, problem=first.problem, is_file=False))
+            result.append(Found(first.dicomdir or first.path, first.parts, problem=first.problem, is_file=False))
     return result
