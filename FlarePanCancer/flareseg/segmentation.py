@@ -27,6 +27,15 @@ class Segmentation:
             network's grid and interpolated linearly to the CT's; 0 where the network did not look. None unless asked
             for. Networks are surer of themselves than they are right: an order, not a frequency.
         source: the DICOM images of the CT; None where it was no DICOM.
+
+    Example:
+        >>> from flareseg.labels import by_name
+        >>> liver, spleen = by_name("liver"), by_name("spleen")
+        >>> labels = np.zeros((4, 8, 6), np.uint8)
+        >>> labels[1:3, 2:6, 2:4] = liver.value
+        >>> result = Segmentation(labels, Geometry((4, 8, 6), (5.0, 2.0, 2.0)), (liver, spleen), name="phantom")
+        >>> [structure.name for structure in result.present()]
+        ['liver']
     """
 
     labels: NDArray[np.uint8]

@@ -33,6 +33,13 @@ class Geometry:
             (ITK's convention).
         nifti: how the NIfTI file that it was read from states it; a NIfTI written on this grid states the same.
             None for any other grid. Grids are equal whatever it says.
+
+    Example:
+        >>> grid = Geometry(shape_zyx=(41, 65, 65), spacing_zyx_mm=(5.0, 1.5, 1.5), origin_xyz_mm=(-48.0, -48.0, 0.0))
+        >>> grid.world_of((40, 64, 0))  # LPS: right, back, head
+        (-48.0, 48.0, 200.0)
+        >>> grid.voxel_ml
+        0.01125
     """
 
     shape_zyx: Index
@@ -189,6 +196,15 @@ class Volume:
         name: how the case is called in messages and tables.
         notes: what a user should know about how it was read, e.g. "gantry tilt of 12 degrees".
         source: the DICOM images that it was read from; None where it was no DICOM.
+
+    Example:
+        >>> hu = np.full((4, 8, 6), -1000, np.int16)
+        >>> hu[1:3, 2:6, 2:4] = 40
+        >>> feet_first = Geometry((4, 8, 6), (5.0, 2.0, 2.0), direction=((1, 0, 0), (0, 1, 0), (0, 0, -1)))
+        >>> ct = Volume(hu, feet_first, name="phantom")
+        >>> head_last = ct.canonical()  # the same voxels, from the feet to the head
+        >>> bool((head_last.hu[0] == ct.hu[3]).all())
+        True
     """
 
     hu: NDArray[np.int16] | NDArray[np.float32]

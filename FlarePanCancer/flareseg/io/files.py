@@ -76,6 +76,16 @@ def read_volume(
     Raises:
         InputError: when it is missing, damaged, no volume, or no CT.
         UsageError: when `series` is given for what is not DICOM.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> hu = np.full((4, 8, 6), -1000, np.int16)
+        >>> hu[1:3, 2:6, 2:4] = 40
+        >>> with TemporaryDirectory() as folder:
+        ...     path = write_volume(Volume(hu, Geometry((4, 8, 6), (5.0, 2.0, 2.0))), f"{folder}/anna.nii.gz")
+        ...     ct = read_volume(path)
+        >>> ct.name, ct.hu.shape, ct.geometry.spacing_zyx_mm
+        ('anna', (4, 8, 6), (5.0, 2.0, 2.0))
     """
     path = Path(path)
     folder = is_folder(path)
@@ -127,12 +137,33 @@ def write_segmentation(segmentation: Segmentation, path: Path | str, *, overwrit
     Raises:
         OutputError: when it exists and `overwrite` is not set, or cannot be written.
         UsageError: for another ending.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from flareseg.labels import by_name
+        >>> liver = by_name("liver")
+        >>> labels = np.zeros((4, 8, 6), np.uint8)
+        >>> labels[1:3, 2:6, 2:4] = liver.value
+        >>> result = Segmentation(labels, Geometry((4, 8, 6), (5.0, 2.0, 2.0)), (liver,))
+        >>> with TemporaryDirectory() as folder:
+        ...     path = write_segmentation(result, f"{folder}/anna.seg.nrrd")  # Slicer shows names and colours
+        ...     again, _ = read_labels(path)
+        >>> bool((again == labels).all())
+        True
     """
     return _write(segmentation, Path(path), overwrite)
 
 
 def write_volume(volume: Volume, path: Path | str, *, overwrite: bool = False) -> Path:
-    """Write a CT as .nii.gz, .nii or .nrrd; raises as `write_segmentation`."""
+    """Write a CT as .nii.gz, .nii or .nrrd; raises as `write_segmentation`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> ct = Volume(np.full((4, 8, 6), -1000, np.int16), Geometry((4, 8, 6), (5.0, 2.0, 2.0)))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_volume(ct, f"{folder}/ct.nrrd").name
+        'ct.nrrd'
+    """
     return _write(volume, Path(path), overwrite)
 
 
