@@ -187,7 +187,7 @@ def test_pipes_are_told_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.nii.gz")
     (direct,) = find_cases([tmp_path / "pipe.nii.gz"]).cases
     (inside,) = find_cases([tmp_path]).cases
-    assert "neither a file nor a folder" in direct.problem and inside.problem
+    assert "is a named pipe, not a file" in direct.problem and inside.problem
 
 
 def test_a_pair_of_header_and_image_is_one_case(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """Which cases the inputs of a command name, and where each result goes."""
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH116
+# ruff: noqa: PTH100, PTH112, PTH113
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from pathlib import Path
 from flareseg.cases.folders import search
 from flareseg.cases.names import Found, name_all
 from flareseg.cases.series import group_by_series
-from flareseg.errors import UsageError
+from flareseg.errors import InputError, UsageError
 from flareseg.io.files import LABEL_ENDINGS, RESULT_SUFFIX, ending_of
-from flareseg.text import shortened, shown
-
-LONGEST_SHOWN = 200
+from flareseg.io.opening import check_kind
 
 
 @dataclass(frozen=True)
@@ -127,22 +125,10 @@ def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) ->
 
 def _problem(path: Path) -> str:
     """Why a path can be no case."""
-    if os.path.isfile(path):
-        return ""
-    if os.path.exists(path):
-        return f"'{shown(path)}' is neither a file nor a folder."
     try:
-        os.stat(path)
-    except FileNotFoundError:
-        broken = os.path.islink(path)
-        return (
-            f"'{shown(path)}' is a link to what is not there."
-            if broken
-            else f"There is no file or folder '{shown(path)}'."
-        )
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        return f"'{shortened(str(path), LONGEST_SHOWN)}' cannot be read: {why}."
+        check_kind(path)
+    except InputError as error:
+        return str(error)
     return ""
 
 

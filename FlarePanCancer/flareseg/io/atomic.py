@@ -15,6 +15,7 @@ from flareseg.io.opening import special_kind
 from flareseg.system.interrupt import on_abandon, remove_folder
 from flareseg.system.leftovers import LONGEST_NAME, aside_name, remove_leftovers, temporary_name
 from flareseg.system.temporary import discard_temporary_folders
+from flareseg.text import shortened
 
 _unfinished: set[Path] = set()
 _lock = threading.Lock()
@@ -29,7 +30,9 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
         OutputError: when the path is a folder, exists (unless `overwrite`), is too long, or cannot be written.
     """
     if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise OutputError(f"The name '{path.name[:40]}...' is longer than {LONGEST_NAME} bytes; choose a shorter one.")
+        raise OutputError(
+            f"The name '{shortened(path.name, 40)}' is longer than {LONGEST_NAME} bytes; choose a shorter one."
+        )
     try:
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; name a file in it.")

@@ -122,6 +122,8 @@ def _mode(path: Path, error: type[FlareError] = InputError) -> int:
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise error(f"'{shown}' is a link to what is not there.") from None
         raise error(f"There is no file or folder '{shown}'.") from None
     except (OSError, ValueError) as reason:  # e.g. a name longer than file systems take, links in a circle
         raise error(f"'{shown}' cannot be read: {getattr(reason, 'strerror', None) or reason}.") from None
