@@ -101,7 +101,8 @@ def test_frames_lie_where_they_were_scanned_in_any_order(tmp_path, depths):
 
 
 def test_the_source_names_the_frame_of_each_slice(tmp_path):
-    volume = read_volume(write_enhanced(tmp_path / "a" / "1.dcm", depths=tuple(3.0 * i for i in range(8))[::-1]))
+    folder = write_enhanced(tmp_path / "a" / "1.dcm", depths=tuple(3.0 * i for i in range(8))[::-1])
+    volume = read_volume(folder, force=True)
     assert [one.frame for one in volume.source.slices] == [8, 7, 6, 5, 4, 3, 2, 1]
     assert len({one.instance_uid for one in volume.source.slices}) == 1
     assert {one.class_uid for one in volume.source.slices} == {EnhancedCTImageStorage}

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dicom_files import write_series
 
+from flareseg.io.dicom import read_dicom
 from flareseg.io.files import read_volume, write_volume
 from flareseg.progress import never
 from flareseg.reading.reader import CaseReader
@@ -46,7 +47,7 @@ def assert_slices_lie_as_told(volume: Volume, folder: Path) -> None:
 
 def test_a_volume_names_its_images_in_the_order_of_its_slices(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "a", scrambled=True, **PATIENT)
-    volume = read_volume(folder)
+    volume = read_dicom(folder)
     source = volume.source
     assert_slices_lie_as_told(volume, folder)
     assert source is not None
@@ -58,7 +59,7 @@ def test_a_volume_names_its_images_in_the_order_of_its_slices(tmp_path: Path) ->
 
 
 def test_what_the_files_do_not_say_is_empty(tmp_path: Path) -> None:
-    source = read_volume(write_series(tmp_path / "a")).source
+    source = read_dicom(write_series(tmp_path / "a")).source
     assert source is not None
     assert (source.study_uid, source.frame_of_reference_uid) == ("", ""), "every slice has a study of its own here"
     assert (source.patient_id, source.patient_name) == ("", "")
@@ -67,7 +68,7 @@ def test_what_the_files_do_not_say_is_empty(tmp_path: Path) -> None:
 def test_the_images_follow_their_slices_into_another_order(tmp_path: Path) -> None:
     sagittal = (0, 1, 0, 0, 0, -1)
     folder = write_series(tmp_path / "a", orientation=sagittal, **PATIENT)
-    volume = read_volume(folder)
+    volume = read_dicom(folder)
     turned = volume.canonical()
     assert volume.source is not None and turned.source is not None
     assert (volume.source.axis, turned.source.axis) == (0, 2)
@@ -81,7 +82,7 @@ def test_the_images_follow_their_slices_into_another_order(tmp_path: Path) -> No
 def test_axial_slices_follow_too(tmp_path: Path, head_first: bool) -> None:
     orientation = (1, 0, 0, 0, 1, 0) if head_first else (-1, 0, 0, 0, 1, 0)
     folder = write_series(tmp_path / "a", orientation=orientation, **PATIENT)
-    volume = read_volume(folder)
+    volume = read_dicom(folder)
     assert_slices_lie_as_told(volume, folder)
     assert_slices_lie_as_told(volume.canonical(), folder)
 
@@ -93,20 +94,20 @@ def test_slices_of_joined_series_keep_their_own(tmp_path: Path) -> None:
         dataset.SeriesInstanceUID, dataset.StudyInstanceUID = generate_uid(), "1.2.3"
         own[str(dataset.SOPInstanceUID)] = str(dataset.SeriesInstanceUID)
 
-    source = read_volume(write_series(tmp_path / "a", edit=with_a_series_of_its_own)).source
+    source = read_dicom(write_series(tmp_path / "a", edit=with_a_series_of_its_own)).source
     assert source is not None and source.study_uid == "1.2.3"
     assert {one.instance_uid: one.series_uid for one in source.slices} == own
 
 
 def test_a_ct_from_another_file_has_no_source(tmp_path: Path) -> None:
-    path = write_volume(read_volume(write_series(tmp_path / "a")), tmp_path / "ct.nii.gz")
-    assert read_volume(path).source is None
+    path = write_volume(read_dicom(write_series(tmp_path / "a")), tmp_path / "ct.nii.gz")
+    assert read_volume(path, force=True).source is None
 
 
 def test_the_source_comes_through_the_reading_process_and_into_no_log(tmp_path: Path) -> None:
     folder = write_series(tmp_path / "a", **PATIENT)
     with CaseReader() as reader:
-        volume = reader.read(folder, force=False, series=None, foreign_files=False, cancelled=never)
-    assert volume.source == read_volume(folder).source
+        volume = reader.read(folder, force=True, cancelled=never)
+    assert volume.source == read_dicom(folder).source
     assert "Müller" not in repr(volume)
-    assert np.array_equal(volume.hu, read_volume(folder).hu)
+    assert np.array_equal(volume.hu, read_dicom(folder).hu)
