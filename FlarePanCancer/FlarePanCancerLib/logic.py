@@ -12,8 +12,8 @@ from FlarePanCancerLib.job import Job
 from FlarePanCancerLib.mrml_conversion import Labels, is_sequence, volume_of
 from FlarePanCancerLib.request import Request
 from flareseg.errors import FlareError
-from flareseg.io.nifti import LPS_TO_RAS
 from flareseg.labels import Structure
+from flareseg.nifti_transforms import LPS_TO_RAS
 
 POLL_S = 0.02
 

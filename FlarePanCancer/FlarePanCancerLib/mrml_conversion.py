@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.io.nifti import LPS_TO_RAS
+from flareseg.nifti_transforms import LPS_TO_RAS
 from flareseg.volume import Geometry, Triple, Volume, as_rows, box_of
 
 SHEAR = 1e-3
@@ -97,7 +97,7 @@ def geometry_of(node: Any, shape_zyx: tuple[int, ...], name: str) -> Geometry:
 def write_ct(volume: Volume, path: Path) -> None:
     """Write the CT for the engine: NRRD without compression, as fast as the disk takes it."""
     from flareseg.io.atomic import atomic_path
-    from flareseg.io.encode import write_nrrd
+    from flareseg.io.nrrd import write_nrrd
 
     with atomic_path(path, overwrite=True) as partial:
         write_nrrd(partial, _storable(volume.hu), volume.geometry, {}, compressed=False)

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from FlarePanCancerLib.mrml_conversion import Labels
-from flareseg.io.nifti import LPS_TO_RAS
 from flareseg.io.seg_nrrd import terminology
 from flareseg.labels import TUMOUR, Structure, structures
+from flareseg.nifti_transforms import LPS_TO_RAS
 
 TAG = "FlarePanCancer.Structure"
 SMOOTHING = 0.5

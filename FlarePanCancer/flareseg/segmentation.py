@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.labels import Structure
-from flareseg.volume import Geometry
+from flareseg.volume import Geometry, Source
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,16 @@ class Segmentation:
         confidence: (z, y, x) uint8, per cent: the network's softmax probability of the class that won, found on the
             network's grid and interpolated linearly to the CT's; 0 where the network did not look. None unless asked
             for. Networks are surer of themselves than they are right: an order, not a frequency.
+        source: the DICOM images of the CT; None where it was no DICOM.
+
+    Example:
+        >>> from flareseg.labels import by_name
+        >>> liver, spleen = by_name("liver"), by_name("spleen")
+        >>> labels = np.zeros((4, 8, 6), np.uint8)
+        >>> labels[1:3, 2:6, 2:4] = liver.value
+        >>> result = Segmentation(labels, Geometry((4, 8, 6), (5.0, 2.0, 2.0)), (liver, spleen), name="phantom")
+        >>> [structure.name for structure in result.present()]
+        ['liver']
     """
 
     labels: NDArray[np.uint8]
@@ -36,6 +46,7 @@ class Segmentation:
     notes: tuple[str, ...] = field(default=())
     seconds: dict[str, float] = field(default_factory=dict)
     confidence: NDArray[np.uint8] | None = None
+    source: Source | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.labels.shape != self.geometry.shape_zyx:

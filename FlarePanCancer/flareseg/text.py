@@ -1,4 +1,7 @@
-"""Names of files as text: a name may hold line breaks, bytes that are no UTF-8, or what a spreadsheet calculates."""
+"""Foreign text (names of files, texts of headers) in messages, tables and pages.
+
+It may hold line breaks, bytes that are no UTF-8, or what a spreadsheet calculates.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def visible(text: str) -> str:
     """`text` on one line: control characters and bytes that are no UTF-8 as escapes, e.g. \\n and \\xfc."""
     return _CONTROL.sub(_escape, text)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text` on one line, as `visible`, in at most `most` characters; where it was cut off, it ends with dots."""
+    line = visible(text[: most + 1])  # a foreign text may be of any length
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def encodable(text: str) -> str:

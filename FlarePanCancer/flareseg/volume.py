@@ -34,6 +34,13 @@ class Geometry:
             (ITK's convention).
         nifti: how the NIfTI file that it was read from states it; a NIfTI written on this grid states the same.
             None for any other grid. Grids are equal whatever it says.
+
+    Example:
+        >>> grid = Geometry(shape_zyx=(41, 65, 65), spacing_zyx_mm=(5.0, 1.5, 1.5), origin_xyz_mm=(-48.0, -48.0, 0.0))
+        >>> grid.world_of((40, 64, 0))  # LPS: right, back, head
+        (-48.0, 48.0, 200.0)
+        >>> grid.voxel_ml
+        0.01125
     """
 
     shape_zyx: Index
@@ -111,11 +118,13 @@ class Orientation:
 
     def to_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of `array` in canonical order."""
-        return array.transpose(self.axes)[self._slices()]
+        view: NDArray[Any] = array.transpose(self.axes)[self._slices()]
+        return view
 
     def from_canonical(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of the canonical `array` in the original order."""
-        return array[self._slices()].transpose(np.argsort(self.axes))
+        view: NDArray[Any] = array[self._slices()].transpose(np.argsort(self.axes))
+        return view
 
     def geometry_to_canonical(self, geometry: Geometry) -> Geometry:
         start = [0, 0, 0]
@@ -137,6 +146,48 @@ class Orientation:
 
 
 @dataclass(frozen=True)
+class SourceSlice:
+    """The DICOM image of one slice.
+
+    Attributes:
+        instance_uid, class_uid: its SOP instance and SOP class; "" where the file does not say.
+        series_uid: of its series.
+        frame: its number in a multi-frame image, from 1 as in DICOM; None in an image of one frame.
+    """
+
+    instance_uid: str
+    class_uid: str
+    series_uid: str
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The DICOM images that a CT was read from, so that a result can refer to them; what they do not say is "".
+
+    Attributes:
+        slices: one for each slice of the array, in its order.
+        axis: the axis of the (z, y, x) array along which they lie.
+        study_uid: of the study; "" also where the slices do not agree.
+        frame_of_reference_uid: of the space in which the slices lie.
+        patient_id, patient_name: as in the files.
+    """
+
+    slices: tuple[SourceSlice, ...]
+    axis: int = 0
+    study_uid: str = ""
+    frame_of_reference_uid: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+
+    def oriented(self, orientation: Orientation) -> Source:
+        """The same images, as they lie in the array that `orientation` makes."""
+        axis = orientation.axes.index(self.axis)
+        slices = self.slices[::-1] if orientation.flipped[axis] else self.slices
+        return replace(self, slices=slices, axis=axis)
+
+
+@dataclass(frozen=True)
 class Volume:
     """One CT.
 
@@ -145,12 +196,23 @@ class Volume:
         geometry: the grid of `hu`.
         name: how the case is called in messages and tables.
         notes: what a user should know about how it was read, e.g. "gantry tilt of 12 degrees"; one line each.
+        source: the DICOM images that it was read from; None where it was no DICOM.
+
+    Example:
+        >>> hu = np.full((4, 8, 6), -1000, np.int16)
+        >>> hu[1:3, 2:6, 2:4] = 40
+        >>> feet_first = Geometry((4, 8, 6), (5.0, 2.0, 2.0), direction=((1, 0, 0), (0, 1, 0), (0, 0, -1)))
+        >>> ct = Volume(hu, feet_first, name="phantom")
+        >>> head_last = ct.canonical()  # the same voxels, from the feet to the head
+        >>> bool((head_last.hu[0] == ct.hu[3]).all())
+        True
     """
 
     hu: NDArray[np.int16] | NDArray[np.float32]
     geometry: Geometry
     name: str = "CT"
     notes: tuple[str, ...] = field(default=())
+    source: Source | None = field(default=None, repr=False)  # it names the patient, who belongs in no log
 
     def __post_init__(self) -> None:
         if self.hu.shape != self.geometry.shape_zyx:
@@ -165,7 +227,8 @@ class Volume:
     def oriented(self, orientation: Orientation) -> Volume:
         """The same voxels in another order (a view); `orientation` leads back."""
         hu = orientation.to_canonical(self.hu)
-        return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry))
+        source = self.source.oriented(orientation) if self.source else None
+        return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry), source=source)
 
 
 def box_of(array: NDArray[Any]) -> Box | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 
 from flareseg.errors import InputError
 from flareseg.io.files import read_volume
@@ -68,6 +68,29 @@ def write_series(
         if scrambled:
             name = f"{generate_uid()[-16:]}.dcm"
         pydicom.dcmwrite(folder / name, dataset, enforce_file_format=True)
+    return folder
+
+
+def write_dicomdir(folder, files):
+    """A DICOMDIR in `folder` that lists `files`, their names in capitals."""
+    records = []
+    for file in files:
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        if not records:
+            series = Dataset()
+            series.DirectoryRecordType, series.SeriesInstanceUID = "SERIES", header.SeriesInstanceUID
+            records.append(series)
+        image = Dataset()
+        image.DirectoryRecordType = "IMAGE"
+        image.ReferencedFileID = [part.upper() for part in file.relative_to(folder).parts]
+        records.append(image)
+    listing = Dataset()
+    listing.file_meta = FileMetaDataset()
+    listing.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    listing.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    listing.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    listing.DirectoryRecordSequence = pydicom.Sequence(records)
+    pydicom.dcmwrite(folder / "DICOMDIR", listing, enforce_file_format=True)
     return folder
 
 

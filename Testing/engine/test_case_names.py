@@ -2,14 +2,21 @@
 
 import json
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from flareseg.cases.find import find_cases
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dicom_files import write_dicomdir
+
+from flareseg.cases.clashes import Written, refuse_clashes
+from flareseg.cases.find import Case, find_cases
 from flareseg.cases.manifest import NAME, STARTED, Manifest, Record
 from flareseg.errors import UsageError
-from flareseg.io.files import write_volume
+from flareseg.io.files import read_volume, write_volume
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -180,7 +187,7 @@ def test_pipes_are_told_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.nii.gz")
     (direct,) = find_cases([tmp_path / "pipe.nii.gz"]).cases
     (inside,) = find_cases([tmp_path]).cases
-    assert "neither a file nor a folder" in direct.problem and inside.problem
+    assert "is a named pipe, not a file" in direct.problem and inside.problem
 
 
 def test_a_pair_of_header_and_image_is_one_case(tmp_path, monkeypatch):
@@ -245,6 +252,84 @@ def test_slices_of_one_series_are_one_case(tmp_path, dicom_series):
 def test_dicom_beside_text_files_and_a_label_map_is_one_case(tmp_path, dicom_series):
     folder = touch(dicom_series(tmp_path / "p1"), "seg.nii.gz", "notes", "readme.txt", "DICOMDIR")
     assert [case.source for case in find_cases([folder]).cases] == [folder]
+
+
+def test_of_folders_of_other_series_a_few_headers_are_read(tmp_path, dicom_series, monkeypatch):
+    from flareseg.io.dicom import headers
+
+    for number in range(3):
+        dicom_series(tmp_path / "data" / f"p{number}", uid=f"1.2.{number}", count=40)
+    read = []
+    monkeypatch.setattr(headers, "read_data_set", counted(headers.read_data_set, read))
+    assert names(tmp_path / "data") == ["p0", "p1", "p2"]
+    assert len(read) <= 3 * 5
+    dicom_series(tmp_path / "data" / "p1b", uid="1.2.1", first=40, count=4)
+    read.clear()
+    assert sorted(names(tmp_path / "data")) == ["data", "p0", "p2"]
+    assert {path.parent.name for path in read[4 * 5 :]} <= {"p1", "p1b"}
+
+
+def counted(work, calls):
+    def call(file, *rest, **options):
+        calls.append(file)
+        return work(file, *rest, **options)
+
+    return call
+
+
+def zipped(folder, archive):
+    with zipfile.ZipFile(archive, "w") as target:
+        for file in sorted(folder.iterdir()):
+            target.write(file, file.name)
+    return archive
+
+
+def test_zips_of_dicom_in_a_folder_are_cases_of_their_own(tmp_path, dicom_series):
+    data = tmp_path / "data"
+    dicom_series(data / "p0", uid="1.2.1")
+    for number in (1, 2):
+        zipped(dicom_series(tmp_path / f"s{number}", uid=f"1.2.{number}"), data / f"p{number}.zip")
+    zipped(touch(tmp_path / "texts", "a.txt"), data / "texts.zip")
+    (data / "damaged.zip").write_bytes(b"PK")
+    found = find_cases([data]).cases
+    assert [(case.name, case.source.name) for case in found] == [("p0", "p0"), ("p1", "p1.zip"), ("p2", "p2.zip")]
+    assert read_volume(found[1].source).hu.shape == (6, 20, 20)
+
+
+def test_a_single_zip_in_a_folder_is_its_case(tmp_path, dicom_series):
+    (tmp_path / "data").mkdir()
+    zipped(dicom_series(tmp_path / "s"), tmp_path / "data" / "p1.zip")
+    (case,) = find_cases([tmp_path / "data"]).cases
+    assert (case.name, case.source.name) == ("p1", "p1.zip")
+
+
+def test_a_changed_neighbour_does_not_change_a_zip(tmp_path, dicom_series):
+    from flareseg.cases.resume import source_of
+
+    archive = zipped(dicom_series(tmp_path / "s"), tmp_path / "p1.zip")
+    before = source_of(Case("p1", archive))
+    (tmp_path / "p2.zip").write_bytes(b"new")
+    assert source_of(Case("p1", archive)) == before
+
+
+def test_a_dicomdir_in_a_folder_of_cases_stands_for_its_folder(tmp_path, dicom_series):
+    from flareseg.reading.limits import input_bytes
+
+    data = tmp_path / "data"
+    for number in (1, 2):
+        folder = data / f"p{number}"
+        dicom_series(folder / "IMAGES" / "A", uid=f"1.2.{number}")
+        dicom_series(folder / "OTHER", uid=f"1.3.{number}", count=1)  # not listed
+        write_dicomdir(folder, sorted((folder / "IMAGES" / "A").iterdir()))
+    dicom_series(data / "p3", uid="1.2.3")
+    found = find_cases([data]).cases
+    sources = [case.source.relative_to(data).as_posix() for case in found]
+    assert [case.name for case in found] == ["p1", "p2", "p3"]
+    assert sources == ["p1/DICOMDIR", "p2/DICOMDIR", "p3"]
+    assert read_volume(found[0].source).hu.shape == (6, 20, 20)
+    assert input_bytes(found[0].source) > 6 * 20 * 20 * 2
+    with pytest.raises(UsageError, match="would lie in the DICOM folder"):
+        refuse_clashes(found, [Written(data / "p1" / "OTHER" / "o.nii.gz", "the result of 'p1'")])
 
 
 def test_real_data_sets_give_a_case_for_each_ct(real_cts):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flareseg.errors import OutputError
-from flareseg.io.atomic import atomic_path, check_destination, discard_unfinished
+from flareseg.io.atomic import atomic_folder, atomic_path, check_destination, discard_unfinished
 from flareseg.io.files import write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
@@ -48,7 +48,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, segme
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("flareseg.io.files.write_nifti", full)
+    monkeypatch.setattr("flareseg.io.nifti.write_nifti", full)
     with pytest.raises(OutputError, match=r"a\.nii\.gz' cannot be written: No space left on device\.$"):
         write_segmentation(segmentation, tmp_path / "a.nii.gz")
     assert not list(tmp_path.iterdir())
@@ -95,3 +95,33 @@ def test_unfinished_files_can_be_discarded_from_elsewhere(tmp_path):
         discard_unfinished()
         assert not list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError, ValueError])
+def test_a_folder_is_whole_or_absent_and_the_old_one_stays_until_then(tmp_path, failure):
+    folder = tmp_path / "a" / "case"
+    with pytest.raises(failure), atomic_folder(folder) as scratch:
+        (scratch / "half").write_text("half")
+        raise failure
+    assert not list(folder.parent.iterdir())
+    with atomic_folder(folder) as scratch:
+        (scratch / "whole").write_text("whole")
+        assert not folder.exists()
+    with pytest.raises(failure), atomic_folder(folder, overwrite=True) as scratch:
+        assert (folder / "whole").exists()
+        raise failure
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+    with atomic_folder(folder, overwrite=True) as scratch:
+        (scratch / "new").write_text("new")
+    assert [path.name for path in folder.iterdir()] == ["new"] and list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_folder_that_may_not_be_replaced_or_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "there").mkdir()
+    for folder, words in (("there", "exists already"), ("file", "is a file"), ("file/below", "cannot be written")):
+        with pytest.raises(OutputError, match=words), atomic_folder(tmp_path / folder):
+            pass
+    with pytest.raises(OutputError, match="No space left"), atomic_folder(tmp_path / "full"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "there"}

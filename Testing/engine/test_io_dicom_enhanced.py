@@ -100,6 +100,15 @@ def test_frames_lie_where_they_were_scanned_in_any_order(tmp_path, depths):
     assert np.array_equal(read_volume(folder / "E", force=True).hu, volume.hu)
 
 
+def test_the_source_names_the_frame_of_each_slice(tmp_path):
+    folder = write_enhanced(tmp_path / "a" / "1.dcm", depths=tuple(3.0 * i for i in range(8))[::-1])
+    volume = read_volume(folder, force=True)
+    assert [one.frame for one in volume.source.slices] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert len({one.instance_uid for one in volume.source.slices}) == 1
+    assert {one.class_uid for one in volume.source.slices} == {EnhancedCTImageStorage}
+    assert volume.source.study_uid == "1.2"
+
+
 def test_each_frame_has_its_own_slope_and_intercept(tmp_path):
     folder = write_enhanced(tmp_path / "a" / "E", MIXED, rescale=lambda frame: (0.5, -1000.0 - 10 * frame))
     assert_in_place(read_volume(folder, force=True))

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dicom_files import assert_in_place, fails, write_series
+from dicom_files import assert_in_place, fails, write_dicomdir, write_series
 
 from flareseg.errors import InputError
 from flareseg.io.dicom import is_container, list_series, read_dicom, series_of_children
@@ -58,24 +58,7 @@ def test_pipes_are_not_opened(tmp_path):
 
 def with_dicomdir(folder):
     """A DICOMDIR of the series in `folder`/IMAGES, its names in capitals."""
-    records = []
-    for file in sorted((folder / "IMAGES").iterdir()):
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        if not records:
-            series = pydicom.Dataset()
-            series.DirectoryRecordType, series.SeriesInstanceUID = "SERIES", header.SeriesInstanceUID
-            records.append(series)
-        image = pydicom.Dataset()
-        image.DirectoryRecordType, image.ReferencedFileID = "IMAGE", ["IMAGES", file.name.upper()]
-        records.append(image)
-    listing = pydicom.Dataset()
-    listing.file_meta = pydicom.dataset.FileMetaDataset()
-    listing.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    listing.file_meta.MediaStorageSOPClassUID = pydicom.uid.MediaStorageDirectoryStorage
-    listing.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    listing.DirectoryRecordSequence = pydicom.Sequence(records)
-    pydicom.dcmwrite(folder / "DICOMDIR", listing, enforce_file_format=True)
-    return folder
+    return write_dicomdir(folder, sorted((folder / "IMAGES").iterdir()))
 
 
 @pytest.mark.parametrize("left", [200, 2000, None])

@@ -11,7 +11,7 @@ import pytest
 from flareseg.errors import InputError, ModelError, OutputError
 from flareseg.io.atomic import check_destination, make_folder
 from flareseg.io.files import read_labels, read_volume, write_volume
-from flareseg.io.kinds import check_kind
+from flareseg.io.opening import check_kind
 from flareseg.system import streams
 from flareseg.system.failures import told
 
@@ -141,7 +141,7 @@ def test_what_is_no_file_is_refused_unopened(special, tmp_path):
     from flareseg.cli import main
     from flareseg.model.catalogue import import_model
 
-    kind = special.name.partition(".")[0]
+    kind = special.name.partition(".")[0].replace("pipe", "named pipe")
     for read in (read_volume, read_labels):
         with pytest.raises(InputError, match=f"is a {kind}"):
             read(special)

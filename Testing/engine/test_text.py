@@ -14,7 +14,7 @@ from flareseg.results.evaluate import CaseScores, Table, write_csv
 from flareseg.results.measure import Measurement, measure, write_measurements
 from flareseg.results.metrics import Score
 from flareseg.segmentation import Segmentation
-from flareseg.text import as_json, cell_text, visible
+from flareseg.text import as_json, cell_text, shortened, visible
 
 LATIN1 = "M\udcfcller"
 """As Python gives a name of bytes that are no UTF-8."""
@@ -91,6 +91,13 @@ def test_messages_are_one_line_without_controls(name, capsys):
 def test_bytes_that_are_no_utf8_are_shown_as_bytes():
     assert visible(LATIN1) == "M\\xfcller"
     assert json.loads(as_json({"a": LATIN1}).encode("utf-8")) == {"a": LATIN1}
+
+
+def test_a_long_text_is_cut_to_one_short_line():
+    assert shortened("a\nb", 10) == "a\\nb"
+    assert shortened("x" * 10, 10) == "x" * 10
+    assert shortened("x" * 11, 10) == "xxxxxxx..."
+    assert len(shortened("\n" * 10**6, 10)) == 10
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", 'a"b', "a\nb", LATIN1, "$\\frac$", "$x", "=1+1"])

@@ -21,8 +21,8 @@ from FlarePanCancerLib.events import LONGEST_TEXT, NOT_UNDERSTOOD, one_line, und
 from FlarePanCancerLib.job import MOST_SAID, Job
 from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
 from FlarePanCancerLib.request import Request
-from flareseg.io.encode import write_nrrd
 from flareseg.io.files import write_segmentation
+from flareseg.io.nrrd import write_nrrd
 from flareseg.labels import structures
 from flareseg.results.measure import measure
 from flareseg.segmentation import Segmentation

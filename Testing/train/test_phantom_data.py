@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ import pytest
 
 from flareseg.errors import OutputError
 from flareseg.io.files import read_labels, read_volume
+from flareseg.system.leftovers import temporary_name
 from train.config import PhantomConfig
-from train.data.case_folder import UNFINISHED, new_case
+from train.data.case_folder import new_case
 from train.synthetic import phantom_data
 from train.synthetic.label_corruption import corrupt_labels
 from train.synthetic.phantom import Phantom, make_phantom
 from train.synthetic.phantom_data import annotation_of, draw_phantoms
 
 TUMOUR = 14
+NOBODYS_PID = 999_999_999
 FLARE = PhantomConfig(count=3, validation=1, spacing_zyx_mm=(8.0, 8.0, 8.0), scenario="flare")
 FULL = PhantomConfig(count=1, validation=1, spacing_zyx_mm=(8.0, 8.0, 8.0), scenario="full")
 
@@ -124,7 +127,8 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyte
 
     def dies_at_the_second(seed: int, **kwargs: object) -> Phantom:
         if seed == 1:
-            (tmp_path / UNFINISHED / "phantom_1").mkdir(parents=True)  # what a kill leaves behind
+            # what a kill leaves behind
+            (tmp_path / temporary_name().replace(f"-{os.getpid()}-", f"-{NOBODYS_PID}-") / "a").mkdir(parents=True)
             raise KeyboardInterrupt
         return make_phantom(seed, **kwargs)  # type: ignore[arg-type]
 
@@ -151,7 +155,7 @@ def test_a_case_that_fails_leaves_nothing_and_a_full_disk_is_one_line(tmp_path: 
         (partial / "ct.nii.gz").write_bytes(b"half")
         raise OSError(28, "No space left on device")
     assert not (tmp_path / "case").exists()
-    assert not any((tmp_path / UNFINISHED).iterdir())
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

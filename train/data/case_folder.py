@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from flareseg.errors import OutputError
+from flareseg.io.atomic import atomic_folder
 from flareseg.io.files import write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
-UNFINISHED = ".unfinished"
-"""Folder beside the cases in which they are written; a run that was killed may leave it behind."""
 CT, TRUTH, ORGANS, INFO = "ct.nii.gz", "seg.nii.gz", "organs.nii.gz", "info.json"
 
 
@@ -29,17 +27,8 @@ def new_case(folder: Path) -> Iterator[Path]:
     Raises:
         OutputError: when something cannot be written, such as on a full disk.
     """
-    partial = folder.parent / UNFINISHED / folder.name
-    with disk_errors(folder):
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            yield partial
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+    with atomic_folder(folder, overwrite=True) as partial:
+        yield partial
 
 
 def write_ct(hu_zyx: NDArray[Any], geometry: Geometry, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Phantoms as a data folder: layout "cases", what their labels cover after one of two scenarios.
 
 `draw_phantoms` writes a folder `phantom_SEED` per patient: ct.nii.gz, what is annotated of it, and info.json. A folder
-is whole or absent: it is written under `.unfinished` and renamed, so a run that was killed goes on where it stopped.
+is whole or absent: it is written under a hidden name and renamed, so a run that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.labels import structures
+from flareseg.system.leftovers import remove_leftovers
 from flareseg.volume import Geometry, Triple
 from train.common.parallel import in_parallel, with_progress
 from train.config import PhantomConfig
 from train.data.case_folder import (
     ORGANS,
     TRUTH,
-    UNFINISHED,
     disk_errors,
     new_case,
     read_info,
@@ -92,18 +92,16 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
         OutputError: when a phantom cannot be written, or a process was ended from outside.
     """
     wanted = drawings(config)
-    unfinished = folder / UNFINISHED
     with disk_errors(folder):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove_leftovers(folder)
         _remove_others(folder, {drawing.name for drawing in wanted})
         missing = [drawing for drawing in wanted if not _is_there(folder / drawing.name, drawing)]
         if not missing:
             return
-        unfinished.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     drawn = in_parallel(partial(_draw, folder), missing, processes, "phantoms")
     for _ in with_progress(drawn, len(missing), "phantoms"):
         pass
-    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def drawings(config: PhantomConfig) -> list[Drawing]:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flareseg.cases.find import Case, Cases
-from flareseg.cases.folders import SEGMENTATION, SUFFIX
-from flareseg.cases.names import case_name
 from flareseg.cases.same_file import Place, Places
 from flareseg.errors import UsageError
-from flareseg.io.files import ending_of
+from flareseg.io.files import RESULT_ENDINGS, ending_of, is_result
 from flareseg.text import shown
 
 ADVICE = "inputs are never changed; choose another place, such as a new folder"
@@ -83,14 +81,14 @@ def refuse_results_among_cts(cases: Cases, results: Sequence[Path], previews: Pa
     searched = {content: folder for folder in cases.searched if (content := places.content(folder))}
     below = False
     for path in results:
-        if ending_of(path) == SEGMENTATION or case_name(path).endswith(SUFFIX):
+        if is_result(path):
             continue
         folder = searched.get(places.content(path.parent) or ())
         if folder is not None:
             advice = os.path.normpath(folder) + "_results"
             raise UsageError(
                 f"Results among the CTs of '{shown(folder)}' would be taken for CTs by the next run; "
-                f"choose another folder, e.g. --output {shown(advice)}, or --format {SEGMENTATION}."
+                f"choose another folder, e.g. --output {shown(advice)}, or --format {RESULT_ENDINGS[0]}."
             )
         below = below or any(place in searched for place in places.above(path))
     if previews and any(place in searched for place in places.above(previews / "any")):
@@ -157,13 +155,15 @@ def _named_in_header(header: Path) -> Iterator[Path]:
 def _folders_of(source: Path) -> Iterator[Path]:
     """The folders that are read for a DICOM case: its own, and those that links in it lead to."""
     if not os.path.isdir(source):
-        if (
-            not ending_of(source)
-            and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img")
-            and os.path.isfile(source)
-        ):
-            yield source.parent  # one slice stands for its series
-        return
+        is_dicom = not ending_of(source) and source.suffix.lower() not in (".zip", ".gz", ".hdr", ".img")
+        if not is_dicom or not os.path.isfile(source):
+            return
+        from flareseg.io.dicom import is_dicomdir
+
+        source, is_slice = source.parent, not is_dicomdir(source)
+        if is_slice:
+            yield source  # one slice stands for its series
+            return
     yield source
     seen = {os.path.realpath(source)}
     for place, folders, _ in os.walk(source, followlinks=True):

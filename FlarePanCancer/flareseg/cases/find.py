@@ -1,7 +1,7 @@
 """Which cases the inputs of a command name, and where each result goes."""
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH116
+# ruff: noqa: PTH100, PTH112, PTH113
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flareseg.cases.folders import SUFFIX, search
+from flareseg.cases.folders import search
 from flareseg.cases.names import Found, name_all
 from flareseg.cases.series import group_by_series
-from flareseg.errors import UsageError
-from flareseg.io.files import LABEL_ENDINGS, ending_of
-from flareseg.text import shown
+from flareseg.errors import InputError, UsageError
+from flareseg.io.files import LABEL_ENDINGS, RESULT_SUFFIX, ending_of
+from flareseg.io.opening import check_kind
 
 
 @dataclass(frozen=True)
@@ -119,28 +119,16 @@ def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) ->
         known = ", ".join(LABEL_ENDINGS)
         raise UsageError(f"'{outputs[0].name}' does not end like a segmentation ({known}) and is no folder.")
     folder = outputs[0] if outputs else Path()
-    suffix = "" if outputs else SUFFIX
+    suffix = "" if outputs else RESULT_SUFFIX
     return [replace(case, outputs=(folder / f"{case.name}{suffix}{ending}",)) for case in cases]
 
 
 def _problem(path: Path) -> str:
     """Why a path can be no case."""
-    if os.path.isfile(path):
-        return ""
-    if os.path.exists(path):
-        return f"'{shown(path)}' is neither a file nor a folder."
     try:
-        os.stat(path)
-    except FileNotFoundError:
-        broken = os.path.islink(path)
-        return (
-            f"'{shown(path)}' is a link to what is not there."
-            if broken
-            else f"There is no file or folder '{shown(path)}'."
-        )
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        return f"'{shown(path)[:200]}' cannot be read: {why}."
+        check_kind(path)
+    except InputError as error:
+        return str(error)
     return ""
 
 

@@ -7,6 +7,7 @@ What a folder holds is told by names, so that a data set of thousands of cases i
 - Results of flareseg are never CTs: .seg.nrrd, NAME_flareseg, and what a manifest in the folder lists.
 - A folder with DICOM in it, or below it without any image file, is one case. Folders side by side that share a series
   are one case.
+- A zip of DICOM is one case, and a DICOMDIR with all that lies beside and below it.
 """
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
@@ -22,14 +23,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flareseg.cases.manifest import listed_results
-from flareseg.cases.names import CHANNEL, NAMELESS, Found, case_name
+from flareseg.cases.names import Found
 from flareseg.cases.series import group_by_series
-from flareseg.io.files import IMAGE_ENDINGS, ending_of
+from flareseg.io.files import (
+    CHANNEL,
+    IMAGE_ENDINGS,
+    NAMELESS,
+    RESULT_ENDINGS,
+    case_name,
+    ending_of,
+    is_result,
+)
 from flareseg.text import shown, words
 
-SUFFIX = "_flareseg"
-"""Of results that are written without a folder of their own."""
-SEGMENTATION = ".seg.nrrd"
 MOST_TOLD = 5
 _CT_WORDS = words("ct ctscan scan image images imaging img volume vol")
 _LABEL_FOLDERS = words(
@@ -58,10 +64,12 @@ class Folder:
         parts: names of the folders down to it from the one that is searched.
         images: files that may be CTs.
         others: files that may be DICOM.
+        containers: zips and a DICOMDIR.
         folders: those in it.
         broken: links whose target is gone.
         problem: why it cannot be read.
         dicom: whether DICOM slices lie directly in it.
+        dicomdir: the list of all DICOM in it and below, where there is one.
         has_images, has_dicom: in it or below.
     """
 
@@ -69,10 +77,12 @@ class Folder:
     parts: tuple[str, ...] = ()
     images: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    containers: list[Path] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     broken: list[Path] = field(default_factory=list)
     problem: str = ""
     dicom: bool = False
+    dicomdir: Path | None = None
     has_images: bool = False
     has_dicom: bool = False
     is_empty: bool = True
@@ -135,8 +145,10 @@ def _sort_in(folder: Folder, entry: os.DirEntry[str]) -> None:
     if is_dir:
         if name.lower() not in _NO_CT_FOLDERS:
             folder.folders.append(Folder(path, (*folder.parts, name)))
-    elif ending_of(name) in IMAGE_ENDINGS or ending_of(name) == SEGMENTATION:
+    elif ending_of(name) in (*IMAGE_ENDINGS, *RESULT_ENDINGS):
         (folder.images if is_file else folder.broken).append(path)
+    elif is_file and (name.lower().endswith(".zip") or name.upper() == "DICOMDIR"):
+        folder.containers.append(path)
     elif not _is_no_ct(name) and (is_file or entry.is_symlink()):
         (folder.others if is_file else folder.broken).append(path)
 
@@ -152,7 +164,7 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
     filled = bool(folder.images) or any(child.has_images for child in folder.folders)
     if filled and title and title <= _LABEL_FOLDERS and not is_root:
         left_out[folder.path.name] += 1
-        folder.images, folder.others, folder.folders, folder.broken = [], [], [], []
+        folder.images, folder.others, folder.folders, folder.broken, folder.containers = [], [], [], [], []
     alone = not folder.images and not any(child.has_images or child.has_dicom for child in folder.folders)
     # Among images and folders of cases, a file counts as DICOM only if it is; elsewhere, damaged ones shall be told.
     folder.dicom = bool(folder.others) and (alone or _any_is_dicom(folder.others))
@@ -161,17 +173,32 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
     images = [
         path
         for path in folder.images
-        if path.name not in results and not _is_result(path) and not _has_header(path, headers)
+        if path.name not in results and not is_result(path) and not _has_header(path, headers)
     ]
     folder.images = _choose(images, folder.dicom, left_out)
+    _look_at_containers(folder, alone and not folder.others, is_root)
     below = folder.folders
     folder.has_images = bool(folder.images) or any(child.has_images for child in below)
     unknown = bool(folder.problem or folder.broken) or (folder.is_empty and not is_root)
-    folder.has_dicom = folder.dicom or unknown or any(child.has_dicom for child in below)
+    folder.has_dicom = folder.dicom or folder.dicomdir is not None or unknown or any(child.has_dicom for child in below)
 
 
-def _is_result(path: Path) -> bool:
-    return ending_of(path) == SEGMENTATION or case_name(path).endswith(SUFFIX)
+def _look_at_containers(folder: Folder, alone: bool, is_root: bool) -> None:
+    """Find the zips that are cases of their own, and the DICOMDIR that stands for its folder.
+
+    That of the folder of cases itself lists all of them, and none.
+    """
+    if not folder.containers:
+        return
+    from flareseg.io.dicom import is_dicomdir, zip_holds_images
+    from flareseg.io.dicom.headers import beginning_of, is_dicom
+
+    for path in folder.containers:
+        if is_dicomdir(path):
+            # A damaged one is no help; its folder can be read without it.
+            folder.dicomdir = path if is_dicom(beginning_of(path)) and not is_root else None
+        elif (holds := zip_holds_images(path)) or (holds is None and alone):
+            folder.images.append(path)
 
 
 def _has_header(path: Path, names: set[str]) -> bool:
@@ -230,8 +257,8 @@ def _cases(root: Folder) -> list[Found]:
         for path in folder.broken:
             problem = f"'{shown(path)}' is a link to what is not there, or no file at all."
             result.append(Found(path, parts, alone=not folder.images, problem=problem))
-        if folder.dicom:
-            result.append(Found(folder.path, parts or (name,), is_file=False))
+        if folder.dicom or folder.dicomdir:
+            result.append(Found(folder.dicomdir or folder.path, parts or (name,), is_file=False))
         else:
             result += _dicom_cases(folder, name)
         waiting += reversed([child for child in folder.folders if child.has_images])
@@ -248,5 +275,5 @@ def _dicom_cases(folder: Folder, name: str) -> list[Found]:
             series = group.series if len(group.folders) < len(children) else None
             result.append(Found(folder.path, folder.parts or (name,), series=series, is_file=False))
         else:
-            result.append(Found(first.path, first.parts, problem=first.problem, is_file=False))
+            result.append(Found(first.dicomdir or first.path, first.parts, problem=first.problem, is_file=False))
     return result

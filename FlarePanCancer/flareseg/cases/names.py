@@ -9,17 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flareseg.errors import UsageError
-from flareseg.io.files import ending_of
+from flareseg.io.files import CHANNEL, NAMELESS, case_name
 from flareseg.text import shown, words
 
-DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
-CHANNEL = "_0000"
-"""How nnU-Net ends the names of images."""
 GENERIC = words(
     "ct ctscan scan image images imaging img volume vol data dicom dcm nifti nii nrrd input series original raw"
 )
 """Names that say what a file is, not whose."""
-NAMELESS = "CT"
 
 
 @dataclass(frozen=True)
@@ -68,13 +64,6 @@ class Found:
     def _counts(self, most: int) -> Sequence[int]:
         """How many of the folders a name is made of: of a searched folder always all, so that names are alike."""
         return range(1, most + 1) if self.named else ([most] if most else [])
-
-
-def case_name(path: Path) -> str:
-    """The file's name without its ending; never empty, "." or ".."."""
-    ending = ending_of(path) or next((e for e in DICOM_ENDINGS if path.name.lower().endswith(e)), "")
-    name = path.name[: -len(ending)] if ending else path.name
-    return name if name.strip(".") else NAMELESS + name.replace(".", "_")
 
 
 def name_all(found: Sequence[Found]) -> list[str]:

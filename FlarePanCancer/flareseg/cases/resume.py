@@ -260,9 +260,10 @@ def source_of(case: Case) -> dict[str, Any]:
     """What tells the input of a case from another one; raises as `fingerprint`."""
     others = tuple(file for file in files_of(case.source)[1:] if os.path.isfile(file))
     result = fingerprint(case.source, tuple(dict.fromkeys(others)))
-    if others or os.path.isdir(case.source) or ending_of(case.source):
+    alone = ending_of(case.source) or case.source.suffix.lower() == ".zip"
+    if others or os.path.isdir(case.source) or alone:
         return result | ({"series": case.series} if case.series else {})
-    # One slice of a series stands for all of it.
+    # One slice of a series stands for all of it, a DICOMDIR for its folder.
     return result | {"series_folder": fingerprint(case.source.parent)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,12 +31,10 @@ def group_by_series(folders: Sequence[Path]) -> list[Group]:
 
     Copies of one series are no parts of it: they stay cases of their own.
     """
-    if len(folders) < 2:
-        return [Group((folder,)) for folder in folders]
-    held = {folder: instances_in(folder) for folder in folders}
+    held = _held_in_several(folders)
     holders: dict[str, list[Path]] = defaultdict(list)
-    for folder in folders:
-        for uid in held[folder]:
+    for folder, instances in held.items():
+        for uid in instances:
             holders[uid].append(folder)
     leader = {folder: folder for folder in folders}
     shared: dict[Path, set[str]] = defaultdict(set)
@@ -59,6 +57,20 @@ def group_by_series(folders: Sequence[Path]) -> list[Group]:
         uids = set[str]().union(*(shared[member] for member in members))
         result.append(Group(tuple(members), next(iter(uids)) if len(uids) == 1 else None))
     return result
+
+
+def _held_in_several(folders: Sequence[Path]) -> dict[Path, Instances]:
+    """The images in those of `folders` that share a series with another one.
+
+    A few headers of each tell which these are: reading all would take minutes for a data set of thousands of cases.
+    """
+    from flareseg.io.dicom import series_of_folders
+
+    if len(folders) < 2:
+        return {}
+    series = series_of_folders(folders)
+    count = Counter(uid for uids in series.values() for uid in uids)
+    return {folder: instances_in(folder) for folder, uids in series.items() if any(count[uid] > 1 for uid in uids)}
 
 
 def instances_in(folder: Path) -> Instances:

@@ -12,7 +12,7 @@ from flareseg.commands.console import BarListener, CaseListener, JsonListener, S
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import UsageError
 from flareseg.io.files import LABEL_ENDINGS
-from flareseg.io.kinds import check_kind
+from flareseg.io.opening import check_kind
 from flareseg.labels import Structure
 from flareseg.options import Options
 from flareseg.results.measure import check_table_name

@@ -1,17 +1,21 @@
-"""Result files that are whole or absent: written beside their destination under a hidden name, then renamed."""
+"""Files and folders that are whole or absent: written beside their destination under a hidden name, then renamed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from flareseg.errors import OutputError
-from flareseg.io.kinds import special_kind
-from flareseg.system.leftovers import LONGEST_NAME, remove_leftovers, temporary_name
+from flareseg.io.opening import special_kind
+from flareseg.system.interrupt import on_abandon, remove_folder
+from flareseg.system.leftovers import LONGEST_NAME, aside_name, remove_leftovers, temporary_name
 from flareseg.system.temporary import discard_temporary_folders
+from flareseg.text import shortened
 
 _unfinished: set[Path] = set()
 _lock = threading.Lock()
@@ -26,7 +30,9 @@ def check_destination(path: Path, *, overwrite: bool = False) -> None:
         OutputError: when the path is a folder, exists (unless `overwrite`), is too long, or cannot be written.
     """
     if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise OutputError(f"The name '{path.name[:40]}...' is longer than {LONGEST_NAME} bytes; choose a shorter one.")
+        raise OutputError(
+            f"The name '{shortened(path.name, 40)}' is longer than {LONGEST_NAME} bytes; choose a shorter one."
+        )
     try:
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder; name a file in it.")
@@ -77,6 +83,48 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         with _lock:
             _unfinished.discard(temporary)
+
+
+@contextmanager
+def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """An empty hidden folder beside `folder`, which takes its place when the block ends well.
+
+    A folder that is there stays as it is until then, and its content is not kept. Whatever stops the block leaves
+    nothing. Of a process that is killed meanwhile the next one of ours that writes beside it removes what is left.
+
+    Raises:
+        OutputError: when it is no folder, exists and `overwrite` is False, or something cannot be written.
+    """
+    scratch = folder.with_name(temporary_name())
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"'{folder}' is a file; name a folder.")
+        if folder.exists() and not overwrite:
+            raise OutputError(f"'{folder}' exists already; choose another name, or allow it to be replaced.")
+        remove_leftovers(folder.parent, once=True)
+        with on_abandon(partial(remove_folder, scratch)):
+            make_folder(scratch)
+            yield scratch
+            _put_in_place(scratch, folder)
+    except OSError as error:
+        raise _output_error(folder, error) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    if not folder.exists():
+        new.rename(folder)
+        return
+    # If the process is killed between the two steps, the next one finds the old folder and puts it back.
+    old = folder.with_name(aside_name(folder.name))
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def make_folder(folder: Path) -> None:

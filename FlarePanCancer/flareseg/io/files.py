@@ -1,6 +1,6 @@
-"""CTs and label maps in files: NIfTI, NRRD and MetaImage in; NIfTI, NRRD and Slicer's .seg.nrrd out.
+"""CTs and label maps in files: NIfTI, NRRD, MetaImage and DICOM in; what `writers` lists out. And how files are called.
 
-A DICOM folder is read by `dicom/`, through the same `read_volume`.
+DICOM is read by `dicom/`, through the same `read_volume`.
 """
 
 from __future__ import annotations
@@ -15,24 +15,45 @@ from numpy.typing import NDArray
 from flareseg.errors import InputError, UsageError
 from flareseg.io import pairs
 from flareseg.io.atomic import atomic_path
-from flareseg.io.encode import write_nifti, write_nrrd
 from flareseg.io.opening import is_folder, reading
-from flareseg.io.seg_nrrd import labels_of_segments, segment_fields
 from flareseg.io.validation import as_hu, check_grid, check_is_ct
+from flareseg.io.writers import WRITERS, endings_for
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Of files that may hold a CT; of two files that belong together, of the one that says so."""
-LABEL_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
+SEGMENTS_ENDING = ".seg.nrrd"
+LABEL_ENDINGS = endings_for(Segmentation)
 """Of the segmentations that can be written."""
-_ENDINGS = sorted({*IMAGE_ENDINGS, *LABEL_ENDINGS, *pairs.VOXELS}, key=len, reverse=True)
+RESULT_ENDINGS = tuple(ending for ending in LABEL_ENDINGS if ending not in endings_for(Volume))
+"""Of files that are results wherever they lie, never CTs."""
+_READABLE = sorted({*IMAGE_ENDINGS, SEGMENTS_ENDING, *pairs.VOXELS}, key=len, reverse=True)
+_ENDINGS = sorted({*_READABLE, *LABEL_ENDINGS}, key=len, reverse=True)
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
+NAMELESS = "CT"
+RESULT_SUFFIX = "_flareseg"
+"""How the names of results end that are written without a folder of their own."""
+CHANNEL = "_0000"
+"""How nnU-Net ends the names of images."""
 
 
 def ending_of(path: Path | str) -> str:
     """Which of the known endings `path` has, the longest that fits, in lower case; "" for none."""
     name = Path(path).name.lower()
     return next((ending for ending in _ENDINGS if name.endswith(ending)), "")
+
+
+def case_name(path: Path) -> str:
+    """The file's name without its ending; never empty, "." or ".."."""
+    ending = ending_of(path) or next((e for e in DICOM_ENDINGS if path.name.lower().endswith(e)), "")
+    name = path.name[: -len(ending)] if ending else path.name
+    return name if name.strip(".") else NAMELESS + name.replace(".", "_")
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a result of flareseg by its name alone."""
+    return ending_of(path) in RESULT_ENDINGS or case_name(path).endswith(RESULT_SUFFIX)
 
 
 def read_volume(
@@ -55,6 +76,16 @@ def read_volume(
     Raises:
         InputError: when it is missing, damaged, no volume, or no CT.
         UsageError: when `series` is given for what is not DICOM.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> hu = np.full((4, 8, 6), -1000, np.int16)
+        >>> hu[1:3, 2:6, 2:4] = 40
+        >>> with TemporaryDirectory() as folder:
+        ...     path = write_volume(Volume(hu, Geometry((4, 8, 6), (5.0, 2.0, 2.0))), f"{folder}/anna.nii.gz")
+        ...     ct = read_volume(path)
+        >>> ct.name, ct.hu.shape, ct.geometry.spacing_zyx_mm
+        ('anna', (4, 8, 6), (5.0, 2.0, 2.0))
     """
     path = Path(path)
     folder = is_folder(path)
@@ -79,14 +110,15 @@ def read_labels(path: Path | str, *, foreign_files: bool = False) -> tuple[NDArr
         InputError: when it is missing, damaged, or holds values that are no labels.
     """
     from flareseg.io.image import read_image
+    from flareseg.io.seg_nrrd import labels_of_segments
 
     path = Path(path)
     folder = is_folder(path)
     with reading(path):
         file = None if folder else _image_file(path)
         if file is None:
-            raise InputError(f"'{path}' is no label map that can be read; known are {', '.join(_ENDINGS)}.")
-        image = read_image(file, layers=ending_of(file) == ".seg.nrrd", foreign_files=foreign_files)
+            raise InputError(f"'{path}' is no label map that can be read; known are {', '.join(_READABLE)}.")
+        image = read_image(file, layers=ending_of(file) == SEGMENTS_ENDING, foreign_files=foreign_files)
         values: NDArray[Any] = image.stored
         if (image.slope, image.intercept) != (1.0, 0.0):
             values = as_hu(path, values, image.slope, image.intercept)
@@ -105,30 +137,47 @@ def write_segmentation(segmentation: Segmentation, path: Path | str, *, overwrit
     Raises:
         OutputError: when it exists and `overwrite` is not set, or cannot be written.
         UsageError: for another ending.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from flareseg.labels import by_name
+        >>> liver = by_name("liver")
+        >>> labels = np.zeros((4, 8, 6), np.uint8)
+        >>> labels[1:3, 2:6, 2:4] = liver.value
+        >>> result = Segmentation(labels, Geometry((4, 8, 6), (5.0, 2.0, 2.0)), (liver,))
+        >>> with TemporaryDirectory() as folder:
+        ...     path = write_segmentation(result, f"{folder}/anna.seg.nrrd")  # Slicer shows names and colours
+        ...     again, _ = read_labels(path)
+        >>> bool((again == labels).all())
+        True
     """
-    path = Path(path)
-    fields = segment_fields(segmentation) if ending_of(path) == ".seg.nrrd" else {}
-    return _write(segmentation.labels, segmentation.geometry, path, fields, overwrite)
+    return _write(segmentation, Path(path), overwrite)
 
 
 def write_volume(volume: Volume, path: Path | str, *, overwrite: bool = False) -> Path:
-    """Write a CT as .nii.gz, .nii or .nrrd; raises as `write_segmentation`."""
-    path = Path(path)
-    if ending_of(path) == ".seg.nrrd":
-        raise UsageError(f"'{path.name}' would be a segmentation; a CT goes to .nii.gz, .nii or .nrrd.")
-    return _write(volume.hu, volume.geometry, path, {}, overwrite)
+    """Write a CT as .nii.gz, .nii or .nrrd; raises as `write_segmentation`.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> ct = Volume(np.full((4, 8, 6), -1000, np.int16), Geometry((4, 8, 6), (5.0, 2.0, 2.0)))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_volume(ct, f"{folder}/ct.nrrd").name
+        'ct.nrrd'
+    """
+    return _write(volume, Path(path), overwrite)
 
 
-def _write(array: NDArray[Any], geometry: Geometry, path: Path, fields: dict[str, str], overwrite: bool) -> Path:
-    ending = ending_of(path)
-    if ending not in LABEL_ENDINGS:
+def _write(image: Volume | Segmentation, path: Path, overwrite: bool) -> Path:
+    known = endings_for(type(image))
+    writer = next((writer for writer in WRITERS if writer.ending == ending_of(path)), None)
+    if writer is None:
         hint = " (DICOM cannot be written yet)" if path.suffix.lower() in (".dcm", ".dicom") else ""
-        raise UsageError(f"'{path.name}' cannot be written{hint}; name a file that ends in {', '.join(LABEL_ENDINGS)}.")
+        raise UsageError(f"'{path.name}' cannot be written{hint}; name a file that ends in {', '.join(known)}.")
+    if writer.ending not in known:
+        what = "a CT" if isinstance(image, Volume) else "a segmentation"
+        raise UsageError(f"'{path.name}' would not hold {what}; name a file that ends in {', '.join(known)}.")
     with atomic_path(path, overwrite=overwrite) as temporary:
-        if ending.startswith(".nii"):
-            write_nifti(temporary, array, geometry, compressed=ending == ".nii.gz")
-        else:
-            write_nrrd(temporary, array, geometry, fields)
+        writer.write(temporary, image)
     return path
 
 
@@ -136,7 +185,7 @@ def _image_file(path: Path) -> Path | None:
     """The file to begin with: of a pair, the header. None where `path` is no image file, hence perhaps DICOM."""
     if ending_of(path) in pairs.VOXELS:
         return pairs.header_of(path)
-    return path if ending_of(path) else None
+    return path if ending_of(path) in _READABLE else None
 
 
 def _read_image_file(path: Path, force: bool, foreign_files: bool) -> Volume:

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 headers, alone or with their voxels in a file of their own (.hdr and .img).
+"""NIfTI: headers of both versions, alone or with voxels in a file of their own (.hdr and .img), and writing NIfTI-1.
 
 Sources: nifti1.h and nifti2.h of the NIfTI Data Format Working Group, https://nifti.nimh.nih.gov/nifti-1
 """
@@ -11,18 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from flareseg.errors import InputError
+from flareseg.errors import InputError, OutputError
 from flareseg.io.decode import first_inflated
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.pairs import voxel_file
-from flareseg.io.payload import GZIP_MAGIC, Payload
+from flareseg.io.payload import GZIP_MAGIC, Payload, write_gzip, write_raw
 from flareseg.io.text_header import wrong
-from flareseg.nifti_transforms import LPS_TO_RAS, NiftiForms
+from flareseg.nifti_transforms import LPS_TO_RAS, MILLIMETRES, SCANNER_ANATOMICAL, NiftiForms, farthest_mm
+from flareseg.volume import Geometry
 
-__all__ = ["LPS_TO_RAS", "read_nifti"]
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 """NumPy type of each scalar datatype code."""
+_CODES = {"uint8": (2, 8), "int16": (4, 16), "float32": (16, 32)}
+"""Datatype code and bits of what is written."""
+_LONGEST_AXIS = 32767
+LARGEST_MOVE_MM = 0.2
+"""A grid is still that of its NIfTI header when no voxel is further away: shear that was taken out moves some."""
 LARGEST_SIZE_DIFFERENCE = 0.01
 LARGEST_DISAGREEMENT_MM = 0.5
 _SPATIAL_UNITS = 7
@@ -205,4 +211,67 @@ def _notes(forms: NiftiForms, shape_zyx: tuple[int, int, int]) -> tuple[str, ...
     return (
         f"The NIfTI header states two positions, qform and sform, up to {apart_mm:.1f} mm apart; the {followed} was "
         "followed, and a NIfTI result states both as this file does.",
+    )
+
+
+def write_nifti(path: Path, array: NDArray[Any], geometry: Geometry, *, compressed: bool) -> None:
+    """Write a (z, y, x) array of uint8, int16 or float32 as NIfTI-1 (.nii or .nii.gz).
+
+    The format holds geometry in single precision: positions are true to about 1e-4 mm.
+    """
+    header = _header_bytes(array, geometry)
+    with path.open("wb") as file:
+        if not compressed:
+            file.write(header)
+            write_raw(file, array)
+            return
+        write_gzip(file, header, array)
+
+
+def _header_bytes(array: NDArray[Any], geometry: Geometry) -> bytes:
+    code, bits = _CODES[array.dtype.name]
+    z, y, x = array.shape
+    if max(array.shape) > _LONGEST_AXIS:
+        raise OutputError(f"NIfTI holds no more than {_LONGEST_AXIS} voxels along an axis; write .nrrd instead.")
+    forms = _forms_to_write(geometry)
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, x, y, z, 1, 1, 1, 1)
+    struct.pack_into("<hh", header, 70, code, bits)
+    struct.pack_into("<8f", header, 76, forms.qfac, *forms.pixdim_xyz, 0, 0, 0, 0)
+    struct.pack_into("<fff", header, 108, 352.0, 1.0, 0.0)
+    struct.pack_into("<B", header, 123, forms.unit_code)
+    struct.pack_into("<hh", header, 252, forms.qform_code, forms.sform_code)
+    struct.pack_into("<6f", header, 256, *forms.quaternion_bcd, *forms.qoffset_xyz)
+    for row in range(3):
+        struct.pack_into("<4f", header, 280 + 16 * row, *forms.srow_xyz[row])
+    header[344:348] = b"n+1\0"
+    return bytes(header)
+
+
+def _forms_to_write(geometry: Geometry) -> NiftiForms:
+    """Both transforms as the CT's own header has them; otherwise both say the same, in millimetres."""
+    forms = geometry.nifti
+    if forms and farthest_mm(forms.index_to_world(), geometry.index_to_world(), geometry.shape_zyx) < LARGEST_MOVE_MM:
+        return forms
+    sz, sy, sx = geometry.spacing_zyx_mm
+    affine = LPS_TO_RAS @ geometry.index_to_world()
+    rotation = LPS_TO_RAS[:3, :3] @ np.asarray(geometry.direction)
+    handedness = 1.0 if np.linalg.det(rotation) > 0 else -1.0
+    rotation[:, 2] *= handedness
+    from scipy.spatial.transform import Rotation  # slow to load, and reading needs none of it
+
+    b, c, d, a = Rotation.from_matrix(rotation).as_quat()
+    if a < 0:
+        b, c, d = -b, -c, -d
+    rows = [(row[0], row[1], row[2], row[3]) for row in affine[:3]]
+    return NiftiForms(
+        qform_code=SCANNER_ANATOMICAL,
+        sform_code=SCANNER_ANATOMICAL,
+        qfac=handedness,
+        pixdim_xyz=(sx, sy, sz),
+        quaternion_bcd=(b, c, d),
+        qoffset_xyz=(affine[0, 3], affine[1, 3], affine[2, 3]),
+        srow_xyz=(rows[0], rows[1], rows[2]),
+        unit_code=MILLIMETRES,
     )

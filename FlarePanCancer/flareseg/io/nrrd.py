@@ -1,4 +1,4 @@
-"""NRRD headers: the grid, and where the voxels are.
+"""NRRD: headers (the grid, and where the voxels are), and writing.
 
 Source: https://teem.sourceforge.net/nrrd/format.html. Headers are parsed here, strictly, because teem's reader ends the
 process on some damaged ones. What a grid means in space is as ITK has it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from flareseg.errors import InputError
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.opening import data_file
-from flareseg.io.payload import Encoding, Payload
+from flareseg.io.payload import Encoding, Payload, write_gzip, write_raw
 from flareseg.io.text_header import MOST_FILES, header_lines, integers, numbered_names, numbers, wrong
 from flareseg.volume import Geometry
 
@@ -35,6 +36,7 @@ _TYPES = {
     "f4": ("float",),
     "f8": ("double",),
 }
+_WRITTEN_TYPES = {"uint8": "unsigned char", "int16": "short", "float32": "float"}
 _ENCODINGS: dict[str, Encoding] = {
     "raw": "raw",
     "gz": "gzip",
@@ -277,3 +279,35 @@ def _files(path: Path, text: str | None, names: list[str], sizes: list[int], for
     if (within == dimension and (not names or sizes[-1] % len(names))) or (within < dimension and len(names) != wanted):
         raise InputError(f"'{path}' names {len(names)} files of voxels, but its sizes need {wanted}.")
     return tuple(data_file(path, name, foreign=foreign) for name in names)
+
+
+def write_nrrd(
+    path: Path, array: NDArray[Any], geometry: Geometry, fields: dict[str, str], *, compressed: bool = True
+) -> None:
+    """Write a (z, y, x) array of uint8, int16 or float32 as an attached NRRD, with more `fields` in its header."""
+    z, y, x = array.shape
+    steps = np.asarray(geometry.direction) * np.asarray(geometry.spacing_zyx_mm[::-1])
+    directions = " ".join(_vector(steps[:, axis]) for axis in range(3))
+    lines = [
+        "NRRD0004",
+        f"type: {_WRITTEN_TYPES[array.dtype.name]}",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {x} {y} {z}",
+        f"space directions: {directions}",
+        "kinds: domain domain domain",
+        "endian: little",
+        f"encoding: {'gzip' if compressed else 'raw'}",
+        f"space origin: {_vector(np.asarray(geometry.origin_xyz_mm))}",
+        *(f"{key}:={value}" for key, value in fields.items()),
+    ]
+    with path.open("wb") as file:
+        file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
+        if compressed:
+            write_gzip(file, b"", array)
+            return
+        write_raw(file, array)
+
+
+def _vector(values: NDArray[np.float64]) -> str:
+    return "(" + ",".join(repr(float(value) + 0.0) for value in values) + ")"

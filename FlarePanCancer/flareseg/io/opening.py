@@ -1,4 +1,7 @@
-"""What may be opened: plain files, and of those that a header names only what lies beside it or below."""
+"""What a path leads to, and what may be opened: plain files, and of those that a header names only what lies beside it.
+
+Pipes, sockets and devices have no end, or keep whoever opens them waiting: none is opened.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flareseg.errors import FlareError, InputError
+from flareseg.text import shortened
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -18,8 +22,7 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
-LONGEST_SHOWN = 100
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+LONGEST_PATH_SHOWN, LONGEST_NAME_SHOWN = 600, 100
 
 
 @contextmanager
@@ -41,34 +44,34 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"'{path}' is damaged, or of a kind that cannot be read.") from error
 
 
-def is_folder(path: Path) -> bool:
-    """Whether the input, which must exist, is a folder; if not, it is a plain file.
-
-    Nothing is opened: a pipe would be waited for, a device may have no end.
+def special_kind(path: Path) -> str:
+    """ "a named pipe", "a socket", "a device" or "something else", where `path` is no file or folder; else "".
 
     Raises:
-        InputError: when it is missing, or neither.
+        OSError: when there is nothing, or nobody can tell.
     """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"There is no file or folder '{path}'.") from None
-    except (OSError, ValueError) as error:  # e.g. a name longer than file systems take, or with a zero in it
-        raise InputError(f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    if stat.S_ISDIR(mode):
-        return True
-    _check_plain(path, mode)
-    return False
+    mode = path.stat().st_mode
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
+
+
+def check_kind(path: Path, error: type[FlareError] = InputError) -> None:
+    """See that `path` is a file or a folder, without opening it.
+
+    Raises:
+        InputError: when it is not there, something else, or a path that cannot be; or the `error` given.
+    """
+    _mode(path, error)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the input is a folder; if not, it is a plain file. Raises as `check_kind`."""
+    return stat.S_ISDIR(_mode(path))
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no plain file.
-
-    Raises:
-        InputError: naming it.
-    """
-    with reading(path):
-        _check_plain(path, path.stat().st_mode)
+    """See that `path` is a plain file. Raises as `check_kind`, also for a folder."""
+    if is_folder(path):
+        raise InputError(f"'{shortened(str(path), LONGEST_PATH_SHOWN)}' is a folder, not a file; give a file.")
 
 
 def data_file(header: Path, name: str, *, foreign: bool) -> Path:
@@ -82,8 +85,8 @@ def data_file(header: Path, name: str, *, foreign: bool) -> Path:
     Raises:
         InputError: when it is missing or no plain file, or lies elsewhere and `foreign` is not set.
     """
-    shown = "".join(character if character.isprintable() else " " for character in name[:LONGEST_SHOWN])
-    if not name or _CONTROL.search(name):
+    shown = shortened(name, LONGEST_NAME_SHOWN)
+    if not name or any(character < " " or character == "\x7f" for character in name):
         raise InputError(f"'{header}' has a damaged header: '{shown}' is no name of a file of voxels.")
     file = header.parent / name
     if not foreign and not _is_below(header.parent, name):
@@ -113,9 +116,20 @@ def _is_below(folder: Path, name: str) -> bool:
         return False
 
 
-def _check_plain(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise InputError(f"'{path}' is {_kind(mode)}, not a file; give a file.")
+def _mode(path: Path, error: type[FlareError] = InputError) -> int:
+    """The mode of a file or folder; whatever else it is, is refused."""
+    shown = shortened(str(path), LONGEST_PATH_SHOWN)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise error(f"'{shown}' is a link to what is not there.") from None
+        raise error(f"There is no file or folder '{shown}'.") from None
+    except (OSError, ValueError) as reason:  # e.g. a name longer than file systems take, links in a circle
+        raise error(f"'{shown}' cannot be read: {getattr(reason, 'strerror', None) or reason}.") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise error(f"'{shown}' is {_kind(mode)}, not a file; copy its content to a file first.")
+    return mode
 
 
 def _kind(mode: int) -> str:

@@ -6,12 +6,14 @@ The keys are those that 3D Slicer 5 writes and reads (vtkMRMLSegmentationStorage
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import FlareError, InputError
+from flareseg.io.nrrd import write_nrrd
 from flareseg.labels import Code, Structure, by_name
 from flareseg.nifti_transforms import LPS_TO_RAS
 from flareseg.segmentation import Segmentation
@@ -21,6 +23,11 @@ TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
 """The one of Slicer's lists that has all our codes: its General Anatomy list lacks the vena cava and neoplasms."""
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 REPRESENTATION = "Binary labelmap"
+
+
+def write_seg_nrrd(path: Path, segmentation: Segmentation) -> None:
+    """Write a segmentation: names, colours and terminology of the structures that are present, and their label map."""
+    write_nrrd(path, segmentation.labels, segmentation.geometry, segment_fields(segmentation))
 
 
 def segment_fields(segmentation: Segmentation) -> dict[str, str]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flareseg.errors import InputError
+from flareseg.text import shortened
 
 LONGEST_LINE = 1 << 20
 LONGEST_HEADER = 1 << 24
 MOST_FILES = 1 << 16
+LONGEST_SHOWN = 60
 LARGEST_NUMBER = 1e12
 """No position, length or direction is larger; squares of larger ones might have no end."""
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -71,9 +73,7 @@ def numbers(path: Path, field: str, text: str, count: int | None = None) -> list
 
 def wrong(path: Path, field: str, text: str) -> InputError:
     """That a field of a header makes no sense."""
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
-    return InputError(f"'{path}' has a damaged header: its {field} '{shown}' makes no sense.")
+    return InputError(f"'{path}' has a damaged header: its {field} '{shortened(text, LONGEST_SHOWN)}' makes no sense.")
 
 
 def numbered_names(path: Path, field: str, text: str) -> tuple[list[str], list[int]] | None:

@@ -69,7 +69,7 @@ def as_hu(
     precision = np.float32 if plain and stored.dtype == np.float32 else np.float64
 
     def values(z: int) -> NDArray[Any]:
-        piece = stored[z].astype(precision)
+        piece: NDArray[Any] = stored[z].astype(precision)
         return piece if plain else piece * slope + intercept
 
     whole = True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flareseg.errors import FlareError, ModelError, UsageError
-from flareseg.io.kinds import check_kind
+from flareseg.io.opening import check_kind
 from flareseg.labels import Structure
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description

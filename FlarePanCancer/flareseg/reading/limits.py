@@ -53,9 +53,14 @@ def free_memory() -> int:
 
 def input_bytes(path: Path) -> int:
     """The size of an input on the disk: of a file with what lies beside it where its header may name other files, of a
-    folder with all below it."""
+    folder, or of the one that a DICOMDIR lists, with all below it."""
     if path.is_dir():
         return _below(path)
+    if not path.suffix:
+        from flareseg.io.dicom import is_dicomdir
+
+        if is_dicomdir(path):
+            return _below(path.parent)
     if path.suffix.lower() in (".nhdr", ".mhd", ".hdr"):
         return sum(entry.stat().st_size for entry in _entries(path.parent) if entry.is_file())
     return path.stat().st_size

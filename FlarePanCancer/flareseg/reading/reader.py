@@ -10,7 +10,7 @@ from typing import Any
 
 from flareseg import errors
 from flareseg.errors import Cancelled, FlareError, InputError
-from flareseg.io.kinds import check_kind
+from flareseg.io.opening import check_kind
 from flareseg.progress import never
 from flareseg.reading.limits import GIB, Limits, free_memory
 from flareseg.reading.messages import Done, Failed, Request

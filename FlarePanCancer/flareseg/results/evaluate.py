@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from flareseg import labels
-from flareseg.cases.folders import SUFFIX
-from flareseg.cases.names import CHANNEL, case_name
 from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
-from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
+from flareseg.io.files import CHANNEL, LABEL_ENDINGS, RESULT_SUFFIX, case_name, ending_of, read_labels
 from flareseg.io.pairs import is_second_file
 from flareseg.labels import TUMOUR, Structure
 from flareseg.progress import Progress
@@ -189,7 +187,7 @@ def _label_maps(folder: Path) -> dict[str, Path]:
 
 def _case_of(path: Path) -> str:
     name = case_name(path)
-    return name.removesuffix(SUFFIX).removesuffix(CHANNEL) or name
+    return name.removesuffix(RESULT_SUFFIX).removesuffix(CHANNEL) or name
 
 
 def _check_grids(prediction: Path, predicted: Geometry, reference: Path, referred: Geometry) -> None:

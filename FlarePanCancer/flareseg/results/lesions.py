@@ -150,7 +150,8 @@ def _outline(plane: NDArray[np.bool_]) -> NDArray[np.float64]:
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     rim = np.argwhere(plane & ~inner)
     points = (rim[:, None, :] + _STEPS).reshape(-1, 2)
-    return points[ConvexHull(points).vertices]
+    corners: NDArray[np.float64] = points[ConvexHull(points).vertices]
+    return corners
 
 
 def _longest_chord(outline: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,6 +77,16 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
 
     Raises:
         ValueError: when the grids differ.
+
+    Example:
+        >>> from flareseg.volume import Geometry
+        >>> liver, grid = labels.by_name("liver"), Geometry((4, 8, 6), (5.0, 2.0, 2.0))
+        >>> hu = np.full(grid.shape_zyx, -1000, np.int16)
+        >>> hu[1:3, 2:6, 2:4] = 110
+        >>> found = np.where(hu > 0, liver.value, 0).astype(np.uint8)
+        >>> [row] = measure(Segmentation(found, grid, (liver,)), Volume(hu, grid))
+        >>> row.structure, row.volume_ml, row.mean_hu
+        ('liver', 0.32, 110.0)
     """
     array = segmentation.labels
     if array.shape != volume.hu.shape:

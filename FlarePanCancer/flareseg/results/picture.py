@@ -19,6 +19,7 @@ from flareseg.results.measure import Measurement
 from flareseg.results.views import OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
 from flareseg.segmentation import Segmentation
 from flareseg.system.private_imports import import_matplotlib
+from flareseg.text import shortened
 from flareseg.volume import Volume
 
 if TYPE_CHECKING:
@@ -177,10 +178,10 @@ class _Page:
 
 def _draw_header(page: _Page, segmentation: Segmentation) -> None:
     found = len(segmentation.present())
-    page.text(MARGIN, 74, _shortened(segmentation.name, 60), 40, BRIGHT, weight="bold")
+    page.text(MARGIN, 74, shortened(segmentation.name, 60), 40, BRIGHT, weight="bold")
     parts = [f"{found} of {len(segmentation.structures)} structures found"]
     if segmentation.model:
-        parts.insert(0, f"Model {_shortened(segmentation.model, 40)}")
+        parts.insert(0, f"Model {shortened(segmentation.model, 40)}")
     page.text(MARGIN, 112, "   ·   ".join(parts), 22, DIM)
 
 
@@ -312,18 +313,14 @@ def _outline(values: NDArray[np.uint8]) -> NDArray[np.bool_]:
     from scipy.ndimage import maximum_filter, minimum_filter
 
     size = 2 * round(OUTLINE_PX * OVERSAMPLING) + 1
-    return (values > 0) & (maximum_filter(values, size) != minimum_filter(values, size))
+    edge: NDArray[np.bool_] = (values > 0) & (maximum_filter(values, size) != minimum_filter(values, size))
+    return edge
 
 
 def _halo() -> list[Any]:
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=2.5, foreground=BACKGROUND)]
-
-
-def _shortened(text: str, most: int) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return printable if len(printable) <= most else f"{printable[: most - 1]}…"
 
 
 def _fonts(text: str) -> list[str]:

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flareseg import __version__
-from flareseg.errors import OutputError, UsageError
-from flareseg.io.atomic import atomic_path, check_destination, make_folder
+from flareseg.errors import UsageError
+from flareseg.io.atomic import atomic_path, check_destination
 from flareseg.labels import Structure
 from flareseg.results.measure import Measurement, measure, title_of
 from flareseg.results.picture import DISCLAIMER, write_picture
@@ -60,10 +60,6 @@ def write_report(
     """
     check_report(folder, overwrite=overwrite)
     rows = measure(segmentation, volume) if rows is None else rows
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise OutputError(f"The folder '{folder}' cannot be made: {error.strerror or error}.") from None
     picture, page = folder / PICTURE, folder / PAGE
     with atomic_path(picture, overwrite=overwrite) as temporary:
         write_picture(segmentation, volume, rows, temporary)

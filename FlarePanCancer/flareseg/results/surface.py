@@ -127,4 +127,5 @@ def _codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     code: NDArray[Any] = np.pad(mask.view(np.uint8), 1)
     code = code[:, :, :-1] << 1 | code[:, :, 1:]
     code = code[:, :-1] << 2 | code[:, 1:]
-    return code[:-1] << 4 | code[1:]
+    codes: NDArray[np.uint8] = code[:-1] << 4 | code[1:]
+    return codes

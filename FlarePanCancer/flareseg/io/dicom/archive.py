@@ -45,6 +45,17 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         yield sorted(Member(PurePosixPath(info.filename), archive, info) for info in infos)
 
 
+def zip_holds_images(path: Path) -> bool | None:
+    """Whether a zip has DICOM images in it; None where it cannot be read."""
+    from flareseg.io.dicom.headers import read_header
+
+    try:
+        with open_zip(path) as members:
+            return any((header := read_header(member)) is not None and "Rows" in header for member in members)
+    except InputError:
+        return None
+
+
 def _is_bomb(info: zipfile.ZipInfo) -> bool:
     """Whether a large member is packed more tightly than any CT can be."""
     return info.file_size > HARMLESS_BYTES and info.file_size > MOST_PACKED * info.compress_size

@@ -1,8 +1,9 @@
-"""Which series the folders in a folder hold, from a few headers of each."""
+"""Which series folders hold, from a few headers of each."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from flareseg.errors import InputError
@@ -14,15 +15,7 @@ SAMPLES = 5
 
 
 def series_of_children(folder: Path | str) -> dict[Path, frozenset[str]]:
-    """The UIDs of the image series in every direct child folder, with all folders below it.
-
-    Slices of one series usually lie together: a few files of a folder, from the first to the last by name, stand for
-    all of it if they agree; if they do not, all are read. So a series of which a folder holds a few files among those
-    of another one may be missed.
-
-    Returns:
-        Child folders that hold DICOM images; two that share a UID hold parts of one series. Series without a UID are
-        left out, as nobody can say whether two of them are one.
+    """As `series_of_folders`, of every direct child folder.
 
     Raises:
         InputError: when the folder cannot be read.
@@ -32,19 +25,33 @@ def series_of_children(folder: Path | str) -> dict[Path, frozenset[str]]:
         children = sorted(child for child in path.iterdir() if child.is_dir())
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    return series_of_folders(children)
+
+
+def series_of_folders(folders: Iterable[Path]) -> dict[Path, frozenset[str]]:
+    """The UIDs of the image series in every folder, with all folders below it.
+
+    Slices of one series usually lie together: a few files of a folder, from the first to the last by name, stand for
+    all of it if they agree; if they do not, all are read. So a series of which a folder holds a few files among those
+    of another one may be missed.
+
+    Returns:
+        Folders that hold DICOM images; two that share a UID hold parts of one series, or copies. Series without a UID
+        are left out, as nobody can say whether two of them are one.
+    """
     found: dict[Path, frozenset[str]] = {}
     with quiet_pydicom():
-        for child in children:
-            uids = _series_below(child)
+        for folder in folders:
+            uids = _series_below(folder)
             if uids is not None:
-                found[child] = frozenset(uids - {""})
+                found[folder] = frozenset(uids - {""})
     return found
 
 
-def _series_below(child: Path) -> set[str] | None:
+def _series_below(folder: Path) -> set[str] | None:
     """The UIDs in a folder and those below it; None where it holds no DICOM image."""
     try:
-        files, _ = walk(child)
+        files, _ = walk(folder)
     except InputError:
         return None
     by_folder: dict[Path, list[Path]] = defaultdict(list)

@@ -51,6 +51,8 @@ HEADER_KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
+PATIENT_KEYWORDS = ("PatientID", "PatientName", "FrameOfReferenceUID")
+"""What is the same for all slices of a volume, and read once."""
 MARK = b"DICM"
 BEGINNING = 1024
 """Bytes that hold the preamble and the file meta information."""
@@ -110,12 +112,12 @@ def lost_its_mark(beginning: bytes) -> bool:
     return beginning[128:132] != MARK and BARE_META.match(beginning, 132) is not None
 
 
-def header_of(file: Source, beginning: bytes) -> Any | None:
+def header_of(file: Source, beginning: bytes, keywords: tuple[str, ...] = HEADER_KEYWORDS) -> Any | None:
     """As `read_header`, for a file whose first bytes are known; the caller keeps pydicom quiet."""
     if not is_dicom(beginning):
         return None
     try:
-        return read_data_set(file, beginning, stop_before_pixels=True, specific_tags=_header_tags())
+        return read_data_set(file, beginning, stop_before_pixels=True, specific_tags=_tags_of(keywords))
     except Exception:  # pydicom raises errors of many kinds for damaged files, which are to be passed over
         return None
 
@@ -132,11 +134,11 @@ def read_data_set(file: Source, beginning: bytes, **options: Any) -> Any:
 
 
 @cache
-def _header_tags() -> list[Any]:
+def _tags_of(keywords: tuple[str, ...]) -> list[Any]:
     from pydicom.datadict import tag_for_keyword
     from pydicom.tag import Tag
 
-    return [Tag(tag) for tag in map(tag_for_keyword, HEADER_KEYWORDS) if tag is not None]
+    return [Tag(tag) for tag in map(tag_for_keyword, keywords) if tag is not None]
 
 
 def _inflated(content: bytes) -> BinaryIO:

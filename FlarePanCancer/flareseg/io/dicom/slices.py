@@ -46,6 +46,8 @@ class Slice:
         acquired_s, content_s: when it was acquired and when it was made; None if missing.
         order: InstanceNumber and frame; None if missing.
         apart: values of `APART`.
+        class_uid: SOPClassUID.
+        series_uid: SeriesInstanceUID; slices that were joined may have different ones.
     """
 
     file: Source
@@ -60,6 +62,8 @@ class Slice:
     content_s: float | None = None
     order: tuple[int, int] | None = None
     apart: tuple[str, ...] = ()
+    class_uid: str = ""
+    series_uid: str = ""
 
     @property
     def name(self) -> str:
@@ -110,6 +114,8 @@ def _plain(file: Source, header: Any, problem: str = "") -> Slice:
         seconds(text(header, "ContentDate"), text(header, "ContentTime")),
         None if instance is None else (instance, 0),
         tuple(text(header, keyword) for keyword in APART),
+        text(header, "SOPClassUID"),
+        text(header, "SeriesInstanceUID"),
     )
 
 

@@ -41,7 +41,12 @@ def is_container(path: Path) -> bool:
     """Whether a file stands for several DICOM files: a DICOMDIR or a zip."""
     if path.is_dir():
         return False
-    return path.name.upper() == DICOMDIR or (path.suffix.lower() == ".zip" and is_zip(path))
+    return is_dicomdir(path) or (path.suffix.lower() == ".zip" and is_zip(path))
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Whether a file is called as the list of a medium's DICOM files, which stands for its folder."""
+    return path.name.upper() == DICOMDIR
 
 
 def is_zip(path: Path) -> bool:
@@ -62,7 +67,7 @@ def files_of(path: Path) -> Iterator[Files]:
     if path.is_dir():
         files, notes = walk(path)
         yield Files(tuple(files), path.resolve().name, notes)
-    elif path.name.upper() == DICOMDIR:
+    elif is_dicomdir(path):
         from flareseg.io.dicom.dicomdir import listed_files
 
         files, missing = listed_files(path)

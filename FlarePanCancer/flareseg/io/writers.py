@@ -1,0 +1,68 @@
+"""The formats that can be written: one row for each.
+
+A new format is a file with its function, and a row here; `files`, the search for cases and the command line follow.
+Formats are imported when something is written, because whoever asks for an ending loads this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from flareseg.segmentation import Segmentation
+from flareseg.volume import Volume
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One format.
+
+    Attributes:
+        ending: of its files, with the dot, in lower case.
+        write: writes what it `holds` to a path that has this ending; it does nothing but write, and raises OSError
+            where that fails. The same content gives the same bytes.
+        holds: what can be written; a format without `Volume` is known as a result wherever CTs are looked for.
+    """
+
+    ending: str
+    write: Callable[[Path, Any], None]
+    holds: tuple[type[Volume] | type[Segmentation], ...] = (Volume, Segmentation)
+
+
+def _voxels(image: Volume | Segmentation) -> NDArray[Any]:
+    return image.labels if isinstance(image, Segmentation) else image.hu
+
+
+def _nifti(path: Path, image: Volume | Segmentation) -> None:
+    from flareseg.io.nifti import write_nifti
+
+    write_nifti(path, _voxels(image), image.geometry, compressed=path.suffix.lower() == ".gz")
+
+
+def _nrrd(path: Path, image: Volume | Segmentation) -> None:
+    from flareseg.io.nrrd import write_nrrd
+
+    write_nrrd(path, _voxels(image), image.geometry, {})
+
+
+def _seg_nrrd(path: Path, image: Segmentation) -> None:
+    from flareseg.io.seg_nrrd import write_seg_nrrd
+
+    write_seg_nrrd(path, image)
+
+
+WRITERS = (
+    Writer(".nii.gz", _nifti),
+    Writer(".nii", _nifti),
+    Writer(".seg.nrrd", _seg_nrrd, holds=(Segmentation,)),
+    Writer(".nrrd", _nrrd),
+)
+
+
+def endings_for(kind: type[Volume] | type[Segmentation]) -> tuple[str, ...]:
+    """The endings of the formats that can hold a `kind`."""
+    return tuple(writer.ending for writer in WRITERS if kind in writer.holds)
