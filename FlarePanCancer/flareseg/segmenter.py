@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
 from flareseg.inference.body import body_box
-from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
-from flareseg.inference.fat import remove_fat
-from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
-from flareseg.inference.postprocessing import remove_small_components
+from flareseg.inference.logits_to_labels import confidence_of
+from flareseg.inference.normalization import own_statistics
+from flareseg.inference.parity import ParityEngine
+from flareseg.inference.postprocessing import clean_labels
 from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
-from flareseg.inference.tumour_net import lay_tumours
+from flareseg.inference.tumour_net import TumourLogits, merge_tumour_logits, tumour_channel
 from flareseg.inference.turns import Turns
 from flareseg.labels import TUMOUR, Structure
 from flareseg.model.bundle import load_bundle
@@ -29,7 +29,7 @@ from flareseg.options import Options
 from flareseg.progress import Progress, part_of
 from flareseg.segmentation import Segmentation
 from flareseg.system.user_folders import name_user
-from flareseg.volume import Box, Geometry, Orientation, Volume, WorldBox
+from flareseg.volume import Box, Geometry, Orientation, Volume, WorldBox, box_of
 
 NOTHING_FOUND = "No abdominal organ was found in this CT; the result is empty."
 
@@ -190,7 +190,7 @@ class Segmenter:
         certainty = np.zeros(ct.hu.shape, np.uint8) if confidence else None
         with progress.stage("body"):
             as_nnunet = self._parity or self._plan.intensity.scheme != "ct"  # HU tell a body only in a CT
-            box = nonzero_box(ct.hu) if as_nnunet else body_box(ct.hu, ct.geometry.spacing_zyx_mm)
+            box = box_of(ct.hu) if as_nnunet else body_box(ct.hu, ct.geometry.spacing_zyx_mm)
         body = box
         if box and self._coarse:
             with progress.stage("region"):
@@ -260,7 +260,11 @@ class Segmenter:
                 if not tumour.plan.sees_as(self._plan):
                     image = tumour.resampled(part, spacing, intensity=self._intensity_of(ct))
                 its = tumour.logits(image, part_of(progress, 1, nets))
-                lay_tumours(logits, _channel(self._plan), its, _channel(tumour.plan), self._plan.lesions)
+                merge_tumour_logits(
+                    TumourLogits(logits, tumour_channel(self._plan)),
+                    TumourLogits(its, tumour_channel(tumour.plan)),
+                    self._plan.lesions,
+                )
                 del its
         del image  # on the way back every large array counts
         with progress.stage("labels"):
@@ -307,10 +311,7 @@ class Segmenter:
     def _clean(self, labels: NDArray[np.uint8], ct: Volume) -> None:
         channels = {name: channel for channel, name in self._plan.labels.items()}
         rules = {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
-        without_fat = [value for value, rule in rules.items() if rule.without_fat]
-        if without_fat:
-            remove_fat(labels, ct.hu, ct.geometry.spacing_zyx_mm, without_fat)
-        remove_small_components(labels, ct.geometry.voxel_ml, rules)
+        clean_labels(labels, ct, rules)
 
     def _doubt(self, labels: NDArray[np.uint8], ct: Volume, progress: Progress) -> None:
         """Draw nothing, and say so, where too little was drawn for an abdomen."""
@@ -337,11 +338,6 @@ def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) ->
     segmenter = kind.__new__(kind)
     segmenter._begin(model, options)
     return segmenter
-
-
-def _channel(plan: Plan) -> int:
-    """Of the tumour."""
-    return next(channel for channel, name in plan.labels.items() if name == TUMOUR)
 
 
 def _keep(labels: NDArray[np.uint8], wanted: tuple[Structure, ...], every: tuple[Structure, ...]) -> None:

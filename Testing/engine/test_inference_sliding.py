@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from flareseg.errors import Cancelled
-from flareseg.inference.sliding import SHORTEST, blending, halved, predict, window_shape, window_starts
+from flareseg.inference.sliding import SHORTEST, blend_weights, halve_window, predict, window_shape, window_starts
 from flareseg.progress import Progress
 
 
@@ -139,7 +139,7 @@ def test_mirroring_runs_the_network_once_per_combination_of_flips():
 def test_the_shares_of_all_windows_add_up_to_one_everywhere():
     starts = window_starts(100, 32, 0.5)
     total = torch.zeros(100)
-    for start, share in zip(starts, blending(100, 32, starts), strict=True):
+    for start, share in zip(starts, blend_weights(100, 32, starts), strict=True):
         total[start : start + 32] += share
     assert torch.allclose(total, torch.ones(100), atol=1e-6)
 
@@ -161,7 +161,7 @@ def test_overlapping_windows_are_averaged_by_a_gaussian_of_an_eighth_of_the_wind
 
 
 def test_half_precision_holds_the_share_of_every_voxel():
-    shares = blending(60, 32, [0, 28])
+    shares = blend_weights(60, 32, [0, 28])
     corner = shares[0].half()[:, None, None] * shares[0].half()[:, None] * shares[0].half()
     assert corner[0, 0, 0] == 1
 
@@ -200,9 +200,9 @@ def test_fixed_windows_are_the_patch():
 
 
 def test_the_longest_axis_is_halved_to_whole_strides_until_two_are_left():
-    assert halved((64, 80, 112), (16, 16, 16)) == (64, 80, 48)
-    assert halved((64, 80, 48), (16, 16, 16)) == (64, 32, 48)
-    assert halved((32, 32, 32), (16, 16, 16)) is None
+    assert halve_window((64, 80, 112), (16, 16, 16)) == (64, 80, 48)
+    assert halve_window((64, 80, 48), (16, 16, 16)) == (64, 32, 48)
+    assert halve_window((32, 32, 32), (16, 16, 16)) is None
 
 
 def test_a_cancel_stops_between_two_windows():

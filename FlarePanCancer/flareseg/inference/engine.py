@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
 from flareseg.inference.memory import is_out_of_memory, release_gpu_memory, tensor_bytes
+from flareseg.inference.normalization import standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu
-from flareseg.inference.sliding import Forward, halved, predict, window_shape
+from flareseg.inference.sliding import Forward, halve_window, predict, window_shape
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
@@ -111,7 +112,7 @@ class Engine:
                 )
             )
             if image is not None:
-                return image.sub_(intensity.mean_hu).div_(intensity.std_hu)
+                return standardize_(image, intensity)
             self._move_to_cpu(progress)
 
     def logits(self, image: torch.Tensor, progress: Progress | None = None) -> torch.Tensor:
@@ -165,7 +166,7 @@ class Engine:
         """The window that the GPU's memory allows; None when none is left to try."""
         window: Index | None = planned
         for _ in range(self._halvings):
-            window = halved(window, self.plan.stride_zyx) if window else None
+            window = halve_window(window, self.plan.stride_zyx) if window else None
         return window
 
     def _mean_logits(
