@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
-from flareseg.inference.memory import is_out_of_memory, release_gpu_memory, tensor_bytes
+from flareseg.inference.memory import release_gpu_memory, tensor_bytes
 from flareseg.inference.normalization import standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu
@@ -20,6 +20,7 @@ from flareseg.inference.sliding import Forward, halve_window, predict, window_sh
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
+from flareseg.system.failures import out_of_memory
 from flareseg.volume import Index, Triple
 
 Open = Callable[[Plan, dict[str, torch.Tensor], Options], Forward]
@@ -63,7 +64,7 @@ class Engine:
         self._networks = [open_network(plan, one, options) for one in every]
         # Kept for when a GPU runs out of memory, and only then: a large net's weights are hundreds of megabytes.
         kept = () if self._network.device.type == "cpu" else every
-        self._reopen_on_cpu = lambda: [open_on_cpu(plan, one, options) for one in kept]
+        self._reopen_on_cpu: Callable[[], list[Forward]] = lambda: [open_on_cpu(plan, one, options) for one in kept]
         self._halvings = 0
 
     @property
@@ -200,7 +201,7 @@ class Engine:
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if (device or self._network.device).type == "cpu":
                 raise MemoryError from None

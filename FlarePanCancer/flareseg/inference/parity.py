@@ -20,15 +20,18 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
 from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.normalization import normalize
 from flareseg.inference.resample import SLAB_BYTES, nearest_axis, nearest_indices, spline_matrix, target_shape
 from flareseg.inference.sliding import Forward, flips_of, pad_to_window, window_starts
+from flareseg.inference.strategy import Strategy
+from flareseg.model.bundle import Bundle
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
-from flareseg.volume import Index, Triple
+from flareseg.volume import Box, Index, Triple, box_of
 
 STEP = 0.5
 """nnU-Net's default distance of windows."""
@@ -86,7 +89,7 @@ def _along_first(volume: torch.Tensor, size: int, order: int) -> torch.Tensor:
     rows = max(1, SLAB_BYTES // (8 * max(len(volume), size) * volume.shape[2]))
     for start in range(0, volume.shape[1], rows):
         part = volume[:, start : start + rows]
-        result[:, start : start + rows] = (matrix @ part.flatten(1)).unflatten(1, part.shape[1:])
+        result[:, start : start + rows] = (matrix @ part.flatten(1)).reshape(size, *part.shape[1:])
     return result
 
 
@@ -205,3 +208,25 @@ class ParityEngine(Engine):
             total = logits if total is None else total.add_(logits)
         assert total is not None
         return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+
+
+class ParityStrategy(Strategy):
+    """nnU-Net's own way: all that is not 0 goes through the main net, and nothing else.
+
+    Args:
+        bundle: the model; its coarse net and its net for tumours, where it has them, are not asked.
+        options: of the run.
+    """
+
+    def __init__(self, bundle: Bundle, options: Options) -> None:
+        super().__init__(ParityEngine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble))
+
+    def find_body(self, case: Case) -> Box | None:
+        with case.progress.stage("body"):
+            return box_of(case.ct.hu)
+
+    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+        with case.progress.stage("resample"):
+            image = self.engine.resampled(case.ct.hu[box], case.spacing_zyx_mm, case.progress)
+        with case.progress.stage("network"):
+            return self.engine.logits(image, case.progress)

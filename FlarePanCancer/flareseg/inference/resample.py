@@ -2,7 +2,7 @@
 
 Interpolation along one axis is linear in the samples, so it is a matrix; that matrix is what interpolating the columns
 of an identity gives. A volume is then three matrix products, which run at the speed of the hardware on any device.
-The way back, from logits to labels, is in `export.py`.
+The way back, from logits to labels, is in `logits_to_labels.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def centres(size_in: int, size_out: int) -> NDArray[np.floating[Any]]:
 
 def nearest_indices(size_in: int, size_out: int) -> NDArray[np.intp]:
     """The voxel of the axis of `size_in` that is nearest to each of the axis of `size_out`; the upper one of two."""
-    return np.clip(np.floor(centres(size_in, size_out) + 0.5).astype(np.intp), 0, size_in - 1)
+    indices: NDArray[np.intp] = np.clip(np.floor(centres(size_in, size_out) + 0.5).astype(np.intp), 0, size_in - 1)
+    return indices
 
 
 def spline_matrix(size_in: int, size_out: int, order: int = 3) -> NDArray[np.float64]:
@@ -159,7 +160,7 @@ class _Interpolation:
         if self._indices is not None:
             return volume.index_select(self._axis, self._indices)
         if self._axis == 0:
-            return (self._matrix @ volume.flatten(1)).unflatten(1, volume.shape[1:])
+            return (self._matrix @ volume.flatten(1)).reshape(-1, *volume.shape[1:])
         if self._axis == 1:
             return torch.bmm(self._matrix.expand(len(volume), -1, -1), volume)
         return volume @ self._matrix.T
