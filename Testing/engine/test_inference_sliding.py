@@ -170,7 +170,7 @@ def test_half_precision_holds_the_share_of_every_voxel():
 @pytest.mark.parametrize("size", [*range(1, 400, 37), 1500])
 def test_fitted_windows_are_whole_strides_and_not_much_larger_than_the_patch(size, step):
     shape, patch = (size, 190, 70 + size // 2), (64, 80, 112)
-    window = window_shape(shape, patch, (16, 16, 16), step, "fitted")
+    window = window_shape(shape, patch, (16, 16, 16), step, rule="fitted")
     for extent, length, longest in zip(shape, window, patch, strict=True):
         assert length % 16 == 0
         assert longest * SHORTEST <= length <= longest * 1.25
@@ -184,19 +184,19 @@ def test_fitted_windows_compute_no_more_than_fixed_ones(size):
         return np.prod([len(window_starts(size, length, 0.75)) * length for length in window])
 
     patch, strides = (64, 80, 112), (16, 16, 16)
-    assert computed(window_shape((size,) * 3, patch, strides, 0.75, "fitted")) <= computed(patch)
+    assert computed(window_shape((size,) * 3, patch, strides, 0.75, rule="fitted")) <= computed(patch)
 
 
 def test_a_small_volume_fits_one_window():
-    assert window_shape((70, 70, 90), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (80, 80, 96)
+    assert window_shape((70, 70, 90), (64, 80, 112), (16, 16, 16), 0.75, rule="fitted") == (80, 80, 96)
 
 
 def test_a_thin_slab_is_seen_with_air_around_it():
-    assert window_shape((10, 70, 60), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (48, 80, 96)
+    assert window_shape((10, 70, 60), (64, 80, 112), (16, 16, 16), 0.75, rule="fitted") == (48, 80, 96)
 
 
 def test_fixed_windows_are_the_patch():
-    assert window_shape((10, 500, 70), (56, 160, 192), (8, 32, 32), 0.5, "fixed") == (56, 160, 192)
+    assert window_shape((10, 500, 70), (56, 160, 192), (8, 32, 32), 0.5, rule="fixed") == (56, 160, 192)
 
 
 def test_the_longest_axis_is_halved_to_whole_strides_until_two_are_left():

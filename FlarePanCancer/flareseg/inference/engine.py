@@ -106,7 +106,7 @@ class Engine:
                     spacing_zyx_mm,
                     plan.spacing_zyx_mm,
                     plan.resampling,
-                    self._network.device,
+                    device=self._network.device,
                     clip_hu=intensity.clip_hu,
                     order=plan.image_order,
                     progress=progress,
@@ -125,7 +125,7 @@ class Engine:
         plan, options = self.plan, self._options
         step = options.step or plan.step
         shape: Index = (image.shape[0], image.shape[1], image.shape[2])
-        planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, plan.windows)
+        planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, rule=plan.windows)
         mirror = plan.mirror_axes if options.mirroring else ()
         while True:
             window = self._window(planned)

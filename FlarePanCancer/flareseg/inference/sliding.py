@@ -38,7 +38,7 @@ class Forward(Protocol):
     def __call__(self, windows: torch.Tensor) -> torch.Tensor: ...
 
 
-def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: float, rule: WindowRule) -> Index:
+def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: float, *, rule: WindowRule) -> Index:
     """The size of the windows for a volume.
 
     "fixed" is the patch. "fitted" takes few windows along every axis and makes them just long enough, so that none runs
