@@ -139,7 +139,7 @@ class Segmenter:
             volume: in any orientation.
             structures: keep only these; all unless given.
             roi: look only inside this box; everywhere unless given.
-            progress: hears every stage, and can cancel at each report.
+            progress: receives every stage, and can cancel at each report.
             confidence: also give `Segmentation.confidence`.
             preview: is given what the coarse net found, on its own coarse grid, before the work goes on; not called
                 for a model without one.
@@ -148,7 +148,7 @@ class Segmenter:
             labels on exactly the volume's grid.
 
         Raises:
-            Cancelled: when `progress` was told to stop.
+            Cancelled: when `progress` says so.
             UsageError: when `roi` lies outside the volume, or `structures` are none of this model's.
             DeviceError: in a process that was forked off one in which a model was loaded.
         """
@@ -172,8 +172,16 @@ class Segmenter:
             self._fill(case)
             return _segmentation(case, volume, orientation)
 
+    def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
+        if structures is None:
+            return self.structures
+        missing = [structure.name for structure in structures if structure not in self.structures]
+        if missing:
+            raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
+        return tuple(structure for structure in self.structures if structure in structures)
+
     def _fill(self, case: Case) -> None:
-        """Find what is in the CT: `case.labels` and `case.certainty` are filled."""
+        """Fill `case.labels`, and `case.certainty` where that is wanted."""
         strategy = self._strategy
         body = strategy.find_body(case)
         region = strategy.find_region(case, body) if body else None
@@ -200,14 +208,6 @@ class Segmenter:
             case.labels[:] = 0
             case.progress.message(NOTHING_FOUND)
 
-    def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
-        if structures is None:
-            return self.structures
-        missing = [structure.name for structure in structures if structure not in self.structures]
-        if missing:
-            raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
-        return tuple(structure for structure in self.structures if structure in structures)
-
 
 def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) -> Segmenter:
     """A `Segmenter` that loads its model when it is first used.
@@ -220,7 +220,7 @@ def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) ->
 
 
 def _segmentation(case: Case, volume: Volume, orientation: Orientation) -> Segmentation:
-    """What was found in a CT, on the grid of the volume that it was."""
+    """What was found, on the grid of the volume as it was given."""
     certainty, messages = case.certainty, case.progress.messages
     return Segmentation(
         labels=np.ascontiguousarray(orientation.from_canonical(case.labels)),

@@ -95,7 +95,7 @@ class Engine:
 
         Args:
             hu, spacing_zyx_mm: of the part of the CT that is looked at.
-            progress: told how far it is.
+            progress: receives how far it is.
             intensity: of the whole CT, where the plan normalises by each image's own statistics.
         """
         plan, intensity = self.plan, intensity or self.plan.intensity
@@ -138,7 +138,7 @@ class Engine:
                 return result
             if self._halvings < MOST_HALVINGS:
                 self._halvings += 1
-                _tell(progress, SMALLER_WINDOWS)
+                _report(progress, SMALLER_WINDOWS)
             else:
                 self._move_to_cpu(progress)
 
@@ -152,7 +152,7 @@ class Engine:
             logits = logits.cpu()
         labels = self._attempt(lambda: logits_to_labels(logits, shape_zyx, nearest, progress), logits.device)
         if labels is None:
-            _tell(progress, CPU_FINISHES)
+            _report(progress, CPU_FINISHES)
             return self.labels(logits.cpu(), shape_zyx, spacing_zyx_mm, progress)
         return labels
 
@@ -210,12 +210,12 @@ class Engine:
         return None
 
     def _move_to_cpu(self, progress: Progress | None) -> None:
-        _tell(progress, ON_THE_CPU)
+        _report(progress, ON_THE_CPU)
         self._networks = self._reopen_on_cpu()
         self._halvings = 0
         release_gpu_memory()
 
 
-def _tell(progress: Progress | None, text: str) -> None:
+def _report(progress: Progress | None, text: str) -> None:
     if progress and text not in progress.messages:
         progress.message(text)
