@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
-from flareseg.inference.body import body_box
-from flareseg.inference.confidence import confidence_of
-from flareseg.inference.engine import Engine
-from flareseg.inference.fat import remove_fat
-from flareseg.inference.parity import ParityEngine, nonzero_box, own_statistics
-from flareseg.inference.postprocessing import remove_small_components
-from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
-from flareseg.inference.tumour_net import lay_tumours
+from flareseg.inference.case import Case, roi_in
+from flareseg.inference.fast import FastStrategy
+from flareseg.inference.orientation import network_orientation
+from flareseg.inference.parity import ParityStrategy
+from flareseg.inference.postprocessing import clean_labels
+from flareseg.inference.strategy import Strategy
 from flareseg.inference.turns import Turns
-from flareseg.labels import TUMOUR, Structure
+from flareseg.labels import Structure
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
-from flareseg.model.plan import Intensity, Plan
-from flareseg.model.structures import structures_of
+from flareseg.model.plan import ComponentRule
 from flareseg.options import Options
-from flareseg.progress import Progress, part_of
+from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
 from flareseg.system.user_folders import name_user
-from flareseg.volume import Box, Geometry, Orientation, Volume, WorldBox
+from flareseg.volume import Orientation, Volume, WorldBox
 
 NOTHING_FOUND = "No abdominal organ was found in this CT; the result is empty."
 
@@ -111,25 +107,14 @@ class Segmenter:
         name_user()
         model, options = self._source
         bundle = load_bundle(find_model(model))
-        self._plan = bundle.plan
-        self._parity = bundle.plan.parity if options.parity is None else options.parity
-        options = replace(options, parity=self._parity)
+        parity = bundle.plan.parity if options.parity is None else options.parity
+        options = replace(options, parity=parity)
         self.model_name = f"{bundle.name} {bundle.version}"
-        self.structures: tuple[Structure, ...] = structures_of(bundle.plan)
-        # Label values of the output channels; None where they are the same numbers, as in a model of all structures.
-        values = [0, *(structure.value for structure in self.structures)]
-        self._values = None if values == list(range(len(values))) else np.array(values, np.uint8)
+        self._plan = bundle.plan
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        engine = ParityEngine if self._parity else Engine
-        self._engine: Engine = engine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble)
-        self._coarse: Engine | None = None
-        if bundle.plan.coarse and bundle.coarse_weights and not self._parity:
-            # Mirroring and small steps would cost time where only a box is looked for.
-            plain = Options(options.device, options.backend, options.threads, options.gpu_memory_gb)
-            self._coarse = Engine(bundle.plan.coarse, bundle.coarse_weights, plain)
-        self._tumour: Engine | None = None
-        if bundle.plan.tumour and bundle.tumour_weights and not self._parity:
-            self._tumour = Engine(bundle.plan.tumour, bundle.tumour_weights, options)
+        self._strategy: Strategy = ParityStrategy(bundle, options) if parity else FastStrategy(bundle, options)
+        self._engine = self._strategy.engine
+        self.structures: tuple[Structure, ...] = self._strategy.structures
         self._turns.device = self._engine.device
         self._loaded = True
 
@@ -154,7 +139,7 @@ class Segmenter:
             volume: in any orientation.
             structures: keep only these; all unless given.
             roi: look only inside this box; everywhere unless given.
-            progress: hears every stage, and can cancel at each report.
+            progress: receives every stage, and can cancel at each report.
             confidence: also give `Segmentation.confidence`.
             preview: is given what the coarse net found, on its own coarse grid, before the work goes on; not called
                 for a model without one.
@@ -163,162 +148,29 @@ class Segmenter:
             labels on exactly the volume's grid.
 
         Raises:
-            Cancelled: when `progress` was told to stop.
+            Cancelled: when `progress` says so.
             UsageError: when `roi` lies outside the volume, or `structures` are none of this model's.
             DeviceError: in a process that was forked off one in which a model was loaded.
         """
         progress = progress or Progress()
         with self._turns.turn(progress.cancelled):
-            return self._segment(volume, structures, roi, progress, confidence, preview)
-
-    def _segment(
-        self,
-        volume: Volume,
-        structures: Collection[Structure] | None,
-        roi: WorldBox | None,
-        progress: Progress,
-        confidence: bool,
-        preview: Callable[[Segmentation], None] | None,
-    ) -> Segmentation:
-        wanted = self._wanted(structures)
-        if self._cannot_mirror:
-            progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
-        orientation = volume_orientation(self._plan, volume.geometry)
-        ct = volume.oriented(orientation)
-        within = _checked(roi, ct) if roi else None
-        labels = np.zeros(ct.hu.shape, np.uint8)
-        certainty = np.zeros(ct.hu.shape, np.uint8) if confidence else None
-        with progress.stage("body"):
-            as_nnunet = self._parity or self._plan.intensity.scheme != "ct"  # HU tell a body only in a CT
-            box = nonzero_box(ct.hu) if as_nnunet else body_box(ct.hu, ct.geometry.spacing_zyx_mm)
-        body = box
-        if box and self._coarse:
-            with progress.stage("region"):
-                box = self._region(self._coarse, ct, box, wanted, progress, preview)
-        if box and within:
-            box = _overlap(box, within)
-        if box:
-            labels[box] = self._labels(ct, box, wanted, progress, certainty)
-            if body and self._coarse and not roi:
-                axis = volume_orientation(self._coarse.plan, ct.geometry).axes[0]
-                self._follow(labels, ct, box, body, axis, wanted, progress, certainty)
-            with progress.stage("components"):
-                self._clean(labels, ct)
-                if self._coarse and not roi and not self._plan.has_own_structures:
-                    self._doubt(labels, ct, progress)
-                _keep(labels, wanted, self.structures)
-        else:
-            progress.message(NOTHING_FOUND)
-        return Segmentation(
-            labels=np.ascontiguousarray(orientation.from_canonical(labels)),
-            geometry=volume.geometry,
-            structures=wanted,
-            name=volume.name,
-            model=self.model_name,
-            notes=(*volume.notes, *(text for text in progress.messages if text not in volume.notes)),
-            seconds=dict(progress.seconds),
-            confidence=None if certainty is None else np.ascontiguousarray(orientation.from_canonical(certainty)),
-        )
-
-    def _region(
-        self,
-        engine: Engine,
-        ct: Volume,
-        box: Box,
-        wanted: tuple[Structure, ...],
-        progress: Progress,
-        preview: Callable[[Segmentation], None] | None,
-    ) -> Box | None:
-        # The CT lies as the main net wants it, the coarse one may want it otherwise.
-        way = volume_orientation(engine.plan, ct.geometry)
-        spacing = way.geometry_to_canonical(ct.geometry).spacing_zyx_mm
-        found = engine.coarse_labels(way.to_canonical(ct.hu[box]), spacing, progress)
-        labels = np.ascontiguousarray(way.from_canonical(found))
-        z, y, x = ((part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True))
-        if preview:
-            preview(_coarse_segmentation(labels, engine.plan, ct, box, wanted, self.model_name))
-        along_z, along_y, along_x = ct.geometry.spacing_zyx_mm
-        return region_of_labels(labels, (z * along_z, y * along_y, x * along_x), (z, y, x), box)
-
-    def _labels(
-        self,
-        ct: Volume,
-        box: Box,
-        wanted: tuple[Structure, ...],
-        progress: Progress,
-        certainty: NDArray[np.uint8] | None,
-    ) -> NDArray[np.uint8]:
-        part, spacing = ct.hu[box], ct.geometry.spacing_zyx_mm
-        # Tumours that nobody wants would only be holes in organs.
-        tumour = self._tumour if any(structure.name == TUMOUR for structure in wanted) else None
-        with progress.stage("resample"):
-            image = self._engine.resampled(part, spacing, progress, self._intensity_of(ct))
-        with progress.stage("network"):
-            nets = 1 if tumour is None else 2
-            logits = self._engine.logits(image, part_of(progress, 0, nets))
-            if tumour:
-                if not tumour.plan.sees_as(self._plan):
-                    image = tumour.resampled(part, spacing, intensity=self._intensity_of(ct))
-                its = tumour.logits(image, part_of(progress, 1, nets))
-                lay_tumours(logits, _channel(self._plan), its, _channel(tumour.plan), self._plan.lesions)
-                del its
-        del image  # on the way back every large array counts
-        with progress.stage("labels"):
-            if certainty is not None:
-                certainty[box] = confidence_of(logits, part.shape)
-            labels = self._engine.labels(logits, part.shape, spacing, progress)
-            return labels if self._values is None else self._values[labels]
-
-    def _follow(
-        self,
-        labels: NDArray[np.uint8],
-        ct: Volume,
-        box: Box,
-        body: Box,
-        axis: int,
-        wanted: tuple[Structure, ...],
-        progress: Progress,
-        certainty: NDArray[np.uint8] | None,
-    ) -> None:
-        """Go on above and below the region as long as a structure leaves it there; `labels` grow in place."""
-        found = None if certainty is None else np.zeros_like(certainty)
-        spacing = ct.geometry.spacing_zyx_mm
-        # The stages within are those of the region again; told twice, a bar would go back.
-        quiet = Progress(cancelled=progress.cancelled)
-        for upwards in (True, False):
-            while grown := extension(labels, box, body, axis, spacing, upwards=upwards):
-                with progress.stage("beyond"):
-                    part = self._labels(ct, grown.seen, wanted, quiet, found)
-                first = grown.new[axis].start - grown.seen[axis].start
-                count = grown.new[axis].stop - grown.new[axis].start
-                labels[grown.new] = part.take(range(first, first + count), axis)
-                if certainty is not None and found is not None:
-                    certainty[grown.new] = found[grown.new]
-                box = grown.box
-        for text in quiet.messages:
-            progress.message(text)
-
-    def _intensity_of(self, ct: Volume) -> Intensity | None:
-        """Of a model that normalises each image by its own statistics, and takes them of the whole image."""
-        if self._parity or self._plan.intensity.scheme == "ct":
-            return None
-        return own_statistics(ct.hu, self._plan.intensity)
-
-    def _clean(self, labels: NDArray[np.uint8], ct: Volume) -> None:
-        channels = {name: channel for channel, name in self._plan.labels.items()}
-        rules = {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
-        without_fat = [value for value, rule in rules.items() if rule.without_fat]
-        if without_fat:
-            remove_fat(labels, ct.hu, ct.geometry.spacing_zyx_mm, without_fat)
-        remove_small_components(labels, ct.geometry.voxel_ml, rules)
-
-    def _doubt(self, labels: NDArray[np.uint8], ct: Volume, progress: Progress) -> None:
-        """Draw nothing, and say so, where too little was drawn for an abdomen."""
-        assert self._coarse
-        axis = volume_orientation(self._coarse.plan, ct.geometry).axes[0]
-        if not can_be_abdomen(labels, ct.hu, ct.geometry.spacing_zyx_mm, axis):
-            labels[:] = 0
-            progress.message(NOTHING_FOUND)
+            wanted = self._wanted(structures)
+            if self._cannot_mirror:
+                progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
+            orientation = network_orientation(self._plan, volume.geometry)
+            ct = volume.oriented(orientation)
+            case = Case(
+                ct=ct,
+                wanted=wanted,
+                progress=progress,
+                labels=np.zeros(ct.hu.shape, np.uint8),
+                certainty=np.zeros(ct.hu.shape, np.uint8) if confidence else None,
+                roi=roi_in(ct, roi) if roi else None,
+                preview=preview,
+                model=self.model_name,
+            )
+            self._fill(case)
+            return _segmentation(case, volume, orientation)
 
     def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
         if structures is None:
@@ -327,6 +179,34 @@ class Segmenter:
         if missing:
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
         return tuple(structure for structure in self.structures if structure in structures)
+
+    def _fill(self, case: Case) -> None:
+        """Fill `case.labels`, and `case.certainty` where that is wanted."""
+        strategy = self._strategy
+        body = strategy.find_body(case)
+        region = strategy.find_region(case, body) if body else None
+        box = case.within_roi(region) if region else None
+        if not body or not box:
+            case.progress.message(NOTHING_FOUND)
+            return
+        case.labels[box] = strategy.label(case, box)
+        strategy.extend_region(case, box, body)
+        with case.progress.stage("components"):
+            clean_labels(case.labels, case.ct, self._component_rules())
+            self._reject_non_abdomen(case)
+            if len(case.wanted) < len(self.structures):
+                case.keep_wanted()
+
+    def _component_rules(self) -> dict[int, ComponentRule]:
+        """By label value."""
+        channels = {name: channel for channel, name in self._plan.labels.items()}
+        return {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
+
+    def _reject_non_abdomen(self, case: Case) -> None:
+        """An empty result, with a note, where too little was found for an abdomen."""
+        if not self._strategy.finds_abdomen(case):
+            case.labels[:] = 0
+            case.progress.message(NOTHING_FOUND)
 
 
 def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) -> Segmenter:
@@ -339,63 +219,16 @@ def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) ->
     return segmenter
 
 
-def _channel(plan: Plan) -> int:
-    """Of the tumour."""
-    return next(channel for channel, name in plan.labels.items() if name == TUMOUR)
-
-
-def _keep(labels: NDArray[np.uint8], wanted: tuple[Structure, ...], every: tuple[Structure, ...]) -> None:
-    """Make background of all structures but the wanted ones."""
-    if len(wanted) < len(every):
-        kept = np.zeros(256, np.uint8)
-        values = [structure.value for structure in wanted]
-        kept[values] = values
-        np.take(kept, labels, out=labels)
-
-
-def _coarse_segmentation(
-    labels: NDArray[np.uint8], plan: Plan, ct: Volume, box: Box, wanted: tuple[Structure, ...], model: str
-) -> Segmentation:
-    """Labels of the coarse net on the coarse grid that fills `box` of the CT."""
-    scale = [(part.stop - part.start) / size for part, size in zip(box, labels.shape, strict=True)]
-    first = [part.start + (step - 1) / 2 for part, step in zip(box, scale, strict=True)]
-    spacing = [mm * step for mm, step in zip(ct.geometry.spacing_zyx_mm, scale, strict=True)]
-    geometry = replace(
-        ct.geometry,
-        shape_zyx=(labels.shape[0], labels.shape[1], labels.shape[2]),
-        spacing_zyx_mm=(spacing[0], spacing[1], spacing[2]),
-        origin_xyz_mm=ct.geometry.world_of((first[0], first[1], first[2])),
+def _segmentation(case: Case, volume: Volume, orientation: Orientation) -> Segmentation:
+    """What was found, on the grid of the volume as it was given."""
+    certainty, messages = case.certainty, case.progress.messages
+    return Segmentation(
+        labels=np.ascontiguousarray(orientation.from_canonical(case.labels)),
+        geometry=volume.geometry,
+        structures=case.wanted,
+        name=volume.name,
+        model=case.model,
+        notes=(*volume.notes, *(text for text in messages if text not in volume.notes)),
+        seconds=dict(case.progress.seconds),
+        confidence=None if certainty is None else np.ascontiguousarray(orientation.from_canonical(certainty)),
     )
-    kept = np.zeros(256, np.uint8)
-    for channel, structure in enumerate(structures_of(plan), 1):
-        if structure in wanted:
-            kept[channel] = structure.value
-    return Segmentation(kept[labels], geometry, wanted, ct.name, model)
-
-
-def _checked(roi: WorldBox, ct: Volume) -> Box:
-    box = roi.in_grid(ct.geometry)
-    if any(part.start >= part.stop for part in box):
-        raise UsageError(f"The region of interest lies outside the CT '{ct.name}'.")
-    return box
-
-
-def volume_orientation(plan: Plan, geometry: Geometry) -> Orientation:
-    """How a CT's voxels are put in the order in which the plan's network sees them."""
-    if plan.orientation == "canonical":
-        order = Orientation.of(geometry)
-    elif plan.orientation == "ras":
-        lps = Orientation.of(geometry)
-        flipped = lps.flipped
-        order = Orientation(lps.axes, (flipped[0], not flipped[1], not flipped[2]))
-    else:
-        order = Orientation((0, 1, 2), (False, False, False))
-    z, y, x = plan.axes
-    return Orientation(
-        (order.axes[z], order.axes[y], order.axes[x]), (order.flipped[z], order.flipped[y], order.flipped[x])
-    )
-
-
-def _overlap(a: Box, b: Box) -> Box | None:
-    z, y, x = (slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
-    return (z, y, x) if all(part.start < part.stop for part in (z, y, x)) else None

@@ -132,7 +132,7 @@ def test_when_small_windows_do_not_fit_either_the_cpu_takes_over_for_good(a_plan
 
 def test_an_image_that_does_not_fit_the_gpu_is_resampled_on_the_cpu(a_plan, monkeypatch):
     def resample(hu, *arguments, **options):
-        if arguments[3].type != "cpu":
+        if options["device"].type != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory")
         return torch.zeros(hu.shape)
 

@@ -9,8 +9,7 @@ from scipy import ndimage
 
 from flareseg.errors import Cancelled
 from flareseg.inference import logits_to_labels as export
-from flareseg.inference.dense import rows_of
-from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
+from flareseg.inference.logits_to_labels import logits_to_labels, rows_of, winning_class
 from flareseg.inference.resample import nearest_indices
 from flareseg.progress import Progress, Silent
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
-from flareseg.inference.fat import remove_fat
+from flareseg.inference.postprocessing import exclude_fat
 
 FAT, ORGAN, GAS = -100, 50, -1000
 KIDNEY, PANCREAS = 2, 4
@@ -25,21 +25,21 @@ def scene(noise=0.0, seed=0):
 
 def test_sinus_and_rim_are_removed_and_all_else_stays():
     labels, hu = scene()
-    result = remove_fat(labels.copy(), hu, (3.0, 3.0, 3.0), [KIDNEY])
+    result = exclude_fat(labels.copy(), hu, (3.0, 3.0, 3.0), [KIDNEY])
     expected = np.where((labels == KIDNEY) & (hu == FAT), 0, labels)
     np.testing.assert_array_equal(result, expected)
 
 
 def test_structures_without_the_rule_keep_their_fat():
     labels, hu = scene()
-    assert (remove_fat(labels.copy(), hu, (3.0, 3.0, 3.0), [1]) == labels).all()
+    assert (exclude_fat(labels.copy(), hu, (3.0, 3.0, 3.0), [1]) == labels).all()
 
 
 @pytest.mark.parametrize("spacing_zyx_mm", [(2.5, 0.8, 0.8), (0.7, 0.6, 0.6), (0.4, 0.4, 0.4)])
 def test_noise_of_thin_slices_makes_no_holes(spacing_zyx_mm):
     labels, hu = scene(noise=50.0)
-    result = remove_fat(labels.copy(), hu, spacing_zyx_mm, [KIDNEY])
-    raw = remove_fat(labels.copy(), hu, (3.0, 3.0, 3.0), [KIDNEY])
+    result = exclude_fat(labels.copy(), hu, spacing_zyx_mm, [KIDNEY])
+    raw = exclude_fat(labels.copy(), hu, (3.0, 3.0, 3.0), [KIDNEY])
     inside = np.zeros(labels.shape, bool)
     inside[:, 8:22, 8:22] = True
     inside[:, 9:21, 9:21] = False
@@ -55,7 +55,7 @@ def test_the_mean_is_taken_over_some_millimetres_up_to_the_ct_s_end(spacing_zyx_
     labels[:] = KIDNEY
     mean = uniform_filter(hu.clip(-200, 200).astype(np.float64), size, mode="nearest")
     sure = abs(mean + 50) > 1e-6
-    result = remove_fat(labels, hu, spacing_zyx_mm, [KIDNEY])
+    result = exclude_fat(labels, hu, spacing_zyx_mm, [KIDNEY])
     np.testing.assert_array_equal((result == 0)[sure], (mean < -50)[sure])
 
 
@@ -63,10 +63,10 @@ def test_gas_beside_an_organ_does_not_outweigh_it():
     hu = np.full((1, 9, 9), ORGAN, np.int16)
     hu[0, :, 4] = GAS
     labels = np.full(hu.shape, KIDNEY, np.uint8)
-    remove_fat(labels, hu, (2.5, 0.8, 0.8), [KIDNEY])
+    exclude_fat(labels, hu, (2.5, 0.8, 0.8), [KIDNEY])
     assert (labels[0, :, 3] == KIDNEY).all() and (labels[0, :, 5] == KIDNEY).all()
 
 
 def test_an_empty_label_map_stays_empty():
     labels, hu = scene()
-    assert not remove_fat(np.zeros_like(labels), hu, (1.0, 1.0, 1.0), [KIDNEY]).any()
+    assert not exclude_fat(np.zeros_like(labels), hu, (1.0, 1.0, 1.0), [KIDNEY]).any()

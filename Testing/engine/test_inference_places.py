@@ -5,7 +5,7 @@ import pytest
 
 from flareseg.inference.body import body_box
 from flareseg.inference.postprocessing import remove_small_components
-from flareseg.inference.region import can_be_abdomen, extension, region_of_labels
+from flareseg.inference.region import Body, can_be_abdomen, extension, region_of_labels
 from flareseg.model.plan import ComponentRule
 
 
@@ -127,32 +127,32 @@ def test_a_region_grows_where_a_structure_leaves_it_until_the_body_ends():
     within = (slice(2, 98), slice(4, 36), slice(4, 36))
     box = (slice(40, 60), slice(10, 30), slice(10, 30))
     labels = a_vessel(45, 60)
-    up = extension(labels, box, within, 0, (6.0, 2.0, 2.0), upwards=True)
+    up = extension(labels, box, Body(within, 0, (6.0, 2.0, 2.0)), upwards=True)
     assert up is not None
     assert up.box == (slice(40, 76), box[1], box[2])
     assert up.new == (slice(60, 76), box[1], box[2]) and up.seen == (slice(50, 76), box[1], box[2])
-    assert extension(labels, box, within, 0, (6.0, 2.0, 2.0), upwards=False) is None, "nothing at the lower end"
+    assert extension(labels, box, Body(within, 0, (6.0, 2.0, 2.0)), upwards=False) is None, "nothing at the lower end"
     labels = a_vessel(0, 100)
-    down = extension(labels, box, within, 0, (6.0, 2.0, 2.0), upwards=False)
+    down = extension(labels, box, Body(within, 0, (6.0, 2.0, 2.0)), upwards=False)
     assert down is not None and down.new[0] == slice(24, 40) and down.seen[0] == slice(24, 50)
     at_the_end = (slice(2, 98), box[1], box[2])
-    assert extension(labels, at_the_end, within, 0, (6.0, 2.0, 2.0), upwards=True) is None
-    assert extension(labels, at_the_end, within, 0, (6.0, 2.0, 2.0), upwards=False) is None
+    assert extension(labels, at_the_end, Body(within, 0, (6.0, 2.0, 2.0)), upwards=True) is None
+    assert extension(labels, at_the_end, Body(within, 0, (6.0, 2.0, 2.0)), upwards=False) is None
     nearly = (slice(10, 95), box[1], box[2])
-    assert extension(labels, nearly, within, 0, (6.0, 2.0, 2.0), upwards=True).new[0] == slice(95, 98)
+    assert extension(labels, nearly, Body(within, 0, (6.0, 2.0, 2.0)), upwards=True).new[0] == slice(95, 98)
 
 
 def test_a_speck_at_the_end_of_the_region_is_not_followed():
     labels = np.zeros((100, 40, 40), np.uint8)
     labels[59, 20, 20:23] = 5
     box = (slice(40, 60), slice(10, 30), slice(10, 30))
-    assert extension(labels, box, (slice(0, 100),) * 3, 0, (6.0, 2.0, 2.0), upwards=True) is None
+    assert extension(labels, box, Body((slice(0, 100),) * 3, 0, (6.0, 2.0, 2.0)), upwards=True) is None
 
 
 def test_a_region_grows_along_whichever_axis_is_the_bodys():
     labels = np.ascontiguousarray(a_vessel(0, 100).transpose(1, 2, 0))
     box = (slice(10, 30), slice(10, 30), slice(40, 60))
-    grown = extension(labels, box, (slice(0, 40), slice(0, 40), slice(0, 100)), 2, (2.0, 2.0, 6.0), upwards=True)
+    grown = extension(labels, box, Body((slice(0, 40), slice(0, 40), slice(0, 100)), 2, (2.0, 2.0, 6.0)), upwards=True)
     assert grown is not None and grown.new == (box[0], box[1], slice(60, 76))
 
 

@@ -9,8 +9,6 @@ from flareseg.errors import Cancelled
 from flareseg.inference.resample import cubic_matrix, nearest_axis, nearest_indices, resample_image, target_shape
 from flareseg.progress import Progress
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize("sizes", [(20, 17), (13, 50), (50, 13), (2, 9), (1, 5), (7, 7), (30, 1), (512, 137)])
 def test_the_matrix_of_one_axis_is_scipys_zoom(sizes):
@@ -36,7 +34,7 @@ def test_the_nearest_slice_is_the_one_that_scipy_takes(sizes):
 @pytest.mark.parametrize("spacing", [(2.5, 0.9, 1.0), (0.7, 3.1, 2.0), (5.0, 4.0, 3.0)])
 def test_an_image_is_resampled_as_scipy_does_along_all_axes(spacing):
     hu = np.random.default_rng(2).integers(-1000, 1500, (14, 25, 31)).astype(np.int16)
-    result = resample_image(hu, spacing, (3.0, 3.0, 3.0), "isotropic", CPU).numpy()
+    result = resample_image(hu, spacing, (3.0, 3.0, 3.0), "isotropic").numpy()
     factors = np.divide(target_shape(hu.shape, spacing, (3.0, 3.0, 3.0)), hu.shape)
     expected = ndimage.zoom(hu.astype(float), factors, order=3, mode="nearest", grid_mode=True)
     assert result.shape == expected.shape
@@ -59,7 +57,7 @@ def test_anisotropic_volumes_take_the_nearest_slice_and_cubic_interpolation_in_p
     hu = np.random.default_rng(3).integers(-1000, 1500, (19, 24, 20)).astype(np.int16)
     spacing, target = [0.8] * 3, [1.7] * 3
     spacing[axis], target[axis] = 5.0, 2.5
-    result = resample_image(hu, tuple(spacing), tuple(target), "auto", CPU).numpy()
+    result = resample_image(hu, tuple(spacing), tuple(target), "auto").numpy()
     expected = slice_by_slice(hu, axis, target_shape(hu.shape, tuple(spacing), tuple(target)))
     assert result.shape == expected.shape
     assert np.abs(result - expected).max() < 2e-3
@@ -67,14 +65,14 @@ def test_anisotropic_volumes_take_the_nearest_slice_and_cubic_interpolation_in_p
 
 def test_hu_are_clipped_before_they_are_interpolated():
     hu = np.random.default_rng(6).integers(-1000, 1500, (14, 25, 31)).astype(np.int16)
-    arguments = ((2.5, 0.9, 1.0), (3.0, 3.0, 3.0), "isotropic", CPU)
+    arguments = ((2.5, 0.9, 1.0), (3.0, 3.0, 3.0), "isotropic")
     clipped = resample_image(hu, *arguments, clip_hu=(-200.5, 300.0))
     assert torch.equal(clipped, resample_image(hu.astype(np.float32).clip(-200.5, 300), *arguments))
 
 
 def test_a_volume_that_has_the_spacing_already_stays_as_it_is():
     hu = np.random.default_rng(7).integers(-1000, 1500, (9, 8, 7)).astype(np.int16)
-    assert np.array_equal(resample_image(hu, (3.0, 3.0, 3.0), (3.0, 3.0, 3.0), "auto", CPU).numpy(), hu)
+    assert np.array_equal(resample_image(hu, (3.0, 3.0, 3.0), (3.0, 3.0, 3.0), "auto").numpy(), hu)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.float32])
@@ -82,14 +80,14 @@ def test_the_ct_itself_is_never_changed(kind):
     hu = np.random.default_rng(8).integers(-1000, 1500, (9, 8, 7)).astype(kind)
     before = hu.copy()
     for target in ((3.0, 3.0, 3.0), (2.0, 4.0, 5.0)):
-        resample_image(hu, (3.0, 3.0, 3.0), target, "auto", CPU, clip_hu=(-10.0, 10.0)).add_(1)
+        resample_image(hu, (3.0, 3.0, 3.0), target, "auto", clip_hu=(-10.0, 10.0)).add_(1)
     assert np.array_equal(hu, before)
 
 
 def test_a_volume_of_many_slabs_is_that_of_one(monkeypatch):
     hu = np.random.default_rng(9).integers(-1000, 1500, (20, 30, 40)).astype(np.int16)
     for spacing in ((2.5, 0.9, 1.0), (5.0, 0.9, 1.0), (1.0, 5.0, 1.0)):
-        arguments = (hu, spacing, (3.0, 3.0, 3.0), "auto", CPU)
+        arguments = (hu, spacing, (3.0, 3.0, 3.0), "auto")
         at_once = resample_image(*arguments)
         with monkeypatch.context() as patch:
             patch.setattr("flareseg.inference.resample.SLAB_BYTES", 3 * 4 * 30 * 40)
@@ -114,13 +112,13 @@ def test_the_axis_of_nearest_slices_follows_the_rule(rule, spacing, target, axis
 
 def test_int16_and_float_images_give_the_same():
     hu = np.random.default_rng(4).integers(-1000, 1500, (8, 9, 10)).astype(np.int16)
-    arguments = ((2.0, 1.0, 1.0), (3.0, 3.0, 3.0), "isotropic", CPU)
+    arguments = ((2.0, 1.0, 1.0), (3.0, 3.0, 3.0), "isotropic")
     assert torch.equal(resample_image(hu, *arguments), resample_image(hu.astype(np.float32), *arguments))
 
 
 def test_views_with_negative_strides_are_resampled_like_copies():
     hu = np.random.default_rng(5).integers(-1000, 1500, (8, 9, 10)).astype(np.int16)
-    arguments = ((2.0, 1.0, 1.0), (3.0, 3.0, 3.0), "isotropic", CPU)
+    arguments = ((2.0, 1.0, 1.0), (3.0, 3.0, 3.0), "isotropic")
     flipped = hu[::-1, :, ::-1].transpose(0, 2, 1)
     assert torch.equal(resample_image(flipped, *arguments), resample_image(flipped.copy(), *arguments))
 
@@ -128,4 +126,4 @@ def test_views_with_negative_strides_are_resampled_like_copies():
 def test_resampling_can_be_cancelled():
     hu = np.zeros((8, 8, 8), np.int16)
     with pytest.raises(Cancelled):
-        resample_image(hu, (1.0, 1.0, 1.0), (3.0, 3.0, 3.0), "auto", CPU, progress=Progress(cancelled=lambda: True))
+        resample_image(hu, (1.0, 1.0, 1.0), (3.0, 3.0, 3.0), "auto", progress=Progress(cancelled=lambda: True))

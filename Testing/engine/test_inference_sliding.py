@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from flareseg.errors import Cancelled
-from flareseg.inference.sliding import SHORTEST, blending, halved, predict, window_shape, window_starts
+from flareseg.inference.sliding import SHORTEST, blend_weights, halve_window, predict, window_shape, window_starts
 from flareseg.progress import Progress
 
 
@@ -139,7 +139,7 @@ def test_mirroring_runs_the_network_once_per_combination_of_flips():
 def test_the_shares_of_all_windows_add_up_to_one_everywhere():
     starts = window_starts(100, 32, 0.5)
     total = torch.zeros(100)
-    for start, share in zip(starts, blending(100, 32, starts), strict=True):
+    for start, share in zip(starts, blend_weights(100, 32, starts), strict=True):
         total[start : start + 32] += share
     assert torch.allclose(total, torch.ones(100), atol=1e-6)
 
@@ -161,7 +161,7 @@ def test_overlapping_windows_are_averaged_by_a_gaussian_of_an_eighth_of_the_wind
 
 
 def test_half_precision_holds_the_share_of_every_voxel():
-    shares = blending(60, 32, [0, 28])
+    shares = blend_weights(60, 32, [0, 28])
     corner = shares[0].half()[:, None, None] * shares[0].half()[:, None] * shares[0].half()
     assert corner[0, 0, 0] == 1
 
@@ -170,7 +170,7 @@ def test_half_precision_holds_the_share_of_every_voxel():
 @pytest.mark.parametrize("size", [*range(1, 400, 37), 1500])
 def test_fitted_windows_are_whole_strides_and_not_much_larger_than_the_patch(size, step):
     shape, patch = (size, 190, 70 + size // 2), (64, 80, 112)
-    window = window_shape(shape, patch, (16, 16, 16), step, "fitted")
+    window = window_shape(shape, patch, (16, 16, 16), step, rule="fitted")
     for extent, length, longest in zip(shape, window, patch, strict=True):
         assert length % 16 == 0
         assert longest * SHORTEST <= length <= longest * 1.25
@@ -184,25 +184,25 @@ def test_fitted_windows_compute_no_more_than_fixed_ones(size):
         return np.prod([len(window_starts(size, length, 0.75)) * length for length in window])
 
     patch, strides = (64, 80, 112), (16, 16, 16)
-    assert computed(window_shape((size,) * 3, patch, strides, 0.75, "fitted")) <= computed(patch)
+    assert computed(window_shape((size,) * 3, patch, strides, 0.75, rule="fitted")) <= computed(patch)
 
 
 def test_a_small_volume_fits_one_window():
-    assert window_shape((70, 70, 90), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (80, 80, 96)
+    assert window_shape((70, 70, 90), (64, 80, 112), (16, 16, 16), 0.75, rule="fitted") == (80, 80, 96)
 
 
 def test_a_thin_slab_is_seen_with_air_around_it():
-    assert window_shape((10, 70, 60), (64, 80, 112), (16, 16, 16), 0.75, "fitted") == (48, 80, 96)
+    assert window_shape((10, 70, 60), (64, 80, 112), (16, 16, 16), 0.75, rule="fitted") == (48, 80, 96)
 
 
 def test_fixed_windows_are_the_patch():
-    assert window_shape((10, 500, 70), (56, 160, 192), (8, 32, 32), 0.5, "fixed") == (56, 160, 192)
+    assert window_shape((10, 500, 70), (56, 160, 192), (8, 32, 32), 0.5, rule="fixed") == (56, 160, 192)
 
 
 def test_the_longest_axis_is_halved_to_whole_strides_until_two_are_left():
-    assert halved((64, 80, 112), (16, 16, 16)) == (64, 80, 48)
-    assert halved((64, 80, 48), (16, 16, 16)) == (64, 32, 48)
-    assert halved((32, 32, 32), (16, 16, 16)) is None
+    assert halve_window((64, 80, 112), (16, 16, 16)) == (64, 80, 48)
+    assert halve_window((64, 80, 48), (16, 16, 16)) == (64, 32, 48)
+    assert halve_window((32, 32, 32), (16, 16, 16)) is None
 
 
 def test_a_cancel_stops_between_two_windows():

@@ -2,7 +2,7 @@
 
 import torch
 
-from flareseg.inference.tumour_net import lay_tumours
+from flareseg.inference.tumour_net import TumourLogits, merge_tumour_logits
 from flareseg.model.plan import LesionRule
 
 ORGAN, TUMOUR = 1, 2
@@ -16,7 +16,7 @@ def drawn(leads: list[float], rule: LesionRule = PLAIN, finer: int = 1) -> list[
     logits = torch.tensor([0.0, 4.0, -1000.0])[:, None, None, None].repeat(1, 1, 1, size)
     its = torch.stack([torch.full((len(leads),), 2.0), torch.tensor(leads) + 2.0])[:, None, None]
     before = its.clone()
-    lay_tumours(logits, TUMOUR, its, 1, rule)
+    merge_tumour_logits(TumourLogits(logits, TUMOUR), TumourLogits(its, 1), rule)
     assert torch.equal(its, before)
     assert torch.equal(logits[:TUMOUR, 0, 0, 0], torch.tensor([0.0, 4.0]))
     return logits.argmax(0).flatten().tolist()
@@ -26,7 +26,7 @@ def test_a_tumour_is_where_its_net_says_so_and_organs_are_elsewhere():
     assert drawn([-1.0, 0.5, -0.5, 3.0]) == [ORGAN, TUMOUR, ORGAN, TUMOUR]
 
 
-def test_the_lead_moves_the_border():
+def test_the_margin_moves_the_border():
     assert drawn([-1.0, 0.5, -0.5, 3.0], LesionRule(lead=-0.7)) == [ORGAN, TUMOUR, TUMOUR, TUMOUR]
     assert drawn([-1.0, 0.5, -0.5, 3.0], LesionRule(lead=1.0, peak=1.0)) == [ORGAN, ORGAN, ORGAN, TUMOUR]
 

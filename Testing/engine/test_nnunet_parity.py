@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+from flareseg.inference.normalization import normalize, own_statistics
 from flareseg.inference.openvino_network import OpenVinoNetwork, openvino_installed
-from flareseg.inference.parity import gaussian, nonzero_box, normalised, own_statistics
+from flareseg.inference.parity import gaussian
 from flareseg.inference.runtime import TorchNetwork
 from flareseg.interop.nnunet.importer import Imported, read_nnunet
 from flareseg.io.files import read_labels, read_volume
 from flareseg.model.plan import Intensity
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
-from flareseg.volume import Orientation, Volume
+from flareseg.volume import Orientation, Volume, box_of
 
 RECORDED = Path(__file__).parent / "data" / "nnunet"
 NAMES = ("anisotropic", "residual", "old")
@@ -124,19 +125,19 @@ def test_a_volume_stored_in_another_order_is_seen_as_it_is_stored(tmp_path_facto
 def test_an_image_is_cut_to_what_is_not_zero() -> None:
     hu = np.zeros((6, 7, 8), np.int16)
     hu[2, 3, 1], hu[4, 5, 6] = -5, 7
-    assert nonzero_box(hu) == (slice(2, 5), slice(3, 6), slice(1, 7))
-    assert nonzero_box(np.zeros((2, 2, 2), np.int16)) is None
+    assert box_of(hu) == (slice(2, 5), slice(3, 6), slice(1, 7))
+    assert box_of(np.zeros((2, 2, 2), np.int16)) is None
 
 
 def test_each_scheme_normalises_as_it_says() -> None:
     rng = np.random.default_rng(0)
     hu = rng.integers(-500, 500, (6, 6, 6)).astype(np.int16)
     hu[0], hu[3, 3, 3] = 0, 0
-    ct = normalised(hu, Intensity((-100.0, 100.0), 10.0, 50.0))
+    ct = normalize(hu, Intensity((-100.0, 100.0), 10.0, 50.0))
     assert ct.min() == pytest.approx(-2.2) and ct.max() == pytest.approx(1.8)
-    whole = normalised(hu, Intensity((0.0, 1.0), 0.0, 1.0, "zscore"))
+    whole = normalize(hu, Intensity((0.0, 1.0), 0.0, 1.0, "zscore"))
     assert whole.mean() == pytest.approx(0, abs=1e-5) and whole.std() == pytest.approx(1, abs=1e-5)
-    inside = normalised(hu, Intensity((0.0, 1.0), 0.0, 1.0, "zscore_nonzero"))
+    inside = normalize(hu, Intensity((0.0, 1.0), 0.0, 1.0, "zscore_nonzero"))
     assert not inside[0].any(), "what is outside stays zero"
     assert inside[1:].mean() == pytest.approx(0, abs=1e-5), "a hole in the middle belongs to the inside"
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flareseg.errors import Cancelled, UsageError
-from flareseg.inference.confidence import confidence_of
+from flareseg.inference.logits_to_labels import confidence_of
 from flareseg.inference.openvino_network import openvino_installed
 from flareseg.labels import by_names
 from flareseg.model.bundle import load_bundle, save_bundle
@@ -110,10 +110,10 @@ def test_what_leaves_the_region_is_followed_however_the_file_lies(the_embedded_o
     whole = the_embedded_one.segment(ct)
     middle = int(np.argwhere(phantom.labels == 1)[:, 0].mean())
 
-    def too_short(engine, ct, box, *_):
-        return (slice(middle - 12, middle + 12), *box[1:])
+    def too_short(case, body):
+        return (slice(middle - 12, middle + 12), *body[1:])
 
-    monkeypatch.setattr(the_embedded_one, "_region", too_short)
+    monkeypatch.setattr(the_embedded_one._strategy, "find_region", too_short)
     progress = Progress()
     followed = the_embedded_one.segment(ct, progress=progress, confidence=True)
     assert "beyond" in progress.seconds

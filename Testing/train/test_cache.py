@@ -47,7 +47,7 @@ def everything(case):
 def test_the_image_is_what_the_inference_sees(cached):
     ct = body()[0].canonical()
     box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
-    expected = resample_image(ct.hu[box], ct.geometry.spacing_zyx_mm, (3.0, 3.0, 3.0), "auto", torch.device("cpu"))
+    expected = resample_image(ct.hu[box], ct.geometry.spacing_zyx_mm, (3.0, 3.0, 3.0), "auto")
     assert np.array_equal(cached.hu(everything(cached)), expected.round().to(torch.int16).numpy())
 
 

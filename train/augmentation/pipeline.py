@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flareseg.inference.normalization import normalize_
 from flareseg.labels import paired_sides
 from flareseg.model.plan import Plan
 from train.augmentation import intensity as augment_grey
@@ -51,13 +52,7 @@ def augmented(
     augment_grey.cut_field_of_view(image, target, config, rng)
     if target is None:
         target = torch.full(patch, IGNORE, dtype=torch.uint8, device=device)
-    return normalised(image, plan), target
-
-
-def normalised(image: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """HU as the network wants them; changes `image`."""
-    intensity = plan.intensity
-    return image.clamp_(*intensity.clip_hu).sub_(intensity.mean_hu).div_(intensity.std_hu)
+    return normalize_(image, plan.intensity), target
 
 
 def mirrored(values: NDArray[Any]) -> NDArray[Any]:

@@ -86,7 +86,7 @@ def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: Resa
     box = body_box(ct.hu, ct.geometry.spacing_zyx_mm)
     if box is None:
         raise InputError(f"'{volume.name}' shows nothing but air.")
-    hu = resample_image(ct.hu[box], ct.geometry.spacing_zyx_mm, spacing_zyx_mm, rule, torch.device("cpu"))
+    hu = resample_image(ct.hu[box], ct.geometry.spacing_zyx_mm, spacing_zyx_mm, rule)
     array = hu.round().clamp(-32768, 32767).to(torch.int16).numpy()
     own = [
         mm * (part.stop - part.start) / size

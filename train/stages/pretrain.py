@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from flareseg.inference.normalization import denormalize
 from flareseg.model.networks.registry import load_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import validation_batches
@@ -74,4 +75,4 @@ def _unit(volume: torch.Tensor, plan: Plan) -> torch.Tensor:
     """Normalised intensities as 0 to 1 over the plan's range."""
     intensity = plan.intensity
     low, high = intensity.clip_hu
-    return ((volume * intensity.std_hu + intensity.mean_hu - low) / (high - low)).clamp(0, 1)
+    return ((denormalize(volume, intensity) - low) / (high - low)).clamp(0, 1)

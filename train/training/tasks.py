@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from flareseg.errors import UsageError
+from flareseg.inference.normalization import denormalize, normalize_
 from flareseg.model.networks.registry import build_network, load_weights
-from flareseg.model.plan import Intensity, Plan
+from flareseg.model.plan import Plan
 from train.augmentation.model_genesis import corrupted
 from train.config import FitConfig, NetConfig
 from train.training.losses import deep_supervision_loss, dice_and_cross_entropy, dice_counts, distillation_loss
@@ -83,8 +84,8 @@ class Distill(Segment):
         image = batch["image"]
         self._teacher.to(image.device)
         with torch.no_grad():
-            hu = denormalised(image, self._ours)
-            answer = self._teacher(normalised(hu, self._theirs))
+            hu = denormalize(image, self._ours)
+            answer = self._teacher(normalize_(hu, self._theirs))
         outputs = outputs_of(self.network, image)
         return self._supervised(outputs, batch) + self._share * distillation_loss(outputs[0], answer)
 
@@ -117,9 +118,9 @@ class Reconstruct:
     def corrupted(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Normalised images (batch, 1, z, y, x), corrupted."""
         low, high = self._intensity.clip_hu
-        unit = (denormalised(image, self._intensity) - low) / (high - low)
+        unit = (denormalize(image, self._intensity) - low) / (high - low)
         bad = corrupted(unit.clamp(0, 1), self._corrupt, generator)
-        return normalised(bad * (high - low) + low, self._intensity)
+        return normalize_(bad * (high - low) + low, self._intensity)
 
 
 def outputs_of(network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
@@ -132,13 +133,3 @@ def outputs_of(network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
         return [network(image)]
     finest = found.output_block(found.skip_layers(image))
     return [finest, *found.heads[: found.deep_supr_num]]
-
-
-def normalised(hu: torch.Tensor, intensity: Intensity) -> torch.Tensor:
-    """HU as a network sees them."""
-    return hu.clamp(*intensity.clip_hu).sub(intensity.mean_hu).div(intensity.std_hu)
-
-
-def denormalised(image: torch.Tensor, intensity: Intensity) -> torch.Tensor:
-    """What a network sees as HU, clipped as they are."""
-    return image * intensity.std_hu + intensity.mean_hu

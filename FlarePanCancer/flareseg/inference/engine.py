@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
-from flareseg.inference.memory import is_out_of_memory, release_gpu_memory, tensor_bytes
+from flareseg.inference.memory import release_gpu_memory, tensor_bytes
+from flareseg.inference.normalization import standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu
-from flareseg.inference.sliding import Forward, halved, predict, window_shape
+from flareseg.inference.sliding import Forward, halve_window, predict, window_shape
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
+from flareseg.system.failures import out_of_memory
 from flareseg.volume import Index, Triple
 
 Open = Callable[[Plan, dict[str, torch.Tensor], Options], Forward]
@@ -62,7 +64,7 @@ class Engine:
         self._networks = [open_network(plan, one, options) for one in every]
         # Kept for when a GPU runs out of memory, and only then: a large net's weights are hundreds of megabytes.
         kept = () if self._network.device.type == "cpu" else every
-        self._reopen_on_cpu = lambda: [open_on_cpu(plan, one, options) for one in kept]
+        self._reopen_on_cpu: Callable[[], list[Forward]] = lambda: [open_on_cpu(plan, one, options) for one in kept]
         self._halvings = 0
 
     @property
@@ -93,7 +95,7 @@ class Engine:
 
         Args:
             hu, spacing_zyx_mm: of the part of the CT that is looked at.
-            progress: told how far it is.
+            progress: receives how far it is.
             intensity: of the whole CT, where the plan normalises by each image's own statistics.
         """
         plan, intensity = self.plan, intensity or self.plan.intensity
@@ -104,14 +106,14 @@ class Engine:
                     spacing_zyx_mm,
                     plan.spacing_zyx_mm,
                     plan.resampling,
-                    self._network.device,
+                    device=self._network.device,
                     clip_hu=intensity.clip_hu,
                     order=plan.image_order,
                     progress=progress,
                 )
             )
             if image is not None:
-                return image.sub_(intensity.mean_hu).div_(intensity.std_hu)
+                return standardize_(image, intensity)
             self._move_to_cpu(progress)
 
     def logits(self, image: torch.Tensor, progress: Progress | None = None) -> torch.Tensor:
@@ -123,7 +125,7 @@ class Engine:
         plan, options = self.plan, self._options
         step = options.step or plan.step
         shape: Index = (image.shape[0], image.shape[1], image.shape[2])
-        planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, plan.windows)
+        planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, rule=plan.windows)
         mirror = plan.mirror_axes if options.mirroring else ()
         while True:
             window = self._window(planned)
@@ -136,7 +138,7 @@ class Engine:
                 return result
             if self._halvings < MOST_HALVINGS:
                 self._halvings += 1
-                _tell(progress, SMALLER_WINDOWS)
+                _report(progress, SMALLER_WINDOWS)
             else:
                 self._move_to_cpu(progress)
 
@@ -150,7 +152,7 @@ class Engine:
             logits = logits.cpu()
         labels = self._attempt(lambda: logits_to_labels(logits, shape_zyx, nearest, progress), logits.device)
         if labels is None:
-            _tell(progress, CPU_FINISHES)
+            _report(progress, CPU_FINISHES)
             return self.labels(logits.cpu(), shape_zyx, spacing_zyx_mm, progress)
         return labels
 
@@ -165,7 +167,7 @@ class Engine:
         """The window that the GPU's memory allows; None when none is left to try."""
         window: Index | None = planned
         for _ in range(self._halvings):
-            window = halved(window, self.plan.stride_zyx) if window else None
+            window = halve_window(window, self.plan.stride_zyx) if window else None
         return window
 
     def _mean_logits(
@@ -199,7 +201,7 @@ class Engine:
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if (device or self._network.device).type == "cpu":
                 raise MemoryError from None
@@ -208,12 +210,12 @@ class Engine:
         return None
 
     def _move_to_cpu(self, progress: Progress | None) -> None:
-        _tell(progress, ON_THE_CPU)
+        _report(progress, ON_THE_CPU)
         self._networks = self._reopen_on_cpu()
         self._halvings = 0
         release_gpu_memory()
 
 
-def _tell(progress: Progress | None, text: str) -> None:
+def _report(progress: Progress | None, text: str) -> None:
     if progress and text not in progress.messages:
         progress.message(text)

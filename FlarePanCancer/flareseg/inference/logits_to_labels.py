@@ -1,31 +1,34 @@
-"""From the network's logits to labels on the CT's grid, without ever holding all classes on that grid.
+"""From the network's logits to labels and confidence on the CT's grid, without ever holding all classes on that grid.
 
 Linear interpolation lies between the samples around it. So where the samples at the corners of a cell agree on the
 class that wins, it wins everywhere in the cell and nothing need be interpolated; and in the other cells, at the borders
 between organs, only those classes can win that reach the lowest corner of every other class. That is exact, not an
 approximation, and leaves a few per cent of the work. In slices that are full of borders, as those of an unsure network,
-every class is interpolated everywhere instead (`dense.py`), which gives the same labels.
+every class is interpolated everywhere instead, which gives the same labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from flareseg.inference.dense import decide_rows, rows_of
 from flareseg.inference.linear_axis import Axis
 from flareseg.progress import Progress
 from flareseg.volume import Index
 
 Item = TypeVar("Item")
 Report = Callable[[float], None]
-"""Told how far a step is, from 0 to 1; may raise `Cancelled`."""
+"""Called with how far a step is, from 0 to 1; may raise `Cancelled`."""
+Rows = tuple[int, slice]
+"""A slice of the CT's grid and some of its rows."""
 
 CELL_COST, OUTPUT_COST = 100, 10
 """What an undecided cell and each output in it take, if a class at an output of a crowded slice takes 1 (measured)."""
@@ -37,6 +40,27 @@ BITS = 31
 """Classes to a word of candidates: the sign of an int32 is left alone."""
 ROUNDING = 1e-5
 """Relative room for rounding when classes are ruled out: the result is that of trying every class."""
+
+
+SLICES = 8
+"""Of the network's grid at a time for the confidence: softmax in single precision needs room for every class."""
+
+
+@dataclass(frozen=True)
+class _Interpolation:
+    """Of which logits winners are found, and where they are written.
+
+    Attributes:
+        labels: (z, y, x) uint8 on the CT's grid.
+        logits: (classes, z, y, x) on the network's grid.
+        axes: from the one to the other.
+        rounded: see `logits_to_labels`.
+    """
+
+    labels: torch.Tensor
+    logits: torch.Tensor
+    axes: Sequence[Axis]
+    rounded: bool
 
 
 def _silent(_: float) -> None:
@@ -82,13 +106,13 @@ def logits_to_labels(
     slices = [z for cell in crowded.nonzero().flatten().tolist() for z in axes[0].outputs_of(cell)]
     begun = 0.1 if candidates is None else 0.3
     done = begun + (1 - begun) * len(slices) / len(axes[0].cell_of)
+    work = _Interpolation(labels, logits, axes, rounded)
     rows = rows_of(slices, axes, len(logits), ROWS_AT_ONCE * _values_at_once(logits))
-    _each(rows, partial(decide_rows, labels, logits, axes, rounded), logits.device, _between(begun, done, progress))
+    _each(rows, partial(_decide_rows, work), logits.device, _between(begun, done, progress))
     if candidates is not None:
         outputs = int(np.prod([len(axis.members) for axis in axes]))
-        batches = cells.split(max(1, _values_at_once(logits) // outputs))
-        decide = partial(_decide, labels, logits, candidates, axes, rounded)
-        _each(batches, decide, logits.device, _between(done, 1.0, progress))
+        batches = torch.split(cells, max(1, _values_at_once(logits) // outputs))
+        _each(batches, partial(_decide_cells, work, candidates), logits.device, _between(done, 1.0, progress))
     return labels.cpu().numpy()
 
 
@@ -176,19 +200,13 @@ def _over_cells(values: torch.Tensor, pick: Callable[..., torch.Tensor]) -> torc
     return values
 
 
-def _decide(
-    labels: torch.Tensor,
-    logits: torch.Tensor,
-    candidates: torch.Tensor,
-    axes: list[Axis],
-    rounded: bool,
-    cells: torch.Tensor,
-) -> None:
-    """Interpolate the possible classes of (n, 3) cells and write the winners to `labels`.
+def _decide_cells(work: _Interpolation, candidates: torch.Tensor, cells: torch.Tensor) -> None:
+    """Interpolate the possible classes of (n, 3) cells and write the winners.
 
     Cells are the last axis of every array, so that one operation runs over many; those with most classes come first,
     so that those which still have a class to try are always the first ones.
     """
+    logits, axes = work.logits, work.axes
     low = [axis.low[cell] for axis, cell in zip(axes, cells.unbind(1), strict=True)]
     numbers = torch.arange(len(logits), dtype=torch.int32, device=logits.device)
     words = candidates[:, low[0], low[1], low[2]].T  # (n, words)
@@ -212,13 +230,13 @@ def _decide(
         number = number[:count]
         samples = flat.take(corners[..., :count] + number * logits.stride(0)).float()
         value = _interpolated(samples, *(weight[:, :count] for weight in weights))
-        if rounded:
+        if work.rounded:
             value = value.half().float()
         highest, holder = best[..., :count], winner[..., :count]
         torch.where(value > highest, number.to(torch.uint8), holder, out=holder)
         torch.maximum(highest, value, out=highest)
     members = [axis.members[:, cell] for axis, cell in zip(axes, (z, y, x), strict=True)]
-    labels.view(-1)[_flat_index(members, labels.stride())] = winner
+    work.labels.view(-1)[_flat_index(members, work.labels.stride())] = winner
 
 
 def _interpolated(samples: torch.Tensor, z: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -236,6 +254,42 @@ def _flat_index(indices: Sequence[torch.Tensor], strides: Sequence[int]) -> torc
     """Indices along z (k, n), y (l, n) and x (m, n) as (k, l, m, n) places in memory."""
     z, y, x = (index * stride for index, stride in zip(indices, strides, strict=True))
     return (z[:, None] + y)[:, :, None] + x
+
+
+def rows_of(slices: Sequence[int], axes: Sequence[Axis], classes: int, values: int) -> list[Rows]:
+    """The rows of some slices, so many at a time that about `values` are interpolated at once."""
+    height, width = (len(axis.cell_of) for axis in axes[1:])
+    step = max(1, values // (classes * width))
+    return [(z, slice(y, min(y + step, height))) for z in slices for y in range(0, height, step)]
+
+
+def _decide_rows(work: _Interpolation, rows: Rows) -> None:
+    """Interpolate every class of some rows and write the winners. Same sums in the same order as by cells: the same
+    winners."""
+    z, y = rows
+    z_low, z_high, z_share = work.axes[0].sides(slice(z, z + 1))
+    y_low, y_high, y_share = work.axes[1].sides(y)
+    x_low, x_high, x_share = work.axes[2].sides(slice(None))
+    first, last = int(y_low[0]), int(y_high[-1]) + 1
+    below, above = (work.logits[:, int(side), first:last].float() for side in (z_low, z_high))
+    plane = _mixed(below, above, z_share)
+    lines = _mixed(plane.index_select(1, y_low - first), plane.index_select(1, y_high - first), y_share[:, None])
+    # x comes first: then whole rows are copied, not single values
+    lines = lines.permute(2, 0, 1).contiguous()
+    values = _mixed(lines.index_select(0, x_low), lines.index_select(0, x_high), x_share[:, None, None])
+    if work.rounded:
+        values = values.half().float()
+    best = values[:, 0].clone()
+    winner = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for number in range(1, values.shape[1]):
+        value = values[:, number]
+        winner.masked_fill_(value > best, number)
+        torch.maximum(best, value, out=best)
+    work.labels[z, y] = winner.T
+
+
+def _mixed(low: torch.Tensor, high: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    return low * (1 - share) + high * share
 
 
 def _slabs(logits: torch.Tensor) -> list[slice]:
@@ -275,3 +329,22 @@ def _each(items: Sequence[Item], work: Callable[[Item], None], device: torch.dev
 def _between(start: float, stop: float, progress: Progress | None) -> Report:
     """Reports a part of a stage, which goes from fraction `start` to `stop`."""
     return (lambda fraction: progress.update(start + (stop - start) * fraction)) if progress else _silent
+
+
+def confidence_of(logits: torch.Tensor, out_shape_zyx: Index) -> NDArray[np.uint8]:
+    """Softmax probability of the class that wins, in per cent.
+
+    Args:
+        logits: (classes, z, y, x) on the network's grid.
+        out_shape_zyx: of the CT's grid over the same box.
+
+    Returns:
+        uint8 (z, y, x), interpolated linearly.
+    """
+    best = torch.empty(logits.shape[1:])
+    for start in range(0, logits.shape[1], SLICES):
+        part = logits[:, start : start + SLICES].float()
+        best[start : start + SLICES] = (part.amax(0) - torch.logsumexp(part, 0)).exp().cpu()
+    if best.shape != out_shape_zyx:
+        best = F.interpolate(best[None, None], size=out_shape_zyx, mode="trilinear", align_corners=False)[0, 0]
+    return (best * 100).round().clamp(0, 100).to(torch.uint8).numpy()

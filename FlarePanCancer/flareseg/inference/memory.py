@@ -1,28 +1,14 @@
-"""Running out of memory: how it shows itself, and how a GPU's memory is bounded."""
+"""How much of a GPU's memory this process may take."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
 GIB = 2**30
 CONTEXT_GIB = 0.5
 """What CUDA and its libraries take beside torch's tensors; torch neither counts nor bounds it."""
-_TOLD_BY = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
-"""CUDA's allocator has an error of its own; its libraries, Apple's GPUs, the CPU and OpenVINO raise a RuntimeError."""
-
-
-def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error means that memory ran out, on whatever device."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in _TOLD_BY)
 
 
 def bound_gpu_memory(device: torch.device, limit_gib: float) -> None:
@@ -33,7 +19,7 @@ def bound_gpu_memory(device: torch.device, limit_gib: float) -> None:
 
 def gpu_memory_shares() -> list[float]:
     """Of every GPU, the share of its memory that this process may take; [] as long as torch has not looked for any."""
-    if not torch.cuda.is_initialized():
+    if not _cuda_is_initialized():
         return []
     ask = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)  # which an older torch lacks
     return [float(ask(index)) for index in range(torch.cuda.device_count())]
@@ -41,7 +27,7 @@ def gpu_memory_shares() -> list[float]:
 
 def put_back_gpu_memory_shares(shares: list[float]) -> None:
     """Take back what `bound_gpu_memory` did since `gpu_memory_shares` gave these."""
-    if torch.cuda.is_initialized():
+    if _cuda_is_initialized():
         for index in range(torch.cuda.device_count()):
             torch.cuda.set_per_process_memory_fraction(shares[index] if shares else 1.0, index)
 
@@ -57,3 +43,8 @@ def release_gpu_memory() -> None:
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def _cuda_is_initialized() -> bool:
+    cuda: Any = torch.cuda  # this function of torch has no types
+    return bool(cuda.is_initialized())

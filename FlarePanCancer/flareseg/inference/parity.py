@@ -9,7 +9,6 @@ interpolated that can decide a label.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -21,75 +20,26 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
 from flareseg.inference.logits_to_labels import logits_to_labels
+from flareseg.inference.normalization import normalize
 from flareseg.inference.resample import SLAB_BYTES, nearest_axis, nearest_indices, spline_matrix, target_shape
-from flareseg.inference.sliding import Forward, flips_of, surrounded, window_starts
+from flareseg.inference.sliding import Forward, flips_of, pad_to_window, window_starts
+from flareseg.inference.strategy import Strategy
+from flareseg.model.bundle import Bundle
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
-from flareseg.volume import Box, Index, Triple
+from flareseg.volume import Box, Index, Triple, box_of
 
 STEP = 0.5
 """nnU-Net's default distance of windows."""
 GAUSSIAN_PEAK = 10
 """Of a window's weights: in half precision, logits times this stay in range and the weights at its corners above 0."""
-LEAST_STD = 1e-8
 
 
-def nonzero_box(hu: NDArray[Any]) -> Box | None:
-    """The box of every voxel that is not exactly 0, to which nnU-Net cuts an image; None where all are."""
-    box: list[slice] = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        used = np.flatnonzero(hu[tuple(box)].any(axis=others))
-        if not len(used):
-            return None
-        box.append(slice(int(used[0]), int(used[-1]) + 1))
-    return box[0], box[1], box[2]
-
-
-def normalised(hu: NDArray[Any], intensity: Intensity) -> NDArray[np.float32]:
-    """(z, y, x) HU of the whole `nonzero_box` to network input, before it is resampled."""
-    image = hu.astype(np.float32, order="C")
-    if intensity.scheme == "ct":
-        np.clip(image, *intensity.clip_hu, out=image)
-        image -= intensity.mean_hu
-        image /= max(intensity.std_hu, LEAST_STD)
-        return image
-    if intensity.scheme == "zscore":
-        mean, std = image.mean(), image.std()
-        image -= mean
-        image /= max(std, LEAST_STD)
-        return image
-    inside = nonzero_mask(hu)
-    values = image[inside]
-    image[inside] = (values - values.mean()) / max(values.std(), LEAST_STD)
-    return image
-
-
-def nonzero_mask(hu: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where an image is not 0, its holes filled."""
-    mask: NDArray[np.bool_] = ndimage.binary_fill_holes(hu != 0)
-    return mask
-
-
-def own_statistics(hu: NDArray[Any], intensity: Intensity) -> Intensity:
-    """For the fast way: the mean and standard deviation of this image in place of a plan's, where the scheme asks so.
-
-    Args:
-        hu: (z, y, x), the whole image, not only the part that is looked at.
-        intensity: of the plan.
-    """
-    box = nonzero_box(hu)
-    if intensity.scheme == "ct" or box is None:
-        return intensity
-    values = hu[box] if intensity.scheme == "zscore" else hu[box][nonzero_mask(hu[box])]
-    std = max(float(values.std(dtype=np.float64)), LEAST_STD)
-    return replace(intensity, clip_hu=(-math.inf, math.inf), mean_hu=float(values.mean(dtype=np.float64)), std_hu=std)
-
-
-def resampled(
+def resample_normalized(
     image: NDArray[np.float32],
     spacing_zyx_mm: Triple,
     plan: Plan,
@@ -139,7 +89,7 @@ def _along_first(volume: torch.Tensor, size: int, order: int) -> torch.Tensor:
     rows = max(1, SLAB_BYTES // (8 * max(len(volume), size) * volume.shape[2]))
     for start in range(0, volume.shape[1], rows):
         part = volume[:, start : start + rows]
-        result[:, start : start + rows] = (matrix @ part.flatten(1)).unflatten(1, part.shape[1:])
+        result[:, start : start + rows] = (matrix @ part.flatten(1)).reshape(size, *part.shape[1:])
     return result
 
 
@@ -176,7 +126,7 @@ def predict_as_nnunet(
     Returns:
         (classes, z, y, x) half precision, on the CPU.
     """
-    padded, inner = surrounded(image, window_zyx, 0.0)
+    padded, inner = pad_to_window(image, window_zyx, 0.0)
     sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
     starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
     corners = list(product(*starts))
@@ -224,8 +174,8 @@ class ParityEngine(Engine):
         progress: Progress | None = None,
         intensity: Intensity | None = None,
     ) -> torch.Tensor:
-        """(z, y, x) HU of the whole `nonzero_box` to the plan's grid and normalisation: float32 on the CPU."""
-        return resampled(normalised(hu, intensity or self.plan.intensity), spacing_zyx_mm, self.plan, progress)
+        """(z, y, x) HU, cut to what is not 0, to the plan's grid and normalisation: float32 on the CPU."""
+        return resample_normalized(normalize(hu, intensity or self.plan.intensity), spacing_zyx_mm, self.plan, progress)
 
     def logits(self, image: torch.Tensor, progress: Progress | None = None) -> torch.Tensor:
         """(z, y, x) normalised image to (classes, z, y, x) logits in half precision on the CPU."""
@@ -258,3 +208,25 @@ class ParityEngine(Engine):
             total = logits if total is None else total.add_(logits)
         assert total is not None
         return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+
+
+class ParityStrategy(Strategy):
+    """nnU-Net's own way: all that is not 0 goes through the main net, and nothing else.
+
+    Args:
+        bundle: the model; its coarse net and its net for tumours, where it has them, are not asked.
+        options: of the run.
+    """
+
+    def __init__(self, bundle: Bundle, options: Options) -> None:
+        super().__init__(ParityEngine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble))
+
+    def find_body(self, case: Case) -> Box | None:
+        with case.progress.stage("body"):
+            return box_of(case.ct.hu)
+
+    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+        with case.progress.stage("resample"):
+            image = self.engine.resampled(case.ct.hu[box], case.spacing_zyx_mm, case.progress)
+        with case.progress.stage("network"):
+            return self.engine.logits(image, case.progress)

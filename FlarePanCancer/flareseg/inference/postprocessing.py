@@ -1,14 +1,42 @@
-"""Small islands that no organ has are removed."""
+"""What no organ has is removed from its label: fat, and small islands.
+
+On a grid of 3 mm the border of a kidney's sinus, or of a spleen in fat, is drawn roughly. The CT itself tells the two
+apart: fat has about -100 HU, water 0.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.model.plan import ComponentRule
-from flareseg.volume import box_of
+from flareseg.volume import Box, Index, Triple, Volume, box_of
 
 SLICES = 8
+FAT_HU = -50.0
+"""Below it, a voxel holds more fat than water."""
+MEAN_OVER_MM = 2.5
+"""Calms the noise of thin slices, and is narrower than an adrenal gland's limb."""
+MOST_VOXELS = 5
+RANGE_HU = (-200, 200)
+"""Gas or calcium nearby shall not outweigh all else; and the sums fit int16."""
+
+
+def clean_labels(labels: NDArray[np.uint8], ct: Volume, rules: dict[int, ComponentRule]) -> None:
+    """Apply every structure's rule, first on fat, then on components.
+
+    Args:
+        labels: (z, y, x), changed in place.
+        ct: on the same grid.
+        rules: by label value; structures without a rule stay as they are.
+    """
+    without_fat = [value for value, rule in rules.items() if rule.without_fat]
+    if without_fat:
+        exclude_fat(labels, ct.hu, ct.geometry.spacing_zyx_mm, without_fat)
+    remove_small_components(labels, ct.geometry.voxel_ml, rules)
 
 
 def remove_small_components(
@@ -53,3 +81,52 @@ def remove_small_components(
             own = part[slab] != 0
             part[slab][own] *= keep[components[slab][own]]
     return labels
+
+
+def exclude_fat(
+    labels: NDArray[np.uint8], hu: NDArray[Any], spacing_zyx_mm: Triple, values: Collection[int]
+) -> NDArray[np.uint8]:
+    """Make background of what is fat, or gas, in the mean over some 2.5 mm.
+
+    Args:
+        labels: (z, y, x), changed in place.
+        hu: (z, y, x), the CT on the same grid.
+        spacing_zyx_mm: of both.
+        values: labels of the structures that hold no fat.
+
+    Returns:
+        `labels`.
+    """
+    belongs = np.zeros(256, bool)
+    belongs[list(values)] = True
+    reach = _reach(spacing_zyx_mm)
+    limit = FAT_HU * np.prod([2 * voxels + 1 for voxels in reach])
+    for z in range(len(labels)):
+        found = box_of(labels[z : z + 1])
+        if found:
+            where = (slice(z, z + 1), found[1], found[2])
+            part = labels[where]
+            part[belongs[part] & (_sums(hu, where, reach) < limit)] = 0
+    return labels
+
+
+def _reach(spacing_zyx_mm: Triple) -> Index:
+    """How many voxels the mean reaches to either side."""
+    z, y, x = (min(int(MEAN_OVER_MM / mm / 2), MOST_VOXELS // 2) for mm in spacing_zyx_mm)
+    return z, y, x
+
+
+def _sums(hu: NDArray[Any], box: Box, reach: Index) -> NDArray[np.int16]:
+    """Sums of HU around each voxel of `box`; at the CT's end its last voxels count again."""
+    sides = list(zip(box, reach, hu.shape, strict=True))
+    inside = tuple(slice(max(part.start - n, 0), min(part.stop + n, size)) for part, n, size in sides)
+    beyond = [
+        (near.start - (part.start - n), part.stop + n - near.stop)
+        for near, (part, n, _) in zip(inside, sides, strict=True)
+    ]
+    sums = np.pad(np.clip(hu[inside], *RANGE_HU).astype(np.int16, copy=False), beyond, mode="edge")
+    for axis, n in enumerate(reach):
+        size = sums.shape[axis] - 2 * n
+        views = [sums[(slice(None),) * axis + (slice(first, first + size),)] for first in range(2 * n + 1)]
+        sums = sum(views[1:], start=views[0])
+    return sums

@@ -74,24 +74,44 @@ class Extension:
     seen: Box
     new: Box
 
+    @property
+    def new_within_seen(self) -> Box:
+        """What is new, counted from the corner of `seen`."""
+        z, y, x = (
+            slice(new.start - seen.start, new.stop - seen.start) for new, seen in zip(self.new, self.seen, strict=True)
+        )
+        return z, y, x
 
-def extension(
-    labels: NDArray[Any], box: Box, within: Box, axis: int, spacing_zyx_mm: Triple, *, upwards: bool
-) -> Extension | None:
-    """How the region grows along an axis where a structure reaches its last slice, as an aorta that enters the chest.
+
+@dataclass(frozen=True)
+class Body:
+    """How a body lies in a CT.
+
+    Attributes:
+        box: that it fills.
+        axis: along it.
+        spacing_zyx_mm: of the CT.
+    """
+
+    box: Box
+    axis: int
+    spacing_zyx_mm: Triple
+
+
+def extension(labels: NDArray[Any], box: Box, body: Body, *, upwards: bool) -> Extension | None:
+    """How the region grows along the body where a structure reaches its last slice, as an aorta that enters the chest.
 
     Args:
         labels: (z, y, x) of the CT, found so far in `box`.
         box: the region.
-        within: what it cannot outgrow.
-        axis: along the body.
-        spacing_zyx_mm: of `labels`.
+        body: what it cannot outgrow.
         upwards: at the end of the higher indices.
 
     Returns:
         None where nothing leaves, or the region ends with the body.
     """
-    old, most, step_mm = box[axis], within[axis], spacing_zyx_mm[axis]
+    axis, spacing_zyx_mm = body.axis, body.spacing_zyx_mm
+    old, most, step_mm = box[axis], body.box[axis], spacing_zyx_mm[axis]
     last = old.stop - 1 if upwards else old.start
     if old.start >= old.stop or (old.stop >= most.stop if upwards else old.start <= most.start):
         return None
@@ -127,7 +147,7 @@ def can_be_abdomen(labels: NDArray[Any], hu: NDArray[Any], spacing_zyx_mm: Tripl
     section_mm2 = 1000 * voxel_ml / spacing_zyx_mm[axis]
     if any(np.count_nonzero(labels.take(end, axis)) * section_mm2 >= LEAVING_MM2 for end in (0, -1)):
         return True
-    return drawn_ml >= WHOLE_ABDOMEN_SHARE * np.count_nonzero(hu > BODY_HU) * voxel_ml
+    return bool(drawn_ml >= WHOLE_ABDOMEN_SHARE * np.count_nonzero(hu > BODY_HU) * voxel_ml)
 
 
 def _with(box: Box, axis: int, part: slice) -> Box:

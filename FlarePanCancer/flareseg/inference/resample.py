@@ -2,7 +2,7 @@
 
 Interpolation along one axis is linear in the samples, so it is a matrix; that matrix is what interpolating the columns
 of an identity gives. A volume is then three matrix products, which run at the speed of the hardware on any device.
-The way back, from logits to labels, is in `export.py`.
+The way back, from logits to labels, is in `logits_to_labels.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from flareseg.model.plan import ResamplingRule
 from flareseg.progress import Progress
 from flareseg.volume import Index, Triple
 
+CPU = torch.device("cpu")
 ANISOTROPY_THRESHOLD = 3.0
 NO_WEIGHT = 1e-9
 SLAB_BYTES = 16 * 2**20
@@ -56,7 +57,8 @@ def centres(size_in: int, size_out: int) -> NDArray[np.floating[Any]]:
 
 def nearest_indices(size_in: int, size_out: int) -> NDArray[np.intp]:
     """The voxel of the axis of `size_in` that is nearest to each of the axis of `size_out`; the upper one of two."""
-    return np.clip(np.floor(centres(size_in, size_out) + 0.5).astype(np.intp), 0, size_in - 1)
+    indices: NDArray[np.intp] = np.clip(np.floor(centres(size_in, size_out) + 0.5).astype(np.intp), 0, size_in - 1)
+    return indices
 
 
 def spline_matrix(size_in: int, size_out: int, order: int = 3) -> NDArray[np.float64]:
@@ -85,8 +87,8 @@ def resample_image(
     spacing_zyx_mm: Triple,
     target_spacing_zyx_mm: Triple,
     rule: ResamplingRule,
-    device: torch.device,
     *,
+    device: torch.device = CPU,
     clip_hu: tuple[float, float] = (-np.inf, np.inf),
     order: int = 3,
     progress: Progress | None = None,
@@ -110,9 +112,13 @@ def resample_image(
     shape: Index = (hu.shape[0], hu.shape[1], hu.shape[2])
     out = target_shape(shape, spacing_zyx_mm, target_spacing_zyx_mm)
     nearest = nearest_axis(rule, spacing_zyx_mm, target_spacing_zyx_mm)
-    steps = [
-        _Interpolation(size_in, size_out, nearest == axis, axis, device, order)
+    tables = [
+        _table(size_in, size_out, None if nearest == axis else order)
         for axis, (size_in, size_out) in enumerate(zip(shape, out, strict=True))
+    ]
+    steps = [
+        _Interpolation(axis, None if table is None else torch.from_numpy(table).to(device))
+        for axis, table in enumerate(tables)
     ]
     others = tuple(axis for axis in range(3) if axis != nearest)
     lows, highs = [], []
@@ -141,25 +147,26 @@ def resample_image(
     return result.clamp_(low, high)
 
 
-class _Interpolation:
-    """Interpolation of (z, y, x) float32 volumes along one axis."""
+def _table(size_in: int, size_out: int, order: int | None) -> NDArray[Any] | None:
+    """What interpolates along one axis: a matrix of splines, indices where `order` is None, or None for no change."""
+    if size_in == size_out:
+        return None
+    return nearest_indices(size_in, size_out) if order is None else cubic_matrix(size_in, size_out, order)
 
-    def __init__(self, size_in: int, size_out: int, nearest: bool, axis: int, device: torch.device, order: int) -> None:
-        self._axis = axis
-        self._identity = size_in == size_out
-        self._indices: torch.Tensor | None = None
-        if nearest:
-            self._indices = torch.from_numpy(nearest_indices(size_in, size_out)).to(device)
-        elif not self._identity:
-            self._matrix = torch.from_numpy(cubic_matrix(size_in, size_out, order)).to(device)
+
+class _Interpolation:
+    """Interpolation of (z, y, x) float32 volumes along one axis, by a `_table`."""
+
+    def __init__(self, axis: int, table: torch.Tensor | None) -> None:
+        self._axis, self._table = axis, table
 
     def __call__(self, volume: torch.Tensor) -> torch.Tensor:
-        if self._identity:
+        if self._table is None:
             return volume
-        if self._indices is not None:
-            return volume.index_select(self._axis, self._indices)
+        if not self._table.is_floating_point():
+            return volume.index_select(self._axis, self._table)
         if self._axis == 0:
-            return (self._matrix @ volume.flatten(1)).unflatten(1, volume.shape[1:])
+            return (self._table @ volume.flatten(1)).reshape(-1, *volume.shape[1:])
         if self._axis == 1:
-            return torch.bmm(self._matrix.expand(len(volume), -1, -1), volume)
-        return volume @ self._matrix.T
+            return torch.bmm(self._table.expand(len(volume), -1, -1), volume)
+        return volume @ self._table.T

@@ -38,7 +38,7 @@ class Forward(Protocol):
     def __call__(self, windows: torch.Tensor) -> torch.Tensor: ...
 
 
-def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: float, rule: WindowRule) -> Index:
+def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: float, *, rule: WindowRule) -> Index:
     """The size of the windows for a volume.
 
     "fixed" is the patch. "fitted" takes few windows along every axis and makes them just long enough, so that none runs
@@ -84,7 +84,7 @@ def window_starts(size: int, window: int, step: float) -> list[int]:
     return [round(apart * i) for i in range(count)]
 
 
-def blending(size: int, window: int, starts: Sequence[int]) -> list[torch.Tensor]:
+def blend_weights(size: int, window: int, starts: Sequence[int]) -> list[torch.Tensor]:
     """(window) float32 weights of every window along one axis; at each voxel they add up to 1.
 
     A Gaussian of one eighth of the window, which trusts its middle most. It is the same along all axes, so that a
@@ -127,7 +127,7 @@ def predict(
         (classes, z, y, x) on `gather_on`; in half precision where there are several windows, because the logits of a
         large CT are the largest array of all.
     """
-    padded, inner = surrounded(image, window_zyx, padding)
+    padded, inner = pad_to_window(image, window_zyx, padding)
     sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
     starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
     flips = flips_of(mirror_axes)
@@ -154,16 +154,16 @@ def predict(
         return result[0].div_(len(flips)) if len(flips) > 1 else result[0]
 
     if all(len(places) == 1 for places in starts):
-        box = _box((0, 0, 0), window_zyx)
+        box = _window_box((0, 0, 0), window_zyx)
         return _part(forward(box), inner).to(gather_on, copy=True)
     logits = torch.zeros((network.classes, *sizes), dtype=torch.float16, device=gather_on)
     weights = [
-        [share.to(image.device) for share in blending(size, window, places)]
+        [share.to(image.device) for share in blend_weights(size, window, places)]
         for size, window, places in zip(sizes, window_zyx, starts, strict=True)
     ]
     for number in product(*(range(len(places)) for places in starts)):
         corner = [places[i] for places, i in zip(starts, number, strict=True)]
-        box = _box(corner, window_zyx)
+        box = _window_box(corner, window_zyx)
         z, y, x = (shares[i] for shares, i in zip(weights, number, strict=True))
         weight = z[:, None, None] * y[:, None] * x
         # class by class: what is multiplied stays in the processor's cache, and nothing large is made in passing
@@ -177,7 +177,7 @@ def flips_of(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
     return list(chain.from_iterable(combinations(mirror_axes, count) for count in range(len(mirror_axes) + 1)))
 
 
-def surrounded(image: torch.Tensor, window_zyx: Index, value: float) -> tuple[torch.Tensor, Box]:
+def pad_to_window(image: torch.Tensor, window_zyx: Index, value: float) -> tuple[torch.Tensor, Box]:
     """(z, y, x) padded evenly to at least a window, with the part that is the image."""
     missing = [max(0, window - size) for window, size in zip(window_zyx, image.shape, strict=True)]
     before = [amount // 2 for amount in missing]
@@ -187,7 +187,7 @@ def surrounded(image: torch.Tensor, window_zyx: Index, value: float) -> tuple[to
     return padded, (z, y, x)
 
 
-def _box(corner: Sequence[int], window_zyx: Index) -> Box:
+def _window_box(corner: Sequence[int], window_zyx: Index) -> Box:
     z, y, x = (slice(start, start + size) for start, size in zip(corner, window_zyx, strict=True))
     return z, y, x
 
@@ -197,7 +197,7 @@ def _part(logits: torch.Tensor, box: Box) -> torch.Tensor:
     return logits[:, box[0], box[1], box[2]]
 
 
-def halved(window_zyx: Index, stride_zyx: Index) -> Index | None:
+def halve_window(window_zyx: Index, stride_zyx: Index) -> Index | None:
     """The window with its longest axis halved, to whole strides; None when it cannot become smaller."""
     axis = max(range(3), key=lambda i: window_zyx[i] / stride_zyx[i])
     window = list(window_zyx)

@@ -1,4 +1,4 @@
-"""What callers of a library may rely on: threads wait for each other, torch is left as it was, a fork is told."""
+"""What callers of a library may rely on: threads take turns, torch stays as it was, a forked process gets an error."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class NetworkSpec:
 @dataclass(frozen=True)
 class ComponentRule:
     """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one; and
-    with `without_fat` nothing that is fat, see `inference/fat.py`."""
+    with `without_fat` nothing that is fat, see `inference/postprocessing.py`."""
 
     minimum_ml: float = 0.0
     largest_only: bool = False
@@ -70,12 +70,12 @@ class ComponentRule:
 
 @dataclass(frozen=True)
 class LesionRule:
-    """What a net of its own for tumours must say for a lesion to be drawn: by how much its logit of the tumour exceeds
-    the highest of its others.
+    """How sure a net of its own for tumours must be for a lesion to be drawn: hysteresis thresholding of its margin, by
+    which the tumour's logit exceeds the highest of its others.
 
     Attributes:
-        lead: in every voxel of the lesion.
-        peak: in the best one of them.
+        lead: the least margin in every voxel of the lesion.
+        peak: the seed threshold: the margin that at least one of these voxels must reach.
     """
 
     lead: float = 0.0

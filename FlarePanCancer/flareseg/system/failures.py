@@ -9,6 +9,15 @@ from flareseg.errors import FlareError
 from flareseg.system.streams import OutputGone
 
 LONGEST = 300
+_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""CUDA's allocator has an error of its own; its libraries, Apple's GPUs, the CPU and OpenVINO raise a RuntimeError."""
 
 
 def told(error: BaseException, subject: Path | str | None = None) -> str:
@@ -41,10 +50,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the computer or on a GPU."""
     if isinstance(error, MemoryError):
         return True
-    if isinstance(error, RuntimeError) and "torch" in sys.modules:
-        from flareseg.inference.memory import is_out_of_memory
-
-        return is_out_of_memory(error)
+    if isinstance(error, RuntimeError) and (torch := sys.modules.get("torch")):
+        return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in _OF_MEMORY)
     return isinstance(error, OSError) and error.errno == 12  # ENOMEM, on every system
 
 

@@ -1,0 +1,62 @@
+"""The steps from a CT to its labels; `fast.py` and `parity.py` hold the two ways to take them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flareseg.inference.case import Case
+from flareseg.inference.engine import Engine
+from flareseg.inference.logits_to_labels import confidence_of
+from flareseg.model.structures import structures_of
+from flareseg.volume import Box
+
+
+class Strategy(ABC):
+    """One way to segment a CT. `Segmenter` takes the steps in the order in which they stand here.
+
+    Attributes:
+        engine: the main network, applied to parts of CTs.
+        plan: of the main network.
+        structures: what it segments.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.plan = engine, engine.plan
+        self.structures = structures_of(engine.plan)
+        # Label values of the output channels; None where they are the same numbers, as in a model of all structures.
+        values = [0, *(structure.value for structure in self.structures)]
+        self._values = None if values == list(range(len(values))) else np.array(values, np.uint8)
+
+    @abstractmethod
+    def find_body(self, case: Case) -> Box | None:
+        """The part of the CT that is not air; None where all is."""
+
+    def find_region(self, case: Case, body: Box) -> Box | None:
+        """The part of the body that can hold what is looked for; None where nothing does."""
+        return body
+
+    def label(self, case: Case, box: Box) -> NDArray[np.uint8]:
+        """The labels of a part of the CT; its confidence, where that is wanted, is put into `case.certainty`."""
+        logits = self._logits(case, box)
+        shape = case.ct.hu[box].shape
+        with case.progress.stage("labels"):
+            if case.certainty is not None:
+                case.certainty[box] = confidence_of(logits, shape)
+            labels = self.engine.labels(logits, shape, case.spacing_zyx_mm, case.progress)
+            return labels if self._values is None else self._values[labels]
+
+    @abstractmethod
+    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+        """(classes, z, y, x) logits of a part of the CT, on the grid of the network."""
+
+    def extend_region(self, case: Case, region: Box, body: Box) -> None:
+        """Follow structures that leave the region; `case.labels` grow in place."""
+        return
+
+    def finds_abdomen(self, case: Case) -> bool:
+        """Whether `case.labels` can be abdominal organs."""
+        return True
