@@ -30,7 +30,7 @@ class Sample:
         name: of the case.
         hu: int16 (z, y, x), the part of the case that the patch reads.
         labels: uint8 on the same voxels, FLARE's numbers and 255; None: there are none.
-        known: bool per class 0 to 14, what the case annotates.
+        known: bool per class, what the case annotates.
         spacing_zyx_mm: (3) of these voxels.
         pose: of the patch, its centre in voxels of `hu`.
         lesions: (n, 4) host organ and voxel of `hu` where tumours are to grow.

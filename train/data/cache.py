@@ -48,7 +48,7 @@ class CachedCase:
         folder: that holds it.
         kind: of its labels, or None.
         shape_zyx, spacing_zyx_mm: of its arrays.
-        known: bool per class 0 to 14. Where a class is not known, 0 in the labels means "background or that class".
+        known: bool per class. Where a class is not known, 0 in the labels means "background or that class".
         centres: up to 200 voxels (n, 3) per class that occurs.
     """
 
@@ -126,7 +126,7 @@ def write_labels(
         kind: what they are.
         labels_zyx: on the CT's own grid, as stored.
         geometry: of that grid.
-        known: bool per class 0 to 14.
+        known: bool per class.
 
     Raises:
         InputError: when the image is not cached, or lies on another grid.

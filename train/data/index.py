@@ -66,7 +66,7 @@ class IndexedCase:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Per class 0 to 14: whether `labels` annotates it (the background always)."""
+        """Per class: whether `labels` annotates it (the background always)."""
         return known_mask(self.covered)
 
 
@@ -90,7 +90,7 @@ class CaseIndex:
 
 
 def known_mask(names: Iterable[str]) -> NDArray[np.bool_]:
-    """Bool per class 0 to 14, true for the background and the structures `names`."""
+    """Bool per class, true for the background and the structures `names`."""
     known = np.zeros(CLASSES, bool)
     known[[0, *(structure.value for structure in by_names(names))]] = True
     return known

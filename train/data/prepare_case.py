@@ -116,7 +116,7 @@ def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
     strange = [int(value) for value in np.unique(organs) if CLASSES <= value < IGNORE]
     if strange:
         raise InputError(
-            f"The organ pseudo-labels '{path}' have the value {strange[0]}; 0 to 14 and 255 mean something."
+            f"The organ pseudo-labels '{path}' have the value {strange[0]}; 0 to {CLASSES - 1} and 255 mean something."
         )
     return organs
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flareseg.labels import structures
 from train.data.index import CLASSES, IGNORE, TUMOUR
 
 Labels = NDArray[np.uint8]
-ORGANS = tuple(range(1, TUMOUR))
+ORGANS = tuple(structure.value for structure in structures() if structure.value != TUMOUR)
 COUNTS = ("truth", "pseudo", "fused", "added", "removed", "replaced", "unknown")
 
 
@@ -26,7 +27,7 @@ class Fused:
 
     Attributes:
         labels: (z, y, x).
-        known: bool per class 0 to 14. Where a class is not known, 0 means "background or that class".
+        known: bool per class. Where a class is not known, 0 means "background or that class".
         denied: (z, y, x), where a pseudo-label named a covered organ that the annotator did not draw: it is not this
             organ, but background or something that the annotation does not cover.
     """
@@ -58,7 +59,7 @@ def fuse_organs(
 
     Args:
         truth: what an annotator drew, or None.
-        covered: label values that the annotation covers; 14 among them where the annotator drew tumours.
+        covered: label values that the annotation covers, the tumour's among them where the annotator drew tumours.
         pseudo: organ pseudo-labels.
         said: organs that the pseudo-labels speak of; all unless given.
 

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from flareseg.labels import by_names
 from flareseg.volume import Triple
-from train.data.index import TUMOUR
+from train.data.index import CLASSES, TUMOUR
 
-SMALL = (4, 7, 8, 9, 10, 12)
-"""Pancreas, adrenal glands, gallbladder, esophagus, duodenum: what such nets lose or cut short."""
+_LOST = ("pancreas", "right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")
+SMALL = tuple(structure.value for structure in by_names(_LOST))
+"""What such nets lose or cut short."""
 _REACH_MM = 14.0
 _FAR = np.float32(1e3)
 
@@ -23,7 +25,7 @@ _FAR = np.float32(1e3)
 def corrupt_labels(
     labels_zyx: NDArray[np.uint8], hu_zyx: NDArray[np.int16], spacing_zyx_mm: Triple, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Imperfect labels 0 to 13 for a patient whose true labels 0 to 14 are known.
+    """Imperfect labels of the organs for a patient whose true labels, tumours included, are known.
 
     Args:
         labels_zyx: the truth; not changed.
@@ -67,7 +69,8 @@ def _without_tumours(labels: NDArray[np.uint8], rng: np.random.Generator) -> NDA
         wide = tuple(slice(max(part.start - 2, 0), part.stop + 2) for part in box)
         mine = found[wide] == number
         shell = ndimage.binary_dilation(mine, iterations=2) & ~mine
-        round_it = np.bincount(labels[wide][shell], minlength=TUMOUR + 1)[:TUMOUR]
+        round_it = np.bincount(labels[wide][shell], minlength=CLASSES)
+        round_it[TUMOUR] = 0
         host = int(round_it.argmax()) if round_it.any() else 0
         if round_it[1:].sum() > 0.3 * round_it.sum():
             host = 1 + int(round_it[1:].argmax())

@@ -31,7 +31,8 @@ from train.data.case_folder import (
     write_info,
     write_labels,
 )
-from train.data.index import TUMOUR
+from train.data.index import CLASSES, TUMOUR
+from train.synthetic.body.patient import DRAWN
 from train.synthetic.label_corruption import corrupt_labels
 from train.synthetic.phantom import ELSEWHERE, make_phantom
 
@@ -78,9 +79,10 @@ class Drawing:
 def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> None:
     """Write the phantoms of a configuration as cases under `folder`, those that are not there yet.
 
-    Scenario "full": seg.nii.gz annotates all 14 structures. Scenario "flare" imitates FLARE 2023's training set: see
-    `annotation_of`; every teaching phantom has organs.nii.gz, organ pseudo-labels with errors (`corrupt_labels`), and
-    full.nii.gz, the whole truth, for scoring only. Phantoms that validate are annotated whole in both.
+    Scenario "full": seg.nii.gz annotates every structure of a phantom. Scenario "flare" imitates FLARE 2023's training
+    set: see `annotation_of`; every teaching phantom has organs.nii.gz, organ pseudo-labels with errors
+    (`corrupt_labels`), and full.nii.gz, the whole truth, for scoring only. Phantoms that validate are annotated in full
+    in both.
 
     Args:
         folder: becomes a data folder in the layout "cases"; its phantoms that the configuration does not name are
@@ -178,7 +180,7 @@ def _draw(folder: Path, drawing: Drawing) -> None:
 
 def _covered(drawing: Drawing) -> list[int]:
     """The label values that seg.nii.gz annotates."""
-    organs = [structure.value for structure in structures() if structure.value != TUMOUR]
+    organs = [value for value in DRAWN if value != TUMOUR]
     if drawing.annotation == "all":
         return [*organs, TUMOUR]
     if drawing.annotation == "none":
@@ -196,7 +198,7 @@ def _names() -> dict[int, str]:
 
 def _volumes_ml(labels: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
     """What the scan really shows of each structure."""
-    counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
+    counts = np.bincount(labels.ravel(), minlength=CLASSES)
     return {name: round(float(counts[value]) * geometry.voxel_ml, 2) for value, name in _names().items()}
 
 

@@ -39,7 +39,7 @@ DETAILED: Mapping[str, Tissues] = {
     "extra_totalsegmentator_v2_fast_labels.nii.gz": TOTALSEGMENTATOR,
     "extra_totalsegmentator_v2_labels.nii.gz": TOTALSEGMENTATOR,
 }
-"""Label maps of more than the 14 structures that a case may bring."""
+"""More detailed label maps that a case may bring."""
 _HOLLOW = ("esophagus_wall", "stomach_wall", "duodenum_wall", "bowel_wall")
 _AS_SCANNED = ("bowel", "spongy_bone", "disc", "cartilage", "lung")
 """Tissues that the phase hardly changes: their own grey values stay, and are drawn only where there is no scan."""

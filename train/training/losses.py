@@ -1,6 +1,6 @@
 """What the nets learn to make small.
 
-`dice_and_cross_entropy` is for partly labelled cases. No public data set annotates all 14 structures, so 0 in a case's
+`dice_and_cross_entropy` is for partly labelled cases. No public data set annotates every structure, so 0 in a case's
 labels means "none of the structures that this case annotates": background or any other. The loss must not punish a
 liver found in a case in which nobody drew livers. Therefore, where the label is 0, the probabilities of background and
 of all unannotated structures are added up and the sum is what should be 1 (the marginal loss of Shi et al., Medical
