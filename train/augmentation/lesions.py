@@ -1,4 +1,4 @@
-"""Tumours put into organs of a CT, so that a net sees more of them, in more places, than anybody has annotated."""
+"""Tumours put into organs of a CT, so that a net sees more of them, in more places, than have been annotated."""
 
 from __future__ import annotations
 

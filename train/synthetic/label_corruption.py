@@ -1,4 +1,4 @@
-"""Organ pseudo-labels with the faults of a net that never saw these patients: truth, corrupted on purpose.
+"""Organ pseudo-labels with the faults of a net that never saw these patients: the truth, corrupted on purpose.
 
 FLARE 2023 gives its participants organ labels predicted by the winners of the year before. They are good where organs
 are large and bright, lose or cut short thin ones, run over into neighbours of the same grey value, leave an island
@@ -106,7 +106,7 @@ def _end(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool
 def _leak(
     inside: NDArray[np.bool_], hu: NDArray[np.int16], spacing: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Distance to a blob that runs from the organ's surface into what has about its grey value."""
+    """Distance to a blob that grows from the organ's surface into tissue of a similar grey value."""
     rim = np.argwhere(inside & ~ndimage.binary_erosion(inside))
     at = rim[int(rng.integers(len(rim)))]
     blob = _ball_mm(inside.shape, at, spacing) - rng.uniform(5, 11)
@@ -119,7 +119,7 @@ def _add_island(
     labels: NDArray[np.uint8], hu: NDArray[np.int16], spacing: NDArray[np.float64], value: int,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """A false bit of an organ in some soft tissue; in place."""
+    """A false island of an organ in soft tissue; in place."""
     tissue = np.argwhere((hu[::3, ::3, ::3] > 0) & (hu[::3, ::3, ::3] < 120) & (labels[::3, ::3, ::3] == 0))
     if len(tissue) == 0:
         return

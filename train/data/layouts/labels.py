@@ -101,7 +101,7 @@ def _midline(canonical: NDArray[np.uint8], kidneys: dict[str, Any], mm: float) -
 
 
 def uncovered_unknown(labels: NDArray[np.uint8], covered: Iterable[int]) -> NDArray[np.uint8]:
-    """Structures that are not annotated in every place become unknown where somebody drew them nevertheless."""
+    """Structures that are not annotated throughout become unknown where they are labelled nevertheless."""
     table = np.full(256, IGNORE, np.uint8)
     table[[0, *covered]] = [0, *covered]
     return table[labels]
