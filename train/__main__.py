@@ -17,7 +17,7 @@ from flareseg.system.private_imports import import_for_training
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run stages, or lay the scores of runs side by side; returns the exit status."""
+    """Run stages, or compare the scores of runs; returns the exit status."""
     import_for_training()
     from train.pipeline import STAGES
 

@@ -39,8 +39,8 @@ class SourceConfig:
         path: its folder.
         weight: share of the patches drawn from it; by its number of cases unless given.
         validation: cases kept for validation: a number, a share below 1, or their names.
-        annotated: structures that its label maps annotate in every case; empty: as the layout says, else what occurs.
-        absent: structures that none of its CTs shows, labelled or not, as somebody saw who looked: they count as
+        annotated: structures that its label maps annotate in every case; empty: as the layout says, or what occurs.
+        absent: structures that none of its CTs shows, labelled or not, as a reader has checked; they count as
             annotated there.
         values: own label values and the structures they mean, for layouts that leave it open ("pairs").
         only: names of cases to take; all unless given.
@@ -61,12 +61,12 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """Synthetic abdomens; seeds 0 to count - 1 teach, 1,000,000 upwards validate.
+    """Synthetic abdomens; seeds from 0 are for training, from 1,000,000 for validation.
 
     Attributes:
         scenario: "full" annotates everything; "flare" imitates FLARE 2023: some phantoms with tumour labels and a part
-            of the organs, the others with nothing, all with imperfect organ pseudo-labels as the organizers gave.
-        elsewhere: share of those that teach that show a head or thighs, where there is nothing to segment.
+            of the organs, the others with nothing, all with imperfect organ pseudo-labels like those of the organizers.
+        elsewhere: share of the training phantoms that show a head or thighs, where there is nothing to segment.
     """
 
     count: int
@@ -99,7 +99,7 @@ class NetConfig:
     """What becomes the `Plan` of a net. Intensities that are not given are those measured by `prepare`.
 
     Attributes:
-        segments: structures, one output channel each after the background; all 14 unless given.
+        segments: structures, one output channel each after the background; all of them unless given.
         deep_supervision: extra outputs at lower resolutions that the loss sees too.
     """
 
@@ -144,7 +144,7 @@ class NetConfig:
             measured: used where the configuration does not give intensities.
             coarse: the plan of the net that finds the region.
             tumour: the plan of a net of its own for the tumours.
-            lesions: which of what that net says is drawn.
+            lesions: which of that net's findings become labels.
 
         Raises:
             ModelError: when the numbers contradict each other.
@@ -221,8 +221,8 @@ class FitConfig:
         labels: "truth" as the sources have them, or "fused" (pseudo-labels under the ground truth, see `fusion.py`).
         cases: "all"; "labelled" ones; those with a "tumour" in their ground truth.
         sources: only cases of these sources; all unless given.
-        start: name of the fit whose averaged weights this one begins with, or a model, by name or folder, of whose nets
-            it takes the one on the same grid; random unless given. A narrower net is widened (`transfer.py`); layers of
+        start: a fit whose averaged weights this one begins with, or a model, by name or folder: then it
+            takes the net on the same grid. Random unless given. A narrower net is widened (`transfer.py`); layers of
             another shape, such as another task's output, begin anew.
         teacher: for "distill": name of a fit, or a model.
         distill_weight: of the teacher's answer in the loss, against 1 for the labels.
@@ -298,7 +298,7 @@ class AblationConfig:
     """The rows of the paper's ablation, one switch each; with both off it is the baseline.
 
     Attributes:
-        label_fusion: off: S learns the organ pseudo-labels as they came, and of tumours the ground truth alone.
+        label_fusion: off: S learns the organ pseudo-labels as they are, and tumours from the ground truth alone.
         pretraining: off: S_tum begins with random weights.
     """
 
@@ -314,8 +314,8 @@ class ExportConfig:
         fit: name of a fit; or of a model, or its folder, whose nets are exported as they are, with the tumours' net.
         tumour: the fit of a net of its own for the tumours, or none; its grid may be another.
         lesions: how sure that net must be; the surer, the fewer are found, and the fewer of those are false.
-        suppressed: structures that the exported fit and the coarse one never draw, because what they say of them means
-            nothing; their voxels go to the next best.
+        suppressed: structures that the exported fit and the coarse one never segment, because their answers there mean
+            nothing; these voxels get the next best label.
         components: where `fit` is a model: rules in place of its own, as in `NetConfig`.
     """
 

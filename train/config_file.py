@@ -20,7 +20,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """Read a configuration file and check all of it.
 
     Args:
-        path: a YAML file; its `extends` names another one beside it, whose values hold where it says nothing.
+        path: a YAML file; its `extends` names another one beside it, whose values hold for keys that it lacks.
         overrides: "key=value" or "section.key=value", values in YAML.
 
     Raises:
@@ -53,7 +53,7 @@ def _check(config: Config) -> None:
         except (ModelError, TypeError) as error:
             raise UsageError(f"nets: {name}: {error}") from None
         if strange := sorted(set(net.components) - set(net.names)):
-            raise UsageError(f"nets: {name}: it does not segment '{strange[0]}', of which its components speak.")
+            raise UsageError(f"nets: {name}: it does not segment '{strange[0]}', for which `components` has a rule.")
     for name, fit in config.fits.items():
         _check_fit(config, name, fit)
     export = config.export
@@ -71,7 +71,7 @@ def _check(config: Config) -> None:
 
 
 def _check_exported(config: Config) -> tuple[str, ...]:
-    """That the exported fit, or model, and what is said of it fit each other; what it segments."""
+    """Check that the keys of `export` fit the exported fit or model; returns what it segments."""
     export = config.export
     if export.fit in config.fits:
         segmented = config.net_of(export.fit).names

@@ -3,7 +3,7 @@
 prepare      sources -> index, statistics, caches
 pretrain     Model Genesis on every CT (stage 1 of the paper)
 tumor        S_tum on the cases with tumour labels
-pseudolabel  S_tum over the cases without; an organ model over those without organ labels, if one is given
+pseudolabel  S_tum on the cases without; an organ model on those without organ labels, if one is given
 fuse         ground truth over pseudo-labels, tumours over organs
 final        S on the fused labels (stage 2), and the net that finds the region
 distill      a smaller net that learns from S
@@ -31,7 +31,7 @@ class Run:
         self.config = config
         self.paths = RunPaths(config.runs)
         self.rank = this_rank()
-        self.meeting = Barrier(self.rank, config.runs)
+        self.barrier = Barrier(self.rank, config.runs)
 
     @property
     def index(self) -> CaseIndex:
@@ -40,10 +40,10 @@ class Run:
     def stage(self, name: str) -> None:
         """Run one stage; returns on every rank when all have finished it."""
         if name in ALONE:
-            self.meeting.main_only(name, partial(ALONE[name], self))
+            self.barrier.main_only(name, partial(ALONE[name], self))
         else:
             TOGETHER[name](self)
-            self.meeting.wait(name)
+            self.barrier.wait(name)
 
 
 def prepare(run: Run) -> None:
@@ -87,7 +87,7 @@ def fits(stage: Stage, run: Run) -> None:
         return
     for name in run.config.fits_of(stage):
         fit_named(run.config, run.paths, run.index, name)
-        run.meeting.main_only(f"{stage}.{name}", partial(_report, run, name))
+        run.barrier.main_only(f"{stage}.{name}", partial(_report, run, name))
 
 
 def _report(run: Run, name: str) -> None:
@@ -107,11 +107,11 @@ def folds(run: Run) -> None:
             if hidden := hidden_from(run.config, run.index, helper, left_out):
                 fit_named(run.config, run.paths, run.index, helper, hidden)
         fit_named(run.config, run.paths, run.index, export.fit, left_out)
-        run.meeting.wait(f"folds.{'+'.join(left_out)}")
+        run.barrier.wait(f"folds.{'+'.join(left_out)}")
 
 
 ALONE: dict[str, Callable[[Run], None]] = {"prepare": prepare, "fuse": fuse, "evaluate": evaluate, "export": export}
-"""Done by the leading rank, while the others wait."""
+"""Done by the main rank while the others wait."""
 TOGETHER: dict[str, Callable[[Run], None]] = {
     "pretrain": partial(fits, "pretrain"),
     "tumor": partial(fits, "tumor"),

@@ -98,7 +98,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _spoken(hint: Any) -> str:
-    """A type as a person would say it."""
+    """A type in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(_spoken(argument) for argument in arguments if argument is not type(None))
@@ -128,7 +128,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which YAML's aliases are tables of their own: an override of one of them leaves the others alone."""
+    """A copy in which YAML's aliases are separate tables, so that overriding one does not change the others."""
     if isinstance(value, dict):
         return {key: _unshared(item) for key, item in value.items()}
     return [_unshared(item) for item in value] if isinstance(value, list) else value

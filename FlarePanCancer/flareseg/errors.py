@@ -4,7 +4,16 @@ from __future__ import annotations
 
 
 class FlareError(Exception):
-    """A failure with a message made for the user; the command line prints it as it is and exits with `exit_status`."""
+    """A failure with a message made for the user; the command line prints it as it is and exits with `exit_status`.
+
+    Example:
+        >>> from flareseg import FlareError, read_volume
+        >>> try:
+        ...     read_volume("missing.nii.gz")
+        ... except FlareError as error:
+        ...     print(error)
+        There is no file or folder 'missing.nii.gz'.
+    """
 
     exit_status = 1
 

@@ -1,4 +1,4 @@
-"""The 14 structures of FLARE 2023: the only place that knows their numbers, names, colours, codes and tolerances.
+"""The structures of FLARE 2023: the only place that knows their numbers, names, colours, codes and tolerances.
 
 The table itself is `labels.csv` beside this file, so that Slicer, the report and the training read the same rows.
 """
@@ -30,7 +30,7 @@ class Structure:
     """One segmented structure.
 
     Attributes:
-        value: its number in a label map (FLARE's order, 1 to 14).
+        value: its number in a label map (FLARE's order).
         name: lower-case identifier, e.g. "right_kidney".
         title: what people read, e.g. "Right kidney".
         colour: (red, green, blue), each 0 to 255; those of Slicer's General Anatomy list where they can be told apart.

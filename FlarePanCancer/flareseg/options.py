@@ -9,6 +9,12 @@ from dataclasses import dataclass
 class Options:
     """What a user may choose about a run.
 
+    Example:
+        >>> from flareseg import Options, Segmenter
+        >>> segmenter = Segmenter(options=Options(device="cpu", threads=2))
+        >>> segmenter.device_description.startswith("CPU, 2 threads")
+        True
+
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         backend: "auto", "torch" or "openvino" (CPU only).

@@ -39,6 +39,21 @@ def never() -> bool:
 class Progress:
     """Reports stages to a listener, times them, and raises `Cancelled` at the next report after a cancel.
 
+    Example:
+        >>> from flareseg import Progress
+        >>> class Printer:
+        ...     def stage(self, name, fraction):
+        ...         print(f"{name}: {fraction:.0%}")
+        ...
+        ...     def message(self, text):
+        ...         print(text)
+        >>> progress = Progress(Printer(), cancelled=lambda: False)  # hand it to Segmenter.segment
+        >>> with progress.stage("read"):
+        ...     progress.update(0.5)
+        read: 0%
+        read: 50%
+        read: 100%
+
     Attributes:
         listener: who is told.
         cancelled: asked at every report; True stops the work.

@@ -114,7 +114,7 @@ def finished_patch(sample: Sample, net: NetConfig, plan: Plan, augment: AugmentC
 
 
 def collate(samples: Sequence[Sample | Patch]) -> list[Sample] | dict[str, Any]:
-    """What a DataLoader hands to `to_batch`: samples as they are, for they differ in size, finished patches stacked.
+    """What a DataLoader hands to `to_batch`: samples as they are, as their sizes differ; finished patches stacked.
 
     A worker stacks them in the memory that it shares with the training.
     """
@@ -190,7 +190,7 @@ class StepSampler(Sampler[int]):
         """
         Args:
             size: patches of all ranks together in an epoch.
-            used: tells, whenever an epoch begins, how many patches all ranks together have taken so far.
+            used: returns, at the beginning of an epoch, how many patches all ranks together have taken so far.
             rank: this process, of how many.
         """
         self._size, self._used, self._rank = size, used, rank or Rank()

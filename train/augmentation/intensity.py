@@ -30,7 +30,7 @@ _PHASE_HU = np.array([structure.typical_hu for structure in _ORGANS], np.float32
 
 @dataclass(frozen=True)
 class OrganValues:
-    """Voxels and mean HU of the classes in a patch, the background first, about."""
+    """Approximate number of voxels and mean HU of the classes in a patch, the background first."""
 
     count: NDArray[np.int64]
     mean_hu: NDArray[np.float32]
@@ -161,7 +161,7 @@ def _looked_up(table: NDArray[np.float32], labels: torch.Tensor) -> torch.Tensor
 
 
 def _mean_of_neighbours(image: torch.Tensor) -> torch.Tensor:
-    """Mean of 3 by 3 by 3 voxels; beyond the borders as at them."""
+    """Mean of 3 by 3 by 3 voxels; voxels at the border are repeated beyond it."""
     for axis, size in enumerate(image.shape):
         total = image.clone()
         total.narrow(axis, 1, size - 1).add_(image.narrow(axis, 0, size - 1))
@@ -187,7 +187,7 @@ def _scanner(size: int, sigma: float, factor: float) -> torch.Tensor | None:
     if sigma >= 0.15:
         places = torch.arange(size, dtype=torch.float32)
         away = (places[:, None] - places) / sigma
-        matrix = torch.exp(-0.5 * away**2) * (away.abs() < 4)  # what is smaller than normal numbers is slow
+        matrix = torch.exp(-0.5 * away**2) * (away.abs() < 4)  # denormal numbers are slow
         matrix /= matrix.sum(1, keepdim=True)
     if small < size:  # columns are what becomes of single voxels
         coarse = F.interpolate(matrix.T[None], size=small, mode="linear")

@@ -1,4 +1,4 @@
-"""Tumours put into organs of a CT, so that a net sees more of them, in more places, than anybody has annotated."""
+"""Tumours put into organs of a CT, so that a net sees more of them, in more places, than have been annotated."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def implant(
     Args:
         hu: (z, y, x) float32.
         labels: uint8 on the same voxels.
-        organ_hu: mean HU of the classes 0 to 14.
+        organ_hu: mean HU per class.
     """
     for host, *centre in places.tolist():
         radius = rng.uniform(6, 30) * rng.uniform(0.75, 1.3, 3) / np.asarray(spacing_zyx_mm)

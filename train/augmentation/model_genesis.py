@@ -1,4 +1,4 @@
-"""The corruptions of Model Genesis, which a net learns to undo without any label.
+"""The corruptions of Model Genesis, which a net learns to undo without labels.
 
 Zhou et al., "Models Genesis", Medical Image Analysis 2021, section 3.2; figure 2 of the FLARE 2023 paper. Each image of
 a batch gets, each with its own probability: a non-linear intensity curve; local shuffling of voxels; and either

@@ -24,18 +24,18 @@ BORDER = 0.15
 
 @dataclass(frozen=True)
 class Sample:
-    """What is read from the cache for one patch, and all that was drawn for it where it was read.
+    """What is read from the cache for one patch, with all random numbers that were drawn for it there.
 
     Attributes:
         name: of the case.
         hu: int16 (z, y, x), the part of the case that the patch reads.
         labels: uint8 on the same voxels, FLARE's numbers and 255; None: there are none.
-        known: bool per class 0 to 14, what the case annotates.
+        known: bool per class, what the case annotates.
         spacing_zyx_mm: (3) of these voxels.
         pose: of the patch, its centre in voxels of `hu`.
         lesions: (n, 4) host organ and voxel of `hu` where tumours are to grow.
         organs: mean HU per class; None where there are no labels, or nothing needs it.
-        seed: of everything that is still to be drawn.
+        seed: of all random numbers that are still to be drawn.
     """
 
     name: str

@@ -23,7 +23,7 @@ from train.config import AIR_HU, AugmentConfig
 from train.data.index import IGNORE
 
 KNOTS_MM = 50.0
-"""Distance of the control points of the elastic deformation, about."""
+"""Approximate distance of the control points of the elastic deformation."""
 SAME = 0.02
 """Share by which spacings of equal grids may differ."""
 _SPREAD = 0.33
@@ -52,7 +52,7 @@ class Pose:
 
     @property
     def is_crop(self) -> bool:
-        """Whether nothing is turned, scaled or bent, so that voxels can be taken as they are; flips may be."""
+        """Whether nothing is rotated, scaled or bent, so that voxels can be taken as they are; it may be flipped."""
         return self.bend_zyx is None and bool(np.array_equal(np.abs(self.matrix), np.eye(3)))
 
     def extent(self, patch_zyx: Index) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ class Rank:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that does what must be done once."""
+        """Whether this rank does what must be done only once."""
         return self.number == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -71,7 +71,7 @@ def _rank(number: str | None, count: str | None, first: str = "0") -> Rank | Non
 class Barrier:
     """Where the ranks of one launch wait for each other.
 
-    torchrun's ranks tell each other through the key-value store it keeps for them; srun's through small files in
+    torchrun's ranks meet through the key-value store it keeps for them; srun's through small files in
     `folder`, named after the job step. One that fails ends all the others by way of torchrun or SLURM, so nobody waits
     for it. Nothing is collective: a rank may read for hours while the others wait.
 
@@ -91,7 +91,7 @@ class Barrier:
             raise UsageError("torchrun gave no port to meet at; start it with --standalone, or with a --master-port.")
 
     def main_only(self, name: str, work: Callable[[], None]) -> None:
-        """The leading rank does the work, all others wait until it is done."""
+        """The main rank does the work; the others wait until it is done."""
         if self._rank.is_main:
             work()
         self.wait(name)

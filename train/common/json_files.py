@@ -20,7 +20,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote of a table; empty where there is none that is whole."""
+    """A table that `write_json` wrote; empty where there is no whole one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

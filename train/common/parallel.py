@@ -1,4 +1,4 @@
-"""One piece of work for many items, in processes of their own, and how far it is."""
+"""The same work for many items in worker processes, with its progress."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes
 
 
 def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator[Result]:
-    """The results as they come, and a line on how far it is now and then."""
+    """The results as they come, with a line on the progress now and then."""
     begin = last = time.monotonic()
     for number, result in enumerate(results, 1):
         now = time.monotonic()

@@ -48,7 +48,7 @@ class RunPaths:
         return self.root / "pseudo" / kind / f"{case}.nii.gz"
 
     def confidence(self, kind: str, case: str) -> Path:
-        """What the net said of its pseudo-labels: a table, or why there are none. Written last of a case."""
+        """How sure the net was of its pseudo-labels, as a table, or why there are none. A case's last file."""
         return self.root / "pseudo" / kind / f"{case}.json"
 
     def fused(self, case: str) -> Path:
@@ -57,11 +57,11 @@ class RunPaths:
 
     @property
     def fusion_report(self) -> Path:
-        """What the fusion changed; written when every case is fused. A .md of the same name is for people."""
+        """What the fusion changed; written when every case is fused. A .md of the same name is for readers."""
         return self.root / "fused" / "report.csv"
 
     def fit(self, name: str, left_out: Sequence[str] = ()) -> Path:
-        """Checkpoints and logs of a fit; of one that saw none of the cases `left_out`."""
+        """Checkpoints and logs of a fit, or of the same fit without the cases `left_out`."""
         if not left_out:
             return self.root / "fits" / name
         return self.root / "fits" / f"{name}_without_{'+'.join(sorted(left_out))}"

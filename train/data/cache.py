@@ -48,7 +48,7 @@ class CachedCase:
         folder: that holds it.
         kind: of its labels, or None.
         shape_zyx, spacing_zyx_mm: of its arrays.
-        known: bool per class 0 to 14. Where a class is not known, 0 in the labels means "background or that class".
+        known: bool per class. Where a class is not known, 0 in the labels means "background or that class".
         centres: up to 200 voxels (n, 3) per class that occurs.
     """
 
@@ -126,7 +126,7 @@ def write_labels(
         kind: what they are.
         labels_zyx: on the CT's own grid, as stored.
         geometry: of that grid.
-        known: bool per class 0 to 14.
+        known: bool per class.
 
     Raises:
         InputError: when the image is not cached, or lies on another grid.
@@ -154,7 +154,7 @@ def write_labels(
 
 
 def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
-    """A cached case; with `kind` None without labels, of which then nothing is known.
+    """A cached case; without labels, and with nothing known of them, where `kind` is None.
 
     Raises:
         InputError: when the image or these labels are not cached.
@@ -183,7 +183,7 @@ def is_cached(folder: Path, kind: Kind | None) -> bool:
 
 
 def _compressed(array: NDArray[Any]) -> bytes:
-    """A blosc2 array as the bytes of its file: writing these says why it failed, which blosc2 does not."""
+    """A blosc2 array as the bytes of its file: where writing these fails, the error says why; blosc2's own does not."""
     import blosc2
 
     chunk = tuple(min(size, most) for size, most in zip(array.shape, CHUNK, strict=True))

@@ -56,7 +56,7 @@ def read_info(folder: Path) -> dict[str, Any] | None:
 
 
 def patient_of(info: Mapping[str, Any], case: str) -> str:
-    """Whose CT a case is, by its info.json ("patient", or "patient_id"); nobody else's where that does not say."""
+    """Whose CT a case is, by its info.json ("patient" or "patient_id"); a patient of its own where that names none."""
     return str(info.get("patient") or info.get("patient_id") or case)
 
 

@@ -1,4 +1,4 @@
-"""The index: every case of every source, what its labels really cover, and what it is for."""
+"""The index: every case of every source, what its labels really annotate, and whether it trains or validates."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class IndexedCase:
         name: unique, fit for a file name; begins with the source's.
         source: name of the data set.
         image: file or DICOM folder.
-        labels: label map on the image's grid, FLARE's numbers, 255 unknown; None: nobody drew anything.
+        labels: label map on the image's grid, FLARE's numbers, 255 unknown; None: no labels.
         covered: structures that `labels` annotates. A structure that is not covered is unknown where `labels` is 0.
         occurring: covered structures that have a voxel.
         organs: label map of organ pseudo-labels that the source brings, or None.
         split: what the case is for.
         shape_zyx, spacing_zyx_mm: of the image, as stored.
         licence: of the source, where it says one.
-        patient: whose CT it is, the case's own name unless told; who leaves out a case leaves out its patient.
+        patient: whose CT it is, the case's own name unless given; a case is left out together with its patient.
     """
 
     name: str
@@ -66,7 +66,7 @@ class IndexedCase:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Per class 0 to 14: whether `labels` annotates it (the background always)."""
+        """Per class: whether `labels` annotates it (the background always)."""
         return known_mask(self.covered)
 
 
@@ -90,7 +90,7 @@ class CaseIndex:
 
 
 def known_mask(names: Iterable[str]) -> NDArray[np.bool_]:
-    """Bool per class 0 to 14, true for the background and the structures `names`."""
+    """Bool per class, true for the background and the structures `names`."""
     known = np.zeros(CLASSES, bool)
     known[[0, *(structure.value for structure in by_names(names))]] = True
     return known

@@ -86,7 +86,7 @@ def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, 
     labels = merged_labels(files, volume.geometry) if files else np.zeros(volume.hu.shape, np.uint8)
     occurring = _values_in(labels)
     if wrong := _names(set(occurring) & set(job.absent)):
-        raise InputError(f"Its labels draw '{wrong[0]}', of which the source '{job.source}' is said to be free.")
+        raise InputError(f"Its labels show '{wrong[0]}', which the source '{job.source}' declares absent.")
     given = job.annotated if job.annotated is not None else job.found.covered
     covered = sorted({*(occurring if given is None or not files else given), *job.absent})
     partial = not set(occurring) <= set(covered)
@@ -116,7 +116,7 @@ def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
     strange = [int(value) for value in np.unique(organs) if CLASSES <= value < IGNORE]
     if strange:
         raise InputError(
-            f"The organ pseudo-labels '{path}' have the value {strange[0]}; 0 to 14 and 255 mean something."
+            f"The organ pseudo-labels '{path}' have the value {strange[0]}; 0 to {CLASSES - 1} and 255 mean something."
         )
     return organs
 

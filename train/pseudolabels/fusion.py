@@ -1,8 +1,8 @@
 """Which label wins where: ground truth over pseudo-labels, tumours over organs (equation 3 of the paper).
 
-Pure functions on label arrays (z, y, x) of one grid: FLARE's numbers, 255 unknown. An annotator speaks of the
-structures that the annotation covers: each of them is exactly where it was drawn and nowhere else. Of all others only
-the pseudo-labels speak.
+Pure functions on label arrays (z, y, x) of one grid: FLARE's numbers, 255 unknown. Ground truth decides about the
+structures that the case annotates: each of them is exactly where it was drawn and nowhere else. About all others only
+the pseudo-labels say anything.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flareseg.labels import structures
 from train.data.index import CLASSES, IGNORE, TUMOUR
 
 Labels = NDArray[np.uint8]
-ORGANS = tuple(range(1, TUMOUR))
+ORGANS = tuple(structure.value for structure in structures() if structure.value != TUMOUR)
 COUNTS = ("truth", "pseudo", "fused", "added", "removed", "replaced", "unknown")
 
 
@@ -26,7 +27,7 @@ class Fused:
 
     Attributes:
         labels: (z, y, x).
-        known: bool per class 0 to 14. Where a class is not known, 0 means "background or that class".
+        known: bool per class. Where a class is not known, 0 means "background or that class".
         denied: (z, y, x), where a pseudo-label named a covered organ that the annotator did not draw: it is not this
             organ, but background or something that the annotation does not cover.
     """
@@ -37,7 +38,7 @@ class Fused:
 
 
 def from_truth(truth: Labels, covered: Collection[int]) -> Fused:
-    """What an annotator drew, and nothing else; of structures that are not covered nothing stays."""
+    """The annotated structures alone; labels of structures that are not covered are removed."""
     speaks = _table((0, *covered, IGNORE))
     labels = np.where(speaks[truth], truth, 0).astype(np.uint8)
     return Fused(labels, _table((0, *covered))[:CLASSES], np.zeros(truth.shape, bool))
@@ -54,16 +55,16 @@ def fuse_organs(
     - A pseudo-voxel of a covered organ that was not drawn there is removed. It becomes background, see `Fused.denied`.
     - A pseudo-voxel of another organ stays where nothing was drawn.
     - What is unknown in the ground truth stays unknown, and so does what is unknown in the pseudo-labels alone.
-    - Of tumours among organ pseudo-labels nothing follows but that the net did not see an organ: unknown.
+    - A tumour among organ pseudo-labels says only that the net found no organ there: unknown.
 
     Args:
         truth: what an annotator drew, or None.
-        covered: label values that the annotation covers; 14 among them where the annotator drew tumours.
+        covered: label values that the annotation covers, the tumour's among them where the annotator drew tumours.
         pseudo: organ pseudo-labels.
-        said: organs that the pseudo-labels speak of; all unless given.
+        said: organs that the pseudo-labels annotate; all unless given.
 
     Returns:
-        known are the covered structures and the organs that the pseudo-labels speak of.
+        known are the covered structures and the organs that the pseudo-labels annotate.
     """
     drawn = from_truth(np.zeros_like(pseudo) if truth is None else truth, covered)
     organs = [value for value in said if value in ORGANS]
@@ -87,7 +88,7 @@ def lay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) -> F
 
     Args:
         fused: organs. Where its annotation covers tumours nothing changes: the annotator drew all of them.
-        tumours: 14 where S_tum saw one, 255 where it was not sure enough, 0 elsewhere.
+        tumours: the tumour's value where S_tum found one, 255 where it was not sure enough, 0 elsewhere.
         truth: what an annotator drew; its unknown voxels stay unknown.
     """
     if fused.known[TUMOUR]:
@@ -103,7 +104,7 @@ def lay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) -> F
 def without_fusion(
     truth: Labels | None, covered: Collection[int], pseudo: Labels, said: Collection[int] = ORGANS
 ) -> Fused:
-    """The paper's baseline: organ pseudo-labels as they came, and tumours where an annotator drew them."""
+    """The paper's baseline: organ pseudo-labels as they are, and tumours where an annotator drew them."""
     fused = fuse_organs(None, (), pseudo, said)
     if truth is None or TUMOUR not in covered:
         return fused

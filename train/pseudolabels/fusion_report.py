@@ -1,4 +1,4 @@
-"""What the fusion changed: a table of every case and structure, and a summary for people."""
+"""What the fusion changed: a table of every case and structure, and a summary to read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cases need pseudo-labels, which have them, and what is remembered of each."""
+"""Which cases need pseudo-labels, which have them, and what is recorded of each."""
 
 from __future__ import annotations
 
@@ -57,27 +57,27 @@ class Records:
         return self.is_done(case) or FAILED in self.facts(case)
 
     def facts(self, case: IndexedCase) -> dict[str, Any]:
-        """What was remembered of a case; empty where nothing was."""
+        """The record of a case; empty where there is none."""
         return read_table(self.paths.confidence(self.kind, case.name))
 
     def remember(self, case: IndexedCase, facts: dict[str, Any]) -> None:
-        """Write what shall be remembered of a case: the last thing that is done for it."""
+        """Write the record of a case: the last step for it."""
         write_json(self.paths.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
 
     def forget(self, case: IndexedCase) -> None:
-        """Remove what is there of a case, its labels last."""
+        """Remove everything of a case, its labels last."""
         self.paths.confidence(self.kind, case.name).unlink(missing_ok=True)
         self.paths.pseudo(self.kind, case.name).unlink(missing_ok=True)
 
     @cached_property
     def made_by(self) -> str:
-        """Changes when the model or the settings do: no label of an earlier net stays among those of a later."""
+        """Changes with the model and the settings, so that no labels of an earlier net stay among later ones."""
         settings = self.config.pseudo
         limits = f"{settings.least_confidence:g} {settings.smallest_tumour_ml:g}" if self.kind == "tumour" else ""
         return f"{self.model} {limits} {hashlib.sha256(_bytes_of(self._file())).hexdigest()[:16]}"
 
     def _file(self) -> Path:
-        """The file that is another one when the model is."""
+        """The file that changes with the model."""
         if self.model in self.config.fits:
             return self.paths.fit(self.model) / DONE
         try:

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what the model is, what it learnt from, how well it does, and what it is not."""
+"""MODEL_CARD.md: what the model is, what it was trained on, how well it does, and what it is not."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
 
 FOUND = 0.1
-"""Share of a lesion's voxels that must be drawn as tumour for it to count as found."""
+"""Share of a lesion's voxels that must be labelled tumour for it to count as found."""
 LARGE_MM = 20.0
 SOLID = ("liver", "right_kidney", "left_kidney")
-"""Organs whose lesions are counted apart: there most readers would want them found."""
+"""Organs whose lesions are counted separately: readers most want those found."""
 
 
 def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], volume: Volume) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8],
 
     Returns:
         "annotated": a table for each lesion of at least 0.1 ml: host organ or "", longest axial diameter in mm, whether
-        it was found. "false": drawn lesions of that size that touch no annotated tumour, nor what is unknown.
+        it was found. "false": predicted lesions of that size that touch no annotated tumour and nothing unknown.
     """
     tumour = by_name("tumour")
     annotated = []

@@ -22,7 +22,7 @@ from train.training.fits import hidden_from
 
 
 def provenance_of(config: Config, paths: RunPaths, index: CaseIndex, line: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """What model.json tells of a model that came about by the fits of `line`.
+    """What model.json states about a model that the fits of `line` have made.
 
     Raises:
         InputError: when one of them is not finished.
@@ -83,7 +83,7 @@ def _done(folder: Path) -> dict[str, Any]:
 
 
 def _sources(config: Config, cases: Sequence[Any], seen: list[str]) -> list[dict[str, str]]:
-    """Where the data came from: case by case with what its info.json says, or, of a large source, once."""
+    """Where the data came from: case by case with what its info.json says, or once for a large source."""
     result: list[dict[str, str]] = []
     for source in config.sources:
         mine = [case for case in cases if case.source == source.name and case.name in seen]

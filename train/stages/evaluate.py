@@ -84,7 +84,7 @@ def models_to_judge(config: Config, index: CaseIndex) -> list[EvaluationJob]:
 
 
 def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]:
-    """Rows, cost and, where tumours are annotated, lesions of one case, read to labels.
+    """Rows, cost and, where tumours are annotated, lesions of one case, from reading to labels.
 
     Structures that the case does not annotate are left out, and so are those that lie in neither the reference nor the
     prediction: they would score 1 for nothing.

@@ -29,7 +29,7 @@ CITATION = (
 
 OUTPUT_BIAS = "output_block.conv.conv.bias"
 NEVER = 1000.0
-"""Subtracted from a logit that shall never win; half precision can still tell it."""
+"""Subtracted from a logit that must never win; half precision can still represent it."""
 
 
 def export_model(
@@ -82,7 +82,7 @@ def _with_tumour_net(
 ) -> Path:
     """The model `export.fit` with the tumours' net of this run in place of its own, if it had one.
 
-    What is known of its organs in real CTs holds for the new one too, whose tumours cover some of them.
+    What was measured of its organs in real CTs holds for the new model too, apart from where tumours cover them.
     """
     base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}

@@ -40,7 +40,7 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     if twins:
         raise InputError(f"Two cases would be called '{twins[0]}'; give one of their sources another name.")
     results = in_parallel(prepare_case, jobs, config.processes, "prepare")
-    prepared = list(with_progress(_refusals_told(results), len(jobs), "prepare"))
+    prepared = list(with_progress(_report_refusals(results), len(jobs), "prepare"))
     refused = {result.name: result.refused for result in prepared if result.case is None}
     kept = [result for result in prepared if result.case is not None]
     if not kept:
@@ -102,7 +102,7 @@ def _jobs(source: SourceConfig, paths: RunPaths, grids: tuple[tuple[Triple, Resa
     return [PrepareJob(source.name, case, annotated or None, paths, grids, absent) for case in find_cases(source)]
 
 
-def _refusals_told(results: Iterator[Prepared]) -> Iterator[Prepared]:
+def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:
     """The results as they come, with a line for each case that is refused."""
     for result in results:
         if result.case is None:
@@ -113,7 +113,7 @@ def _refusals_told(results: Iterator[Prepared]) -> Iterator[Prepared]:
 def _with_splits(
     kept: Sequence[Prepared], jobs: Sequence[PrepareJob], sources: Sequence[SourceConfig], seed: int
 ) -> list[IndexedCase]:
-    """The cases with what they are for: as the configuration names them, as the data set says, else drawn.
+    """The cases, each for training or validation: as the configuration says, or the data set, or at random.
 
     Data sets share images. All cases of one image validate if any of them does.
     """
@@ -141,7 +141,7 @@ def _with_splits(
 
 
 def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequence[Prepared]) -> None:
-    """That every structure of a net that is trained occurs in a case that teaches, or in its pseudo-labels."""
+    """Check that every structure of a trained net occurs in a training case or in its pseudo-labels."""
     pseudo = {result.name: result.pseudo for result in kept}
     found: set[str] = set()
     for case in cases:
@@ -159,7 +159,7 @@ def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequen
 
 
 def _measure(kept: Sequence[Prepared], cases: Sequence[IndexedCase], paths: RunPaths) -> None:
-    """Write the statistics of the cases that teach: of structures, or of whole bodies where there are no labels."""
+    """Write the statistics of the training cases: of structures, or of whole bodies where there are no labels."""
     teaching = {case.name: case for case in cases if case.split == "train"}
     if not teaching:
         raise InputError("Every case validates; leave some to learn from.")

@@ -1,4 +1,4 @@
-"""What a pre-training has learnt: reconstruction errors beside those of simple answers, and a picture."""
+"""What a pre-training has learnt: its reconstruction errors beside those of simple baselines, and a picture."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The stage `pseudolabel`: nets over the cases that nobody annotated, through the same Segmenter as users run.
+"""The stage `pseudolabel`: nets label the cases that have no annotation, with the same Segmenter that users run.
 
-Cases are divided among ranks. Of a case first the label map is written and then its record, which says that it is done:
-a crash loses one case. A case that fails is remembered with its reason, does not stop the others, and is tried again by
-the next run.
+Cases are divided among ranks. A case's label map is written first and then its record, which says that it is done: a
+crash loses one case. A case that fails is recorded with its reason, does not stop the others, and is tried again by the
+next run.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def sure_tumours(
 
 
 def _segmenter(records: Records, rank: Rank) -> Segmenter:
-    """The model that labels; of a fit of this run its export, of which the leading rank leaves a copy."""
+    """The model that makes the labels; for a fit of this run its export, of which the main rank keeps a copy."""
     config, paths, model = records.config, records.paths, records.model
     options = Options(device=config.pseudo.device)
     if model not in config.fits:

@@ -1,1 +1,1 @@
-"""Synthetic patients: drawn phantoms, and real ones resynthesized."""
+"""Synthetic patients: phantoms, and resynthesized real ones."""

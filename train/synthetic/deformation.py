@@ -13,9 +13,9 @@ from flareseg.volume import Index, Triple
 from train.synthetic.body.shapes import turned
 
 _NODE_MM = 8.0
-"""Of the grid on which the displacement is computed; it is far smoother than that."""
+"""Spacing of the grid on which the displacement is computed; the displacement is far smoother."""
 _STEPS = 5
-"""Of scaling and squaring: the flow is followed for 2**-5 of its way and put together five times."""
+"""Of scaling and squaring: the flow is followed for 2**-5 of its length, then composed with itself five times."""
 
 _LARGEST_LOSS = 0.15
 """Share of a slice's voxels that may come from beyond the old grid; slices at the ends with more are left out."""

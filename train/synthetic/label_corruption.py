@@ -1,4 +1,4 @@
-"""Organ pseudo-labels with the faults of a net that never saw these patients: truth, corrupted on purpose.
+"""Organ pseudo-labels with the faults of a net that never saw these patients: the truth, corrupted on purpose.
 
 FLARE 2023 gives its participants organ labels predicted by the winners of the year before. They are good where organs
 are large and bright, lose or cut short thin ones, run over into neighbours of the same grey value, leave an island
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from flareseg.labels import by_names
 from flareseg.volume import Triple
-from train.data.index import TUMOUR
+from train.data.index import CLASSES, TUMOUR
 
-SMALL = (4, 7, 8, 9, 10, 12)
-"""Pancreas, adrenal glands, gallbladder, esophagus, duodenum: what such nets lose or cut short."""
+_LOST = ("pancreas", "right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")
+SMALL = tuple(structure.value for structure in by_names(_LOST))
+"""What such nets lose or cut short."""
 _REACH_MM = 14.0
 _FAR = np.float32(1e3)
 
@@ -23,7 +25,7 @@ _FAR = np.float32(1e3)
 def corrupt_labels(
     labels_zyx: NDArray[np.uint8], hu_zyx: NDArray[np.int16], spacing_zyx_mm: Triple, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Imperfect labels 0 to 13 for a patient whose true labels 0 to 14 are known.
+    """Imperfect labels of the organs for a patient whose true labels, tumours included, are known.
 
     Args:
         labels_zyx: the truth; not changed.
@@ -67,7 +69,8 @@ def _without_tumours(labels: NDArray[np.uint8], rng: np.random.Generator) -> NDA
         wide = tuple(slice(max(part.start - 2, 0), part.stop + 2) for part in box)
         mine = found[wide] == number
         shell = ndimage.binary_dilation(mine, iterations=2) & ~mine
-        round_it = np.bincount(labels[wide][shell], minlength=TUMOUR + 1)[:TUMOUR]
+        round_it = np.bincount(labels[wide][shell], minlength=CLASSES)
+        round_it[TUMOUR] = 0
         host = int(round_it.argmax()) if round_it.any() else 0
         if round_it[1:].sum() > 0.3 * round_it.sum():
             host = 1 + int(round_it[1:].argmax())
@@ -103,7 +106,7 @@ def _end(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool
 def _leak(
     inside: NDArray[np.bool_], hu: NDArray[np.int16], spacing: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Distance to a blob that runs from the organ's surface into what has about its grey value."""
+    """Distance to a blob that grows from the organ's surface into tissue of a similar grey value."""
     rim = np.argwhere(inside & ~ndimage.binary_erosion(inside))
     at = rim[int(rng.integers(len(rim)))]
     blob = _ball_mm(inside.shape, at, spacing) - rng.uniform(5, 11)
@@ -116,7 +119,7 @@ def _add_island(
     labels: NDArray[np.uint8], hu: NDArray[np.int16], spacing: NDArray[np.float64], value: int,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """A false bit of an organ in some soft tissue; in place."""
+    """A false island of an organ in soft tissue; in place."""
     tissue = np.argwhere((hu[::3, ::3, ::3] > 0) & (hu[::3, ::3, ::3] < 120) & (labels[::3, ::3, ::3] == 0))
     if len(tissue) == 0:
         return

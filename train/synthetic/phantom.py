@@ -1,4 +1,4 @@
-"""Labelled synthetic abdomens: what the network sees before, and besides, the few real CTs that may be used.
+"""Labelled synthetic abdomens: what networks train on before, and beside, the few real CTs that may be used.
 
 `make_phantom(seed)` draws one patient and scans it. The patient differs from the next in sex, build, fatness, the size,
 place and filling of every organ, the contrast phase, tumours, and in how much of the body the scan shows and how noisy
@@ -33,7 +33,7 @@ ELSEWHERE = {"head": ((-170, -60), (140, 185)), "thighs": ((-230, -90), (70, 180
 _SLAB = "slab"
 _VIEW_SHARES = (0.40, 0.28, 0.12, 0.20)
 _THICK = 2.5
-"""Slices so many times thicker than a pixel are wide are drawn twice as thin and averaged, as a scanner does."""
+"""Slices more than this many pixels thick are drawn at half the thickness and averaged, as a scanner does."""
 
 
 @dataclass(frozen=True)

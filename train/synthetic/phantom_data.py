@@ -31,14 +31,15 @@ from train.data.case_folder import (
     write_info,
     write_labels,
 )
-from train.data.index import TUMOUR
+from train.data.index import CLASSES, TUMOUR
+from train.synthetic.body.patient import DRAWN
 from train.synthetic.label_corruption import corrupt_labels
 from train.synthetic.phantom import ELSEWHERE, make_phantom
 
 VALIDATION_SEED = 1_000_000
 """Seed of the first phantom that validates; those that teach count from 0."""
 VERSION = 4
-"""Of what is drawn: phantoms of another version in the folder are drawn anew."""
+"""Version of the phantoms: those of another version in the folder are drawn again."""
 TUMOUR_SHARE, PART_SHARE = 0.18, 0.45
 """FLARE 2023: 2,200 of its 4,000 training CTs are annotated in part, 735 of them with tumours."""
 FULL = "full.nii.gz"
@@ -50,7 +51,7 @@ Annotation = Literal["all", "tumour", "part", "none"]
 
 @dataclass(frozen=True)
 class Drawing:
-    """One phantom that is wanted."""
+    """A phantom to be drawn."""
 
     seed: int
     spacing_zyx_mm: Triple
@@ -68,7 +69,7 @@ class Drawing:
         return self.seed < VALIDATION_SEED
 
     def facts(self) -> dict[str, Any]:
-        """What info.json must say of a phantom that need not be drawn again."""
+        """What info.json must contain for a phantom to be kept."""
         return {
             "version": VERSION, "seed": self.seed, "spacing_zyx_mm": [float(mm) for mm in self.spacing_zyx_mm],
             "scenario": self.scenario, "annotation": self.annotation, "wanted_view": self.view,
@@ -78,9 +79,10 @@ class Drawing:
 def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> None:
     """Write the phantoms of a configuration as cases under `folder`, those that are not there yet.
 
-    Scenario "full": seg.nii.gz annotates all 14 structures. Scenario "flare" imitates FLARE 2023's training set: see
-    `annotation_of`; every teaching phantom has organs.nii.gz, organ pseudo-labels with errors (`corrupt_labels`), and
-    full.nii.gz, the whole truth, for scoring only. Phantoms that validate are annotated whole in both.
+    Scenario "full": seg.nii.gz annotates every structure of a phantom. Scenario "flare" imitates FLARE 2023's training
+    set: see `annotation_of`; every training phantom has organs.nii.gz, organ pseudo-labels with errors
+    (`corrupt_labels`), and full.nii.gz, the whole truth, for scoring only. Validation phantoms are annotated in full
+    in both.
 
     Args:
         folder: becomes a data folder in the layout "cases"; its phantoms that the configuration does not name are
@@ -105,7 +107,7 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
 
 
 def drawings(config: PhantomConfig) -> list[Drawing]:
-    """Every phantom of a configuration: first those that teach, then those that validate."""
+    """Every phantom of a configuration: first those for training, then those for validation."""
     seeds = [*range(config.count), *range(VALIDATION_SEED, VALIDATION_SEED + config.validation)]
     spacing, scenario = config.spacing_zyx_mm, config.scenario
     return [
@@ -121,14 +123,14 @@ def drawings(config: PhantomConfig) -> list[Drawing]:
 
 
 def view_of(seed: int, elsewhere: float) -> str | None:
-    """Head and thighs by turns for that share of the phantoms that teach; None: an abdomen, drawn at random."""
+    """Head and thighs in turn for that share of the training phantoms; None: a random abdomen."""
     if seed >= VALIDATION_SEED or not _takes(seed, elsewhere, 0.5):
         return None
     return tuple(ELSEWHERE)[math.floor(seed * elsewhere + 0.5) % len(ELSEWHERE)]
 
 
 def annotation_of(seed: int) -> Annotation:
-    """What is annotated of a phantom in the scenario "flare"; the shares hold for any run of seeds from 0.
+    """What is annotated of a phantom in the scenario "flare"; the shares hold for the first n seeds, whatever n.
 
     "tumour": the tumours and about half of the organs; "part": some organs; "none": nothing; "all" validates.
     """
@@ -176,7 +178,7 @@ def _draw(folder: Path, drawing: Drawing) -> None:
 
 def _covered(drawing: Drawing) -> list[int]:
     """The label values that seg.nii.gz annotates."""
-    organs = [structure.value for structure in structures() if structure.value != TUMOUR]
+    organs = [value for value in DRAWN if value != TUMOUR]
     if drawing.annotation == "all":
         return [*organs, TUMOUR]
     if drawing.annotation == "none":
@@ -193,8 +195,8 @@ def _names() -> dict[int, str]:
 
 
 def _volumes_ml(labels: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
-    """What the scan really shows of each structure."""
-    counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
+    """How much the scan shows of each structure."""
+    counts = np.bincount(labels.ravel(), minlength=CLASSES)
     return {name: round(float(counts[value]) * geometry.voxel_ml, 2) for value, name in _names().items()}
 
 
@@ -204,7 +206,7 @@ def _is_there(path: Path, drawing: Drawing) -> bool:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Phantoms of an earlier, larger configuration would be taken for cases of this one."""
+    """Remove phantoms of an earlier, larger configuration; they would count as cases of this one."""
     for path in folder.glob("phantom_*"):
         info = read_info(path)
         if path.name not in names and info is not None and info.get("licence") == _LICENCE:

@@ -39,7 +39,7 @@ DETAILED: Mapping[str, Tissues] = {
     "extra_totalsegmentator_v2_fast_labels.nii.gz": TOTALSEGMENTATOR,
     "extra_totalsegmentator_v2_labels.nii.gz": TOTALSEGMENTATOR,
 }
-"""Label maps of more than the 14 structures that a case may bring."""
+"""More detailed label maps that a case may bring."""
 _HOLLOW = ("esophagus_wall", "stomach_wall", "duodenum_wall", "bowel_wall")
 _AS_SCANNED = ("bowel", "spongy_bone", "disc", "cartilage", "lung")
 """Tissues that the phase hardly changes: their own grey values stay, and are drawn only where there is no scan."""
@@ -124,7 +124,7 @@ def _recoloured(
 def _rendered(
     labels: NDArray[Any], tissues: Tissues, tissue_hu: dict[str, float], rng: np.random.Generator, spacing: Triple
 ) -> NDArray[np.float32]:
-    """A scan made of the label map alone: tissues, and between them fat with lumps of something soft."""
+    """A scan from the label map alone: tissues, and between them fat with lumps of soft tissue."""
     grain = rng.standard_normal(labels.shape, dtype=np.float32)
     lumps = ndimage.gaussian_filter(grain, [6.0 / mm for mm in spacing], truncate=2.5)
     fine = ndimage.gaussian_filter(grain, [1.5 / mm for mm in spacing], truncate=2.5)
@@ -144,7 +144,7 @@ def _rendered(
 
 
 def _body_of(labels: NDArray[Any], spacing: Triple) -> NDArray[np.bool_]:
-    """Slice by slice an ellipse round everything that has a label, with some fat; nobody outlines the skin."""
+    """In each slice an ellipse around all labels, with some fat; label maps have no skin."""
     y = np.arange(labels.shape[1], dtype=np.float32)[:, None] * spacing[1]
     x = np.arange(labels.shape[2], dtype=np.float32)[None] * spacing[2]
     body = np.zeros(labels.shape, bool)
@@ -172,7 +172,7 @@ def synthesize_patients(
         folder: to write into.
         count: how many.
         seed: of the first.
-        annotated: structures that the case annotates, and so its new patients; as its info.json says unless given.
+        annotated: structures that the case annotates, and hence its new patients; those of its info.json unless given.
         absent: further ones that count as annotated, since the case does not have them.
 
     Returns:
@@ -193,24 +193,24 @@ def synthesize_patients(
     for name, table in DETAILED.items():
         if (source / name).is_file():
             detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
-    told = read_info(source) or {}
-    told["patient"] = patient_of(told, source.name)
+    info = read_info(source) or {}
+    info["patient"] = patient_of(info, source.name)
     if annotated or absent:
-        present = by_names(annotated) or _annotated(told.get("labels_present"), truth, source / "info.json")
-        told["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
+        present = by_names(annotated) or _annotated(info.get("labels_present"), truth, source / "info.json")
+        info["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
     paths = []
     for number in range(count):
         path = folder / f"{source.name}_{seed + number}"
         paths.append(path)
         known = read_info(path)
-        if known is not None and known.get("labels_present") == told.get("labels_present"):
+        if known is not None and known.get("labels_present") == info.get("labels_present"):
             continue
         rng = np.random.default_rng(seed + number)
         phase = str(rng.choice(PHASES))
         new_hu, labels = synthesize_patient(
             detailed, geometry.spacing_zyx_mm, tissues, rng, truth_zyx=truth, hu_zyx=hu, phase=phase
         )
-        _write(path, new_hu, labels, geometry.spacing_zyx_mm, told, {"seed": seed + number, "phase": phase})
+        _write(path, new_hu, labels, geometry.spacing_zyx_mm, info, {"seed": seed + number, "phase": phase})
     return paths
 
 
@@ -265,12 +265,12 @@ def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:
 
 
 def _write(
-    path: Path, hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: Triple, told: dict[str, Any],
+    path: Path, hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: Triple, info: dict[str, Any],
     drawn: dict[str, Any],
 ) -> None:  # fmt: skip
     grid = Geometry((hu.shape[0], hu.shape[1], hu.shape[2]), spacing)
     kept: dict[str, Any] = {
-        key: told[key] for key in ("licence", "citation", "labels_present", "source", "patient") if key in told
+        key: info[key] for key in ("licence", "citation", "labels_present", "source", "patient") if key in info
     }
     info = {
         "case": path.name, **kept, "split": "train", **drawn,

@@ -1,6 +1,6 @@
-"""What the values of a label map are made of: tables from value to tissue, for `repatient`.
+"""What the values of a label map are made of: tables from value to tissue, for `resynthesis.py`.
 
-A tissue is a key of `body.contrast.draw_hu`, whose grey value follows the contrast phase ("kidney" is its cortex and
+A tissue is a key of `body.contrast.draw_hu`; its grey value depends on the contrast phase ("kidney" is its cortex and
 medulla together, "bowel" what is in it). What a table leaves out counts as unknown.
 """
 
@@ -14,7 +14,7 @@ FLARE: Tissues = {
     1: "liver", 2: "kidney", 3: "spleen", 4: "pancreas", 5: "aorta", 6: "ivc", 7: "adrenal", 8: "adrenal", 9: "bile",
     10: "esophagus_wall", 11: "stomach_wall", 12: "duodenum_wall", 13: "kidney", 14: "lesion_poor",
 }  # fmt: skip
-"""FLARE's 14 structures."""
+"""FLARE's structures, the rows of `labels.csv`."""
 
 SPL_ATLAS: Tissues = {
     3: "liver", 4: "spleen", 6: "pancreas", 7: "aorta", 8: "ivc", 10: "bile", 12: "portal_vein", 13: "stomach_wall",

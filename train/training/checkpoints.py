@@ -25,11 +25,11 @@ LAST, BEST, DONE, LOG = "last.ckpt", "best.ckpt", "done.json", "metrics.csv"
 class CheckpointCallback(Callback):
     """After every epoch: a line of the log, best.ckpt where the score is the best so far, then last.ckpt.
 
-    last.ckpt comes last and holds the log too, so that after any crash the three tell the same story.
+    last.ckpt comes last and holds the log too, so that after any crash the three agree.
 
     Args:
         folder: of the fit.
-        batches: makes the batches that are scored; called once, on the leading rank only.
+        batches: makes the batches that are scored; called once, on the main rank only.
     """
 
     def __init__(self, folder: Path, batches: Callable[[], Sequence[Batch]]) -> None:
@@ -127,7 +127,7 @@ def averaged_weights(folder: Path, which: str = "average") -> dict[str, torch.Te
 
 
 def _line(name: str, row: dict[str, Any], module: TrainingModule) -> str:
-    """One line for people: where the fit is and how long it will take."""
+    """One line for the terminal: how far the fit is and how long it will take."""
     left = module.seconds * (1 / max(module.share_done(row["step"]), 1e-9) - 1)
     score = f"  score {row['score']:.4f}" if row["score"] != "" else ""
     return (

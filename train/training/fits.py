@@ -62,7 +62,7 @@ def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
 
 
 def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> list[IndexedCase]:
-    """The cases that teach a fit, by name: none of a patient of whom a case is left out.
+    """The cases that a fit learns from, by name: none of a patient who has a case left out.
 
     Raises:
         InputError: when there is none.
@@ -82,7 +82,7 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
 
 
 def hidden_from(config: Config, index: CaseIndex, name: str, left_out: Sequence[str]) -> list[str]:
-    """Those of the cases left out that the fit `name`, from which another one begins, would have seen."""
+    """Of the cases left out, those that the fit `name`, with which another one begins, would have seen."""
     seen = {case.patient for case in cases_of(config, index, name)}
     return sorted(case for case in left_out if index.of(case).patient in seen)
 
@@ -138,7 +138,7 @@ def _start(
 
 
 def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.Tensor]:
-    """Weights of the model's net that works on this grid, be it the one for tumours or the coarse one; else of its main
+    """Weights of the model's net on this grid, whether the one for tumours or the coarse one; otherwise of its main
     net."""
     plan = bundle.plan
     nets = ((plan, bundle.weights), (plan.tumour, bundle.tumour_weights), (plan.coarse, bundle.coarse_weights))

@@ -1,8 +1,8 @@
-"""What the nets learn to make small.
+"""The losses that the nets minimise.
 
-`dice_and_cross_entropy` is for partly labelled cases. No public data set annotates all 14 structures, so 0 in a case's
+`dice_and_cross_entropy` is for partly labelled cases. No public data set annotates every structure, so 0 in a case's
 labels means "none of the structures that this case annotates": background or any other. The loss must not punish a
-liver found in a case in which nobody drew livers. Therefore, where the label is 0, the probabilities of background and
+liver found in a case whose liver is not annotated. Therefore, where the label is 0, the probabilities of background and
 of all unannotated structures are added up and the sum is what should be 1 (the marginal loss of Shi et al., Medical
 Image Analysis 2021; a masked loss would throw the voxel away, with what it says about the annotated structures). Voxels
 of 255 do not count. Where everything is annotated it is equations 2 and 4 of the paper: soft Dice plus cross entropy.
@@ -29,7 +29,7 @@ def dice_and_cross_entropy(
     Args:
         logits: (batch, channels, z, y, x).
         labels: (batch, z, y, x) integers, channel numbers; 255 is unknown. A voxel labelled with a structure counts as
-            that structure even where `known` lacks it (an implanted lesion in a case whose own tumours nobody drew).
+            that structure even where `known` lacks it (an implanted lesion where tumours are not annotated).
         known: (batch, channels) bool, which structures the case annotates.
         largest_weight: a structure that fills the share s of the batch's voxels weighs sqrt(0.05 / s) in the cross
             entropy, at least 1 and at most this.
@@ -105,7 +105,7 @@ def dice_counts(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Per channel: voxels right, predicted and true among those that are known; to be added up over patches.
 
-    What the net says where a structure is not annotated does not count for that structure.
+    A structure's predictions do not count where it is not annotated.
     """
     channels = logits.shape[1]
     target = labels.flatten(1).long()

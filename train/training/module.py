@@ -83,7 +83,7 @@ class TrainingModule(L.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the fit that is done, 0 to 1."""
+        """Share of the fit that is finished, 0 to 1."""
         return self.share_done(self.global_step)
 
     def share_done(self, step: int) -> float:
@@ -123,7 +123,7 @@ class TrainingModule(L.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        # the leading rank's clock, or ranks would end, and learn, differently
+        # the main rank's clock, or ranks would end, and learn, differently
         self._seconds_at_epoch = float(self.trainer.strategy.broadcast(self.seconds))
         if self.progress >= 1.0:
             self.trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""What a net can be asked to learn: to reconstruct, to segment, to segment like a teacher.
+"""What a net can learn: to reconstruct, to segment, to segment like a teacher.
 
 A task owns the network and knows its loss and its score; `trainer.py` knows nothing but tasks, so one loop serves all
 stages. Batches are those of `dataset.to_batch`.
@@ -31,7 +31,7 @@ class Task(Protocol):
     network: nn.Module
 
     def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        """A scalar to minimise; `generator` (on the network's device) is all the chance there is."""
+        """A scalar to minimise; all random numbers come from `generator` (on the network's device)."""
 
     def score(self, batches: Iterable[Batch]) -> float:
         """How good the network is on fixed batches; more is better. Called in evaluation mode, without gradients."""
@@ -61,7 +61,7 @@ class Segment:
 
 
 class Distill(Segment):
-    """As `Segment`, and to answer like a larger net, which also says something where nobody drew anything."""
+    """As `Segment`, and to answer like a larger net, also where nothing is annotated."""
 
     def __init__(
         self, net: NetConfig, plan: Plan, settings: FitConfig, teacher: Plan, weights: dict[str, torch.Tensor]

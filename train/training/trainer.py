@@ -37,7 +37,7 @@ DESCRIPTION = "fit.json"
 
 
 def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
-    """Train one net in `job.folder`, or go on with it; nothing where it is finished.
+    """Train one net in `job.folder`, or continue; does nothing where it is finished.
 
     Args:
         job: what to learn from.
@@ -80,7 +80,7 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
 
 
 def _claim(job: FitJob) -> None:
-    """Make the folder this fit's, or see that it is."""
+    """Claim the folder for this fit, or check that it is its own."""
     path, ours = job.folder / DESCRIPTION, json.loads(json.dumps(job.describe()))
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ def precision_of(wanted: Precision, *, cuda: bool) -> Precision:
 
 
 def _quiet() -> None:
-    """Keep the libraries' advice, which no user of this program could follow, off the terminal."""
+    """Keep the libraries' advice off the terminal; no user of this program could follow it."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -188,7 +188,7 @@ def _finish(job: FitJob, module: TrainingModule, steps: int, rank: Rank) -> None
 
 
 def _explained(error: RuntimeError, job: FitJob) -> FlareError | RuntimeError:
-    """What a person can do about an error of the libraries; the error itself where we do not know."""
+    """What a user can do about an error of the libraries; the error itself where that is not known."""
     text = " ".join(str(error).split())
     if "DataLoader worker" in text:
         return InputError(

@@ -1,4 +1,4 @@
-"""Weights to begin with, from a net of another size: the outer stages of a deeper one, or a narrower one widened.
+"""Initial weights from a net of another size: the outer stages of a deeper one, or a narrower one widened.
 
 Source of the widening: Chen, Goodfellow and Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016,
 section 2.3 (Net2WiderNet): an added channel repeats one that is there, and what reads both divides its weight between
@@ -51,7 +51,7 @@ def outer_stages(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]
 
 
 def _inner_stages(names: dict[str, torch.Tensor] | dict[str, torch.Size]) -> int:
-    """How many stages lie between the first and the bottleneck; -1 of what is no such net."""
+    """How many stages lie between the first and the bottleneck; -1 for weights of another kind of net."""
     found = [int(match[2]) for name in names if (match := _STAGE.match(name)) and match[1] == "downsamples"]
     return max(found, default=-1) + 1
 
@@ -59,7 +59,7 @@ def _inner_stages(names: dict[str, torch.Tensor] | dict[str, torch.Size]) -> int
 def widened(
     weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size], generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """Those of a U-Net's weights that a net with more channels can begin with, in its shapes.
+    """A U-Net's weights in the shapes of a net with more channels, as far as it can begin with them.
 
     Args:
         weights: of the narrower net, named as MONAI's DynUNet names them.
@@ -84,7 +84,7 @@ def widened(
 
 
 def is_narrower(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]) -> bool:
-    """Whether weights are those of a net with the same layers, of which some have fewer channels and none has more."""
+    """Whether weights are those of a net with the same layers, some with fewer channels and none with more."""
     layers = {name: shape for name, shape in wanted.items() if not name.startswith(HEAD)}
     if not layers.keys() <= weights.keys():
         return False

@@ -82,6 +82,19 @@ def evaluate(
     Files of two folders belong together when their names do: "case.nii.gz" to "case.nii.gz", "case.seg.nrrd",
     "case_0000.nii.gz" and "case_flareseg.nii.gz". Predictions without a reference are not looked at.
 
+    Example:
+        >>> import numpy as np
+        >>> from flareseg import Geometry, Segmentation, evaluate, write_segmentation
+        >>> from flareseg.labels import by_names
+        >>> labels = np.zeros((8, 16, 16), np.uint8)
+        >>> labels[2:6, 4:12, 4:12] = 1
+        >>> liver = Segmentation(labels, Geometry((8, 16, 16), (5.0, 2.0, 2.0)), by_names(["liver"]))
+        >>> for name in ("prediction.nii.gz", "reference.nii.gz"):
+        ...     path = write_segmentation(liver, name)
+        >>> table = evaluate("prediction.nii.gz", "reference.nii.gz")
+        >>> table.means()[0]
+        Mean(name='liver', dsc=1.0, nsd=1.0)
+
     Args:
         prediction, reference: both files, or both folders.
         skip_missing: leave out references without a prediction; otherwise they are an error.

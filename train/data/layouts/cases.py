@@ -51,7 +51,7 @@ def covered_values(present: Any, about: Path) -> tuple[int, ...] | None:
     except (TypeError, AttributeError, FlareError):
         values = (0,)
     if not set(values) <= set(ALL):
-        raise InputError(f"'{about}': labels_present must list label values from 1 to 14, or structures.")
+        raise InputError(f"'{about}': labels_present must list label values from 1 to {max(ALL)}, or structures.")
     return values
 
 

@@ -11,7 +11,7 @@ from flareseg.io.files import IMAGE_ENDINGS, ending_of
 from flareseg.labels import structures
 
 KIDNEYS = 100
-"""In a table of values: both kidneys in one, to be told apart by their side."""
+"""In a table of values: both kidneys as one label, to be separated by side."""
 ALL = tuple(structure.value for structure in structures())
 
 
@@ -33,12 +33,12 @@ class FoundCase:
     Attributes:
         name: within the data set.
         image: file.
-        labels: label maps, later ones over earlier ones; none where nothing was drawn.
+        labels: label maps, later ones over earlier ones; none where there are no labels.
         covered: values that the labels annotate; None: those that occur.
         organs: label map of organ pseudo-labels in FLARE's numbers.
         split: where the data set decides.
-        licence: where the data set, or the case's own files, say one.
-        patient: whose CT it is, where several cases may be of one; empty: nobody else's.
+        licence: where the data set, or the case's own files, state one.
+        patient: whose CT it is, where one patient may have several cases; empty: a patient of its own.
         problem: why the case cannot be used, if that is clear already.
     """
 

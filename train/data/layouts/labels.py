@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from flareseg.errors import InputError
 from flareseg.io.files import read_labels
+from flareseg.labels import by_name
 from flareseg.volume import Geometry, Orientation
 from train.data.cache import SAME_GRID_MM
 from train.data.index import CLASSES, IGNORE
 from train.data.layouts.found import KIDNEYS, LabelFile
 
-LIVER, RIGHT_KIDNEY, SPLEEN, LEFT_KIDNEY = 1, 2, 3, 13
+LIVER, RIGHT_KIDNEY, SPLEEN, LEFT_KIDNEY = (
+    by_name(name).value for name in ("liver", "right_kidney", "spleen", "left_kidney")
+)
 BOTH_SIDES = 0.2
 """Least share on either side of a kidney that lies on both; kidneys that only touch the midline have less."""
 KIDNEYS_APART_MM = 60.0
@@ -42,7 +45,8 @@ def _mapped(labels: NDArray[np.uint8], file: LabelFile, geometry: Geometry) -> N
     if file.values is None:
         strange = [int(value) for value in np.unique(labels) if CLASSES <= value < IGNORE]
         if strange:
-            raise InputError(f"The labels '{file.path}' have the value {strange[0]}; 0 to 14 and 255 mean something.")
+            known = f"0 to {CLASSES - 1} and {IGNORE}"
+            raise InputError(f"The labels '{file.path}' have the value {strange[0]}; {known} mean something.")
         return labels
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
@@ -97,7 +101,7 @@ def _midline(canonical: NDArray[np.uint8], kidneys: dict[str, Any], mm: float) -
 
 
 def uncovered_unknown(labels: NDArray[np.uint8], covered: Iterable[int]) -> NDArray[np.uint8]:
-    """Structures that are not annotated in every place become unknown where somebody drew them nevertheless."""
+    """Structures that are not annotated throughout become unknown where they are labelled nevertheless."""
     table = np.full(256, IGNORE, np.uint8)
     table[[0, *covered]] = [0, *covered]
     return table[labels]

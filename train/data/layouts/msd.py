@@ -56,7 +56,7 @@ def _task(folder: Path) -> list[FoundCase]:
 
 
 def _values(path: Path) -> dict[int, int]:
-    """The task's label values that are ours."""
+    """The task's label values that mean one of our structures."""
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
         names = {int(value): name.strip().lower() for value, name in labels.items()}

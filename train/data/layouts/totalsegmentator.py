@@ -60,7 +60,7 @@ def _case(folder: Path, splits: dict[str, Literal["train", "validation"]]) -> Fo
 
 
 def _splits(path: Path) -> dict[str, Literal["train", "validation"]]:
-    """What the data set's own split says; its val and its test both validate."""
+    """The data set's own split; its val and its test are both for validation."""
     if not path.exists():
         return {}
     try:

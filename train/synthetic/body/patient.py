@@ -7,10 +7,19 @@ from typing import Literal
 
 import numpy as np
 
+from flareseg.labels import by_name
 from train.synthetic.body.scene import Build
 
-LIVER, RIGHT_KIDNEY, SPLEEN, PANCREAS, AORTA, IVC, RIGHT_ADRENAL = 1, 2, 3, 4, 5, 6, 7
-LEFT_ADRENAL, GALLBLADDER, ESOPHAGUS, STOMACH, DUODENUM, LEFT_KIDNEY, TUMOUR = 8, 9, 10, 11, 12, 13, 14
+DRAWN = tuple(
+    by_name(name).value
+    for name in (
+        "liver", "right_kidney", "spleen", "pancreas", "aorta", "inferior_vena_cava", "right_adrenal_gland",
+        "left_adrenal_gland", "gallbladder", "esophagus", "stomach", "duodenum", "left_kidney", "tumour",
+    )
+)  # fmt: skip
+"""Label values of the structures that a phantom has; of any other its labels say nothing."""
+LIVER, RIGHT_KIDNEY, SPLEEN, PANCREAS, AORTA, IVC, RIGHT_ADRENAL = DRAWN[:7]
+LEFT_ADRENAL, GALLBLADDER, ESOPHAGUS, STOMACH, DUODENUM, LEFT_KIDNEY, TUMOUR = DRAWN[7:]
 
 Sex = Literal["female", "male"]
 
