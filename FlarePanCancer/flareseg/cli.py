@@ -118,7 +118,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "as the manifest beside them says, and do the others; results that flareseg did not write, or that were "
         "changed, are errors, or with --overwrite too are replaced",
     )
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to tell progress")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to show progress")
     parser.set_defaults(handler=_segment)
 
 

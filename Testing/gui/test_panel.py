@@ -391,7 +391,7 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
     view.SetLayoutName("Red")
     slice_node = scene.AddNode(view)  # there may be one already
     node = segments.new_segmentation(a_ct)
-    ready.panel._segmented(Outcome(a_ct, node, structures(), rows, found=("liver", "tumour")))
+    ready.panel._on_done(Outcome(a_ct, node, structures(), rows, found=("liver", "tumour")))
     table = ready.ui.lesionsTable
     assert (table.rowCount, table.item(0, 1).text()) == (1, "Liver")
     assert ready.ui.lesionsLabel.text == "1 lesion. Not a diagnosis."
