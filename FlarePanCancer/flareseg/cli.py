@@ -289,12 +289,13 @@ def _devices(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from flareseg.inference.devices import list_devices
+    from flareseg.progress import DEVICES
 
     devices = list_devices()
     if arguments.json:
         import json
 
-        print_line(json.dumps({"event": "devices", "devices": [asdict(device) for device in devices]}), sys.stdout)
+        print_line(json.dumps({"event": DEVICES, "devices": [asdict(device) for device in devices]}), sys.stdout)
         return 0
     for device in devices:
         print_line(f"{device.name:<8} {device.description}", sys.stdout)

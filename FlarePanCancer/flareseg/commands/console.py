@@ -9,18 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from flareseg.progress import (
-    DONE,
-    ERROR,
-    PREVIEW,
-    PROGRESS,
-    STAGE,
-    STAGES,
-    Listener,
-    Silent,
-    share_done,
-    title_of,
-)
+from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE, STAGES, Listener, Silent, share_done, title_of
 from flareseg.system.streams import OutputGone, print_line, print_text, tell
 from flareseg.text import as_json, visible
 
