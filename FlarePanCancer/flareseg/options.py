@@ -104,5 +104,11 @@ def as_arguments(options: Options) -> list[str]:
 
 
 def result_record(options: Options) -> dict[str, Any]:
-    """Of a manifest: the options that decide a result."""
-    return {flag.key: getattr(options, name) for name, flag in FLAGS.items() if flag.decides_result}
+    """Of a manifest: the options that decide a result. A default is None, so that results stay valid when an option is
+    added."""
+    record = {}
+    for one in fields(options):
+        value, flag = getattr(options, one.name), FLAGS[one.name]
+        if flag.decides_result:
+            record[flag.key] = None if value == one.default else value
+    return record

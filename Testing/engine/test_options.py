@@ -34,6 +34,7 @@ def test_defaults_need_no_words():
 def test_a_manifest_records_what_decides_a_result_and_nothing_of_the_machine():
     recorded = result_record(Options("cpu", "torch", 3, 2.5, 0.25, True, False))
     assert recorded == {"step": 0.25, "tta": True, "parity": False}
+    assert set(result_record(Options()).values()) == {None}
 
 
 def test_every_option_says_what_it_is_for(capsys):

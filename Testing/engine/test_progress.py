@@ -49,7 +49,7 @@ def test_a_cancel_is_raised_at_the_next_report():
         progress.update(0.5)
 
 
-def test_messages_are_told_and_kept_for_the_result():
+def test_messages_are_reported_and_kept_for_the_result():
     recorder = Recorder()
     progress = Progress(recorder)
     progress.message("The GPU ran out of memory; going on with smaller windows.")

@@ -221,13 +221,13 @@ def test_a_wrong_setting_is_one_sentence(a_ct, settings, words):
     assert "Traceback" not in str(caught.value)
 
 
-def test_an_empty_node_is_told(scene):
+def test_an_empty_node_is_reported(scene):
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     with pytest.raises(SegmentationError, match="'empty' holds no image yet"):
         process(node)
 
 
-def test_axes_that_are_not_at_right_angles_are_told(scene):
+def test_axes_that_are_not_at_right_angles_are_reported(scene):
     matrix = np.eye(4)
     matrix[0, 1] = 0.2
     with pytest.raises(SegmentationError, match="not at right angles"):

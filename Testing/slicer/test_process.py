@@ -128,7 +128,7 @@ def test_a_run_that_goes_well_tells_its_result(engine):
     assert heard.fractions[-1] > 0
 
 
-def test_a_flood_of_progress_is_told_in_bounded_parts(engine):
+def test_a_flood_of_progress_is_reported_in_bounded_parts(engine):
     engine("for n in range(30000): say('progress', stage='network', fraction=n / 30000)\ndone()")
     counts = []
 
@@ -219,7 +219,7 @@ def test_a_damaged_answer_is_one_sentence_about_its_ct(engine, text):
 
 
 @pytest.mark.parametrize("case", ["None", "0", "'00001'", "['00000']"])
-def test_a_broken_result_of_no_ct_is_told_once(engine, case):
+def test_a_broken_result_of_no_ct_is_reported_once(engine, case):
     engine(f"for _ in range(3): say('done', case={case}, output='x', measurements=[])")
     _, heard = run()
     assert the_failure(heard).startswith("The result cannot be read")
@@ -250,13 +250,13 @@ def test_a_preview_that_cannot_be_read_does_not_cost_the_result(engine):
     assert "preview cannot be read" in heard.remarks[0]
 
 
-def test_a_result_that_is_told_twice_counts_once(engine):
+def test_a_result_that_is_reported_twice_counts_once(engine):
     engine("done()\nsay('error', message='late')\ndone()")
     _, heard = run()
     assert heard.results == [(0, 12, [])] and heard.failures == []
 
 
-def test_what_is_missing_of_several_is_told_in_one_sentence(engine):
+def test_what_is_missing_of_several_is_reported_in_one_sentence(engine):
     engine("done('00000')\nsay('error', '00001', message='This is no CT.')")
     _, heard = run(3)
     assert [number for number, *_ in heard.results] == [0]
