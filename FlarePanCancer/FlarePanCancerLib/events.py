@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from flareseg.progress import DEVICES, DONE, ERROR, PREVIEW, PROGRESS, STAGE
 from flareseg.results.measure import COLUMNS
 
 Event = dict[str, Any]
@@ -20,8 +21,8 @@ LONG_LINE, HEAD = 2**18, 2**10
 NOT_UNDERSTOOD = "What the engine says of its result is damaged."
 
 
-def understood(line: bytes) -> Event | None:
-    """The event that a line tells, with these entries besides "event" and "case"; None where it tells none:
+def parse_event(line: bytes) -> Event | None:
+    """The event in a line, with these entries besides "event" and "case"; None where there is none:
 
     stage, progress: "stage" and "fraction" (0 to 1), or only "message";
     preview: "output", a path; done: "output" and "measurements", rows as of the engine's results/measure.py;
@@ -66,7 +67,7 @@ def _done(found: Event) -> Event:
     rows = found.get("measurements")
     fits = isinstance(rows, list) and len(rows) <= MOST_ROWS and all(_is_row(row) for row in rows)
     if not fits or not isinstance(found.get("output"), str):
-        return {"event": "error", "message": NOT_UNDERSTOOD}
+        return {"event": ERROR, "message": NOT_UNDERSTOOD}
     return {"output": found["output"], "measurements": rows}
 
 
@@ -81,12 +82,12 @@ def _devices(found: Event) -> Event | None:
 
 
 _KINDS: dict[str, Callable[[Event], Event | None]] = {
-    "stage": _progress,
-    "progress": _progress,
-    "preview": _preview,
-    "done": _done,
-    "error": lambda found: _message(found) or {"message": NOT_UNDERSTOOD},
-    "devices": _devices,
+    STAGE: _progress,
+    PROGRESS: _progress,
+    PREVIEW: _preview,
+    DONE: _done,
+    ERROR: lambda found: _message(found) or {"message": NOT_UNDERSTOOD},
+    DEVICES: _devices,
 }
 
 

@@ -162,7 +162,7 @@ def _check_slicers_own(name: str, before: dict[str, str | None]) -> None:
     }
     if not changes:
         return
-    told = ", ".join(f"{package} {old} by {new or 'nothing'}" for package, (old, new) in changes.items())
+    replaced = ", ".join(f"{package} {old} by {new or 'nothing'}" for package, (old, new) in changes.items())
     advice = []
     if "torch" in changes:
         advice.append("install PyTorch again in Slicer's module PyTorch Utils")
@@ -172,7 +172,7 @@ def _check_slicers_own(name: str, before: dict[str, str | None]) -> None:
         # Slicer builds its own, which no index has
         advice = ["install Slicer anew"]
     raise _Replaced(
-        f"WARNING: installing {name} has replaced {told}. Slicer may not work any more: "
+        f"WARNING: installing {name} has replaced {replaced}. Slicer may not work any more: "
         f"{', '.join(advice)}, and restart Slicer."
     )
 

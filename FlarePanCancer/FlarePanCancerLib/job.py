@@ -1,7 +1,7 @@
-"""One run: CTs written for the engine, its process, and what it says, told to whoever listens.
+"""One run: CTs written for the engine, its process, and its events, passed on to a listener.
 
-Nothing here touches the scene or the screen. `poll`, called now and then on the main thread, tells what happened since,
-a bounded part of it at a time; it never waits.
+Nothing here touches the scene or the screen. `poll`, called now and then on the main thread, reports what happened
+since, a bounded part of it at a time; it never waits.
 """
 
 from __future__ import annotations
@@ -16,34 +16,35 @@ from typing import Any, Protocol
 from FlarePanCancerLib.events import Event
 from FlarePanCancerLib.mrml_conversion import Labels, write_ct
 from FlarePanCancerLib.process import EngineProcess, let_threads_work
-from FlarePanCancerLib.request import Request
-from flareseg.commands.console import STAGES, title_of
+from FlarePanCancerLib.run_request import RunRequest
 from flareseg.errors import OutputError
+from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE, share_done, title_of
 from flareseg.system.temporary import drop_temporary_folder, make_temporary_folder
 from flareseg.volume import Volume
 
 PREPARING = "Handing over the CT"
 STARTING = "Starting"
-MOST_SAID = 300
-"""Of the engine's remarks in one run; more are left out."""
+MOST_MESSAGES = 300
+"""Of the engine in one run; more are left out."""
 
 
-class Listener(Protocol):
-    """Who is told; every method is called on the thread that polls."""
+class JobListener(Protocol):
+    """Follows a run over one or many CTs: the engine's events (see `flareseg.progress`) with the CT they are about, how
+    far the whole run is, and its end. Every method is called on the thread that polls."""
 
-    def progressed(self, fraction: float, text: str, seconds_left: float | None) -> None:
+    def progress(self, fraction: float, text: str, seconds_left: float | None) -> None:
         """How far the whole run is, 0 to 1, and what is done now."""
 
-    def said(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """A sentence for the log."""
 
-    def previewed(self, number: int, labels: Labels) -> None:
+    def preview(self, number: int, labels: Labels) -> None:
         """A first, coarse result of CT `number`, from 0."""
 
-    def segmented(self, number: int, labels: Labels, rows: Sequence[dict[str, Any]]) -> None:
+    def done(self, number: int, labels: Labels, rows: Sequence[dict[str, Any]]) -> None:
         """The result of CT `number` and its measurements."""
 
-    def failed(self, number: int | None, text: str, details: str) -> None:
+    def error(self, number: int | None, text: str, details: str) -> None:
         """One sentence on what happened and what to do, and the log; `number` is None where no CT is to blame."""
 
     def finished(self, cancelled: bool) -> None:
@@ -56,17 +57,17 @@ class Job:
     Args:
         volumes: the CTs, in memory that stays as it is until their files are written.
         request: how to segment them.
-        listener: who is told.
+        listener: follows the run.
 
     Raises:
         OutputError: when no folder for the CTs can be made.
     """
 
-    def __init__(self, volumes: Sequence[Volume], request: Request, listener: Listener) -> None:
+    def __init__(self, volumes: Sequence[Volume], request: RunRequest, listener: JobListener) -> None:
         self._volumes, self._request, self._listener = list(volumes), request, listener
         self._grids = [volume.geometry.shape_zyx for volume in self._volumes]
         self._answered: set[int] = set()
-        self._said = 0
+        self._messages = 0
         self._folder = _temporary_folder()
         self._writer = threading.Thread(target=self._write, daemon=True, name="FlarePanCancer write")
         self._write_error: Exception | None = None
@@ -95,11 +96,11 @@ class Job:
     def start(self) -> None:
         """Begin; returns at once."""
         self._began = time.monotonic()
-        self._listener.progressed(0.0, PREPARING, None)
+        self._listener.progress(0.0, PREPARING, None)
         self._writer.start()
 
     def cancel(self) -> None:
-        """Stop; returns at once, and `finished` is told when everything has ended."""
+        """Stop; returns at once, and `finished` is called when everything has ended."""
         self._cancelled = True
         if self._process:
             self._process.cancel()
@@ -112,7 +113,7 @@ class Job:
         drop_temporary_folder(self._folder)
 
     def poll(self) -> None:
-        """Tell the listener what has happened since the last call."""
+        """Report what has happened since the last call."""
         if not self._ended and self._writer.is_alive():
             let_threads_work()
         if self._ended or self._writer.is_alive():
@@ -122,8 +123,8 @@ class Job:
             return
         for event in self._process.events():
             if not self._cancelled:
-                self._tell(event)
-        self._tell_progress()
+                self._report(event)
+        self._report_progress()
         if not self._process.running and not self._ended:
             self._end()
 
@@ -144,7 +145,7 @@ class Job:
         if self._cancelled:
             self._finish()
             return
-        self._listener.progressed(0.0, STARTING, None)
+        self._listener.progress(0.0, STARTING, None)
         numbers = range(len(self._volumes))
         arguments = self._request.arguments(
             [self._ct(n) for n in numbers], self._folder / "results", self._folder / "p"
@@ -155,61 +156,62 @@ class Job:
                 raise self._write_error
             process.start()
         except Exception as error:
-            self._listener.failed(None, f"The segmentation cannot be started: {error}", "")
+            self._listener.error(None, f"The segmentation cannot be started: {error}", "")
             self._finish()
             return
         self._process = process
         self._volumes = []  # their memory is the scene's again
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         kind, number = event["event"], self._number_of(event)
         if number is not None and number != self._current:
-            self._tell_progress()
+            self._report_progress()
             self._current, self._stages = number, {}
-        if kind in ("stage", "progress"):
+        if kind in (STAGE, PROGRESS):
             if "fraction" in event:
                 self._stages[event["stage"]] = event["fraction"]
                 self._doing = title_of(event["stage"])
             else:
-                self._say(event["message"])
+                self._report_message(event["message"])
             return
-        self._tell_progress()
-        if kind == "error":
-            self._fail(number, event["message"])
-        elif number is not None and number not in self._answered and kind in ("preview", "done"):
-            self._tell_labels(number, event)
+        self._report_progress()
+        if kind == ERROR:
+            self._report_error(number, event["message"])
+        elif number is not None and number not in self._answered and kind in (PREVIEW, DONE):
+            self._report_labels(number, event)
 
-    def _tell_labels(self, number: int, event: Event) -> None:
+    def _report_labels(self, number: int, event: Event) -> None:
         labels: Labels = event["labels"]
-        if event["event"] == "preview":
-            self._listener.previewed(number, labels)
+        if event["event"] == PREVIEW:
+            self._listener.preview(number, labels)
             return
         if self._folder in Path(event["output"]).parents:
             with suppress(OSError):
                 Path(event["output"]).unlink()
         if labels.geometry.shape_zyx != self._grids[number]:
-            self._fail(number, "The result does not lie on the grid of the CT; the details say more.")
+            self._report_error(number, "The result does not lie on the grid of the CT; the details say more.")
             return
         self._answered.add(number)
-        self._listener.segmented(number, labels, event["measurements"])
+        self._listener.done(number, labels, event["measurements"])
 
-    def _say(self, text: str) -> None:
-        self._said += 1
-        if self._said <= MOST_SAID:
-            self._listener.said(text if self._said < MOST_SAID else "The engine says more, which is left out here.")
+    def _report_message(self, text: str) -> None:
+        self._messages += 1
+        if self._messages < MOST_MESSAGES:
+            self._listener.message(text)
+        elif self._messages == MOST_MESSAGES:
+            self._listener.message("The engine says more, which is left out here.")
 
-    def _tell_progress(self) -> None:
-        """Once for all that has been heard of it since the last time."""
+    def _report_progress(self) -> None:
+        """Once for all that the engine reported since the last time."""
         if not self._doing:
             return
         text, self._doing = self._doing, ""
-        done = sum(STAGES[stage].share * part for stage, part in self._stages.items() if stage in STAGES)
         count = len(self._grids)
-        fraction = min((self._current + done) / count, 1.0)
+        fraction = min((self._current + share_done(self._stages)) / count, 1.0)
         spent = time.monotonic() - self._began
         left = spent * (1 - fraction) / fraction if fraction > 0.05 else None
         which = f"{self._current + 1} of {count}: " if count > 1 else ""
-        self._listener.progressed(fraction, which + text, left)
+        self._listener.progress(fraction, which + text, left)
 
     def _ct(self, number: int) -> Path:
         return self._folder / "cts" / f"{number:05}.nrrd"
@@ -219,18 +221,18 @@ class Job:
         number = int(case) if case.isascii() and case.isdigit() and len(case) < 10 else -1
         return number if 0 <= number < len(self._grids) else None
 
-    def _fail(self, number: int | None, text: str) -> None:
-        """Tell what the engine says of a CT, or of all."""
+    def _report_error(self, number: int | None, text: str) -> None:
+        """Report that a CT failed, or all of them."""
         blamed = set(range(len(self._grids))) if number is None else {number}
         if blamed <= self._answered:
             return
         self._answered |= blamed
-        self._listener.failed(number, text, self.log)
+        self._listener.error(number, text, self.log)
 
     def _end(self) -> None:
         assert self._process
         if len(self._answered) < len(self._grids) and not self._cancelled:
-            self._listener.failed(None, self._why_it_ended(self._process), self.log)
+            self._listener.error(None, self._why_it_ended(self._process), self.log)
         self._finish()
 
     def _why_it_ended(self, process: EngineProcess) -> str:

@@ -94,6 +94,21 @@ def geometry_of(node: Any, shape_zyx: tuple[int, ...], name: str) -> Geometry:
     )
 
 
+def roi_of(roi: Any, ct: Any) -> tuple[float, ...]:
+    """The box around a region-of-interest node in the CT's own coordinates, as the engine wants it (LPS, mm)."""
+    import slicer
+    import vtk
+
+    bounds = [0.0] * 6
+    roi.GetRASBounds(bounds)
+    corners = np.array([[x, y, z] for x in bounds[:2] for y in bounds[2:4] for z in bounds[4:]])
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, ct.GetParentTransformNode(), transform)
+    local = np.array([transform.TransformPoint(corner) for corner in corners]) @ LPS_TO_RAS[:3, :3]
+    low, high = local.min(axis=0), local.max(axis=0)
+    return tuple(float(value) for pair in zip(low, high, strict=True) for value in pair)
+
+
 def write_ct(volume: Volume, path: Path) -> None:
     """Write the CT for the engine: NRRD without compression, as fast as the disk takes it."""
     from flareseg.io.atomic import atomic_path

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from FlarePanCancerLib.dependencies import find_python_slicer
-from FlarePanCancerLib.events import Event, one_line, understood
+from FlarePanCancerLib.events import Event, one_line, parse_event
 from FlarePanCancerLib.mrml_conversion import read_result
 from FlarePanCancerLib.process_tree import ProcessTree
+from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[1]
 """Where `flareseg` lies; the process finds it there and nowhere else."""
@@ -72,10 +73,6 @@ class EngineProcess:
     def status(self) -> int | None:
         """The exit status; None before the end."""
         return None if self._tree is None else self._tree.status
-
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled
 
     @property
     def pid(self) -> int | None:
@@ -146,7 +143,7 @@ class EngineProcess:
 
     def _read_events(self, tree: ProcessTree) -> None:
         for line in self._lines(tree, tree.output, self._heard_silence):
-            event = understood(line)
+            event = parse_event(line)
             if event is None:
                 self._log(line)
             else:
@@ -166,14 +163,14 @@ class EngineProcess:
                     return
 
     def _with_labels(self, event: Event) -> Event:
-        """Loads what the event tells of, here, where it keeps nobody waiting."""
-        if event["event"] not in ("preview", "done") or self._cancelled:
+        """Loads the file that the event names, here, where it keeps nobody waiting."""
+        if event["event"] not in (PREVIEW, DONE) or self._cancelled:
             return event
         try:
             return event | {"labels": read_result(Path(event["output"]))}
         except Exception as error:
             # a preview that fails is no reason to do without the result
-            kind, what = ("error", "result") if event["event"] == "done" else ("progress", "preview")
+            kind, what = (ERROR, "result") if event["event"] == DONE else (PROGRESS, "preview")
             return event | {"event": kind, "message": one_line(f"The {what} cannot be read: {error}")}
 
     def _read_log(self, tree: ProcessTree) -> None:

@@ -6,7 +6,8 @@ module made carry a tag, so that it replaces its own and leaves everybody else's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from FlarePanCancerLib.mrml_conversion import Labels
@@ -69,7 +70,7 @@ def fill(node: Any, labels: Labels, wanted: Iterable[Structure] | None = None) -
     looked_for = tuple(structures() if wanted is None else wanted)
     values = set(labels.values)
     found = [structure for structure in looked_for if structure.value in values]
-    with _unheard(node):
+    with batched_events(node):
         remove_own(node, looked_for)
         image = _image_of(labels)
         for structure in found:
@@ -170,14 +171,11 @@ def _show_tumour_in_front(node: Any) -> None:
         display.SetSegmentOpacity3D(segment_id, 1.0 if name == TUMOUR else opacity)
 
 
-class _unheard:
-    """Tells observers of a node once, at the end, instead of at every segment."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-
-    def __enter__(self) -> None:
-        self._was = self._node.StartModify()
-
-    def __exit__(self, *_: object) -> None:
-        self._node.EndModify(self._was)
+@contextmanager
+def batched_events(node: Any) -> Iterator[None]:
+    """Observers of a node are called once, at the end, instead of at every segment."""
+    was = node.StartModify()
+    try:
+        yield
+    finally:
+        node.EndModify(was)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, segment
-from FlarePanCancerLib.request import Request
+from FlarePanCancerLib.run import Callbacks, Outcome, Run, SegmentationError, call, segment
+from FlarePanCancerLib.run_request import RunRequest
 
 KIND = "vtkMRMLSequenceNode"
 
 
-def segment_sequence(sequence: Any, request: Request | None = None, callbacks: Callbacks | None = None) -> Run:
+def segment_sequence(sequence: Any, request: RunRequest | None = None, callbacks: Callbacks | None = None) -> Run:
     """Begin to segment every CT of a sequence in the background, with one loaded model.
 
     The result is a new sequence of segmentations with the same index values. Where a browser plays the CTs it plays the
@@ -20,7 +20,7 @@ def segment_sequence(sequence: Any, request: Request | None = None, callbacks: C
     Args:
         sequence: vtkMRMLSequenceNode of scalar volumes.
         request: how.
-        callbacks: who is told; `result` is called for every CT, and once more at the end, when `segmentation` of the
+        callbacks: follow the run; `done` is called for every CT, and once more at the end, when `segmentation` of the
             outcome is the sequence.
 
     Raises:
@@ -30,20 +30,19 @@ def segment_sequence(sequence: Any, request: Request | None = None, callbacks: C
     nodes = [sequence.GetNthDataNode(number) for number in range(count)]
     if not nodes or not all(node.IsA("vtkMRMLScalarVolumeNode") for node in nodes):
         raise SegmentationError(f"'{sequence.GetName()}' is no sequence of CT volumes.")
-    collected = _Collected(sequence, [_in_scene(node, sequence, number) for number, node in enumerate(nodes)])
-    told = callbacks or Callbacks()
-    collected.tell = told
-    own = replace(told, result=collected.add, preview=None, finished=collected.finish)
-    return segment(collected.cts, None, replace(request or Request(), preview=False), own, measure=False)
+    cts = [_in_scene(node, sequence, number) for number, node in enumerate(nodes)]
+    callbacks = callbacks or Callbacks()
+    collected = _Collected(sequence, cts, callbacks)
+    own = replace(callbacks, done=collected.add, preview=None, finished=collected.finish)
+    return segment(cts, None, replace(request or RunRequest(), preview=False), own, measure=False)
 
 
 class _Collected:
     """The segmentations on their way from the scene into a sequence of their own."""
 
-    def __init__(self, sequence: Any, cts: list[Any]) -> None:
-        self.sequence, self.cts = sequence, cts
+    def __init__(self, sequence: Any, cts: list[Any], callbacks: Callbacks) -> None:
+        self.sequence, self.cts, self.callbacks = sequence, cts, callbacks
         self.result: Any = None
-        self.tell = Callbacks()
 
     def add(self, outcome: Outcome) -> None:
         import slicer
@@ -60,8 +59,7 @@ class _Collected:
         number = self.cts.index(outcome.ct)
         self.result.SetDataNodeAtValue(outcome.segmentation, self.sequence.GetNthIndexValue(number))
         slicer.mrmlScene.RemoveNode(outcome.segmentation)
-        if self.tell.result:
-            self.tell.result(replace(outcome, ct=self.sequence, segmentation=None))
+        call(self.callbacks.done, replace(outcome, ct=self.sequence, segmentation=None))
 
     def finish(self, cancelled: bool) -> None:
         import slicer
@@ -75,10 +73,8 @@ class _Collected:
             browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(self.sequence)
             if browser is not None:
                 browser.AddSynchronizedSequenceNode(self.result)
-            if self.tell.result:
-                self.tell.result(Outcome(self.sequence, self.result))
-        if self.tell.finished:
-            self.tell.finished(cancelled)
+            call(self.callbacks.done, Outcome(self.sequence, self.result))
+        call(self.callbacks.finished, cancelled)
 
 
 def _in_scene(node: Any, sequence: Any, number: int) -> Any:

@@ -1,8 +1,8 @@
-"""Measurements as tables of the panel: structures with colour and visibility, lesions to click on."""
+"""Lists and tables of the panel: structures to choose; those found with colour and visibility; lesions to click on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from FlarePanCancerLib.results import Row, lesions, whole_structures
@@ -12,6 +12,51 @@ STRUCTURE_TITLES = ("", "Structure", "Volume, ml", "Mean HU")
 LESION_TITLES = ("Lesion", "Lies in", "Volume, ml", "Longest, mm", "Mean HU")
 CUT = "≥ "
 CUT_TIP = "It reaches the edge of the scan, which may have cut it off."
+
+
+class StructuresList:
+    """A QListWidget with a tick for each structure that a model can segment.
+
+    Args:
+        widget: the QListWidget.
+        changed: called when a tick is set or taken away.
+    """
+
+    def __init__(self, widget: Any, changed: Callable[[], None]) -> None:
+        self._widget = widget
+        self.known: tuple[Structure, ...] = ()
+        widget.connect("itemChanged(QListWidgetItem*)", lambda *_: changed())
+
+    def fill(self, known: tuple[Structure, ...]) -> None:
+        """Show what the chosen model can segment, all of it ticked."""
+        import qt
+
+        self.known = known
+        self._widget.clear()
+        for structure in known:
+            item = qt.QListWidgetItem(structure.title)
+            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+            item.setCheckState(qt.Qt.Checked)
+            self._widget.addItem(item)
+
+    def wanted(self) -> tuple[str, ...]:
+        """The names of the structures that are ticked."""
+        import qt
+
+        items = [self._widget.item(n) for n in range(len(self.known))]
+        pairs = zip(self.known, items, strict=True)
+        return tuple(structure.name for structure, item in pairs if item.checkState() == qt.Qt.Checked)
+
+    def all_wanted(self) -> bool:
+        return len(self.wanted()) == len(self.known)
+
+    def tick(self, names: Collection[str] | None = None) -> None:
+        """Tick these structures and no others; all unless given."""
+        import qt
+
+        for number, structure in enumerate(self.known):
+            ticked = names is None or structure.name in names
+            self._widget.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
 
 
 class StructuresTable:

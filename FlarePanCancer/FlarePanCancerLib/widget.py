@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,15 @@ import slicer
 from slicer.i18n import tr as _
 
 from FlarePanCancerLib import results, scene
+from FlarePanCancerLib.dependencies import DependencyError
+from FlarePanCancerLib.first_use import install_missing, lacks_packages
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import is_sequence
 from FlarePanCancerLib.process import EngineProcess
-from FlarePanCancerLib.request import FAST, PARITY
-from FlarePanCancerLib.tables import LesionsTable, StructuresTable
+from FlarePanCancerLib.run_request import CHOICES, FAST, PARITY
+from FlarePanCancerLib.tables import LesionsTable, StructuresList, StructuresTable
 from flareseg.errors import FlareError
-from flareseg.labels import Structure
+from flareseg.progress import DEVICES
 
 if TYPE_CHECKING:
     from flareseg.model.catalogue import Entry
@@ -45,11 +47,11 @@ class Panel:
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
+        self._choice = StructuresList(ui.structuresList, self._structures_chosen)
         self._structures = StructuresTable(ui.structuresTable, self._show_structure)
         self._lesions = LesionsTable(ui.lesionsTable, self._show_lesion)
         self._details = ""
         self._models: dict[str, Entry] = {}
-        self._known: tuple[Structure, ...] = ()
         self._list_devices([("auto", "")])
         self.list_models()
         ui.detailsButton.visible = False
@@ -58,15 +60,14 @@ class Panel:
             (ui.segmentButton, self._segment_or_cancel),
             (ui.importModelButton, self._import_model),
             (ui.openModelsButton, self._open_models),
-            (ui.allStructuresButton, lambda: self._tick()),
-            (ui.noStructuresButton, lambda: self._tick(())),
+            (ui.allStructuresButton, lambda: self._choice.tick()),
+            (ui.noStructuresButton, lambda: self._choice.tick(())),
             (ui.detailsButton, self._show_details),
         ):
             button.connect("clicked()", slot)
         ui.show3DButton.connect("toggled(bool)", self._show_3d)
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._device_chosen)
-        ui.structuresList.connect("itemChanged(QListWidgetItem*)", self._structures_chosen)
 
     # choices
 
@@ -79,7 +80,7 @@ class Panel:
             parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
         _choose(self.ui.modelSelector, parameters.model)
         _choose(self.ui.deviceSelector, parameters.device)
-        self._tick([name for name in parameters.structures.split(",") if name] or None)
+        self._choice.tick([name for name in parameters.structures.split(",") if name] or None)
         self.refresh()
 
     def recall(self) -> None:
@@ -93,7 +94,7 @@ class Panel:
 
     def find_devices(self) -> None:
         """Ask the engine, in the background, what there is to compute with."""
-        if self._devices is None and not _missing():
+        if self._devices is None and not lacks_packages():
             self._devices = EngineProcess(["devices", "--json"])
             try:
                 self._devices.start()
@@ -129,7 +130,7 @@ class Panel:
     def _why_not(self) -> str:
         if self.parameters is None or self.parameters.ct is None:
             return str(_("Load a CT, or choose one above."))
-        if not self._wanted() and self.ui.structuresList.count:
+        if self._choice.known and not self._choice.wanted():
             return str(_("Tick at least one structure."))
         return ""
 
@@ -157,30 +158,34 @@ class Panel:
         settings = qt.QSettings()
         for name in REMEMBERED:
             settings.setValue(f"{SETTINGS}/{name}", getattr(parameters, name))
-        wanted = self._wanted()
+        choices = {name: getattr(parameters, name) for name in CHOICES if hasattr(parameters, name)}
+        choices["structures"] = () if self._choice.all_wanted() else self._choice.wanted()
+        callbacks = Callbacks(
+            progress=self._on_progress,
+            message=self._on_message,
+            preview=self._on_preview,
+            done=self._on_done,
+            error=self._on_error,
+            finished=self._on_finished,
+        )
         try:
             self.run = process(
                 parameters.ct,
                 parameters.segmentation,
-                model=parameters.model,
-                quality=parameters.quality,
-                device=parameters.device,
-                structures=() if len(wanted) == len(self._known) else wanted,
                 roi=parameters.roi,
                 wait=False,
-                callbacks=Callbacks(
-                    self._progressed, self._said, self._previewed, self._segmented, self._failed, self._finished
-                ),
+                callbacks=callbacks,
+                **choices,
             )
         except SegmentationError as error:
-            self._failed(str(error), error.details)
+            self._on_error(str(error), error.details)
             return
         self.ui.progressBar.visible = True
         self._timer.start()
         self.refresh()
 
     def cancel(self) -> None:
-        """Ask the run to stop; `_finished` comes when it has."""
+        """Ask the run to stop; `_on_finished` comes when it has."""
         if self.run is not None:
             self.ui.statusLabel.text = _("Stopping …")
             self.ui.segmentButton.enabled = False
@@ -198,7 +203,7 @@ class Panel:
     def _poll(self) -> None:
         if self._devices is not None:
             for event in self._devices.events():
-                if event.get("event") == "devices":
+                if event["event"] == DEVICES:
                     self._list_devices([(d["name"], d["description"]) for d in event["devices"]])
             if not self._devices.running:
                 self._devices = None
@@ -207,18 +212,18 @@ class Panel:
         if self.run is None and self._devices is None:
             self._timer.stop()
 
-    def _progressed(self, fraction: float, text: str, seconds_left: float | None) -> None:
+    def _on_progress(self, fraction: float, text: str, seconds_left: float | None) -> None:
         self.ui.progressBar.value = round(1000 * fraction)
         left = f", {_spoken(seconds_left)} left" if seconds_left is not None else ""
         self.ui.statusLabel.text = f"{text} … {100 * fraction:.0f} %{left}"
 
-    def _said(self, text: str) -> None:
+    def _on_message(self, text: str) -> None:
         self.ui.logText.appendPlainText(text)
 
-    def _previewed(self, outcome: Outcome) -> None:
-        self._said(f"First, coarse look at '{outcome.ct.GetName()}'.")
+    def _on_preview(self, outcome: Outcome) -> None:
+        self._on_message(f"First, coarse look at '{outcome.ct.GetName()}'.")
 
-    def _segmented(self, outcome: Outcome) -> None:
+    def _on_done(self, outcome: Outcome) -> None:
         if is_sequence(outcome.ct):
             which = f"'{outcome.segmentation.GetName()}'" if outcome.segmentation is not None else "one of a sequence"
             self.ui.statusLabel.text = f"Done: {which}."
@@ -238,18 +243,18 @@ class Panel:
         found = len(outcome.found)
         self.ui.statusLabel.text = f"Done: {found} of {found + len(outcome.missing)} structures found."
 
-    def _failed(self, text: str, details: str) -> None:
+    def _on_error(self, text: str, details: str) -> None:
         self.ui.statusLabel.text = text
-        self._said(text)
+        self._on_message(text)
         self._details = details
         self.ui.detailsButton.visible = bool(details)
 
-    def _finished(self, cancelled: bool) -> None:
+    def _on_finished(self, cancelled: bool) -> None:
         run, self.run = self.run, None
         if cancelled:
             self.ui.statusLabel.text = _("Cancelled; the scene is as it was.")
         if run is not None:
-            self._said(run.log)
+            self._on_message(run.log)
         self.ui.progressBar.visible = False
         self.refresh()
 
@@ -257,35 +262,16 @@ class Panel:
 
     def _is_ready(self) -> bool:
         """Whether everything that the engine needs is there, or has come after one question."""
-        if not _missing():
+        if not lacks_packages():
             return True
-        from FlarePanCancerLib.dependencies import DependencyError, missing
-        from FlarePanCancerLib.installer import install
-
-        stopped: list[bool] = []
-        dialog = slicer.util.createProgressDialog(labelText=_("Installing …"), maximum=0)
-        dialog.connect("canceled()", lambda: stopped.append(True))
-
-        def progress(text: str) -> None:
-            self._said(text)
-            dialog.labelText = text
-            slicer.app.processEvents()
-
         try:
-            ready = install(
-                missing(),
-                confirm=slicer.util.confirmOkCancelDisplay,
-                progress=progress,
-                cancelled=lambda: bool(stopped),
-            )
+            ready = install_missing(self._on_message)
         except DependencyError as error:
-            self._failed(str(error), getattr(error, "details", ""))
+            self._on_error(str(error), error.details)
             return False
-        finally:
-            dialog.close()
         if not ready:
             self.ui.statusLabel.text = _("Nothing was installed; press Segment to be asked again.")
-        return ready and not _missing()
+        return ready and not lacks_packages()
 
     # models, devices, structures
 
@@ -324,8 +310,9 @@ class Panel:
             self.parameters.model = name
             if entry.parity != (self.parameters.quality == PARITY):
                 self.parameters.quality = PARITY if entry.parity else FAST
-        if entry and entry.structures != self._known:
-            self._list_structures(entry.structures)
+        if entry and entry.structures != self._choice.known:
+            self._choice.fill(entry.structures)
+            self._structures_chosen()
 
     def _list_devices(self, devices: Sequence[tuple[str, str]]) -> None:
         chosen = self.parameters.device if self.parameters is not None else "auto"
@@ -342,32 +329,10 @@ class Panel:
         if self.parameters is not None and name:
             self.parameters.device = name
 
-    def _list_structures(self, known: tuple[Structure, ...]) -> None:
-        """What the chosen model can segment, all of it ticked."""
-        self._known = known
-        self.ui.structuresList.clear()
-        for structure in known:
-            item = qt.QListWidgetItem(structure.title)
-            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
-            item.setCheckState(qt.Qt.Checked)
-            self.ui.structuresList.addItem(item)
-        self._structures_chosen()
-
-    def _wanted(self) -> tuple[str, ...]:
-        items = [self.ui.structuresList.item(n) for n in range(len(self._known))]
-        pairs = zip(self._known, items, strict=True)
-        return tuple(structure.name for structure, item in pairs if item.checkState() == qt.Qt.Checked)
-
-    def _tick(self, names: Collection[str] | None = None) -> None:
-        """Tick these structures and no others; all unless given."""
-        for number, structure in enumerate(self._known):
-            ticked = names is None or structure.name in names
-            self.ui.structuresList.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
-
-    def _structures_chosen(self, *_unused: Any) -> None:
-        wanted = self._wanted()
+    def _structures_chosen(self) -> None:
+        wanted = self._choice.wanted()
         if self.parameters is not None and wanted:
-            self.parameters.structures = "" if len(wanted) == len(self._known) else ",".join(wanted)
+            self.parameters.structures = "" if self._choice.all_wanted() else ",".join(wanted)
         self.refresh()
 
     # results
@@ -402,12 +367,6 @@ class Panel:
 
     def _show_details(self) -> None:
         slicer.util.messageBox(self.ui.statusLabel.text, detailedText=self._details)
-
-
-def _missing() -> tuple[Any, ...]:
-    from FlarePanCancerLib.dependencies import blocking, missing
-
-    return tuple(blocking(missing()))
 
 
 def _choose(combo: Any, data: Any) -> None:

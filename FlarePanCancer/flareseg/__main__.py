@@ -16,7 +16,7 @@ def run() -> int:
     from flareseg.system.streams import flush_output, open_missing
 
     open_missing()
-    look_for_garbage_rarely()
+    tune_garbage_collector()
     status = 1
     try:
         status = run_until_signal(lambda _: _command(), owns_process=True)
@@ -34,7 +34,7 @@ def _command() -> int:
     return main()
 
 
-def look_for_garbage_rarely() -> None:
+def tune_garbage_collector() -> None:
     """Spare the start a fifth of its time: torch and OpenVINO make a million objects as they are imported, hardly one
     of them garbage, and Python would look through them every few hundred. What is large, such as a CT, is freed
     without that."""

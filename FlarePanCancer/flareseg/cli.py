@@ -6,14 +6,16 @@ Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 c
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from flareseg import __version__
+from flareseg.commands.model_options import add_model_options
 from flareseg.errors import FlareError, UsageError
+from flareseg.system.arguments import finite, positive_int, quoted
+from flareseg.system.failures import told
 from flareseg.system.leftovers import remove_temporary_leftovers
 from flareseg.system.streams import OutputGone, print_line, print_text, tell
 
@@ -32,14 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0  # such as `head`, which has read enough; that is no failure of ours
         if arguments.debug:
             raise
-        from flareseg.system.failures import told
-
         tell(f"flareseg: {told(error)}")
         return error.exit_status if isinstance(error, FlareError) else 1
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells wrong usage in one line, as every other error is told."""
+    """Reports wrong usage in one line, like every other error."""
 
     def error(self, message: str) -> NoReturn:
         tell(f"flareseg: {' '.join(message.split())}; see {self.prog} --help.")
@@ -83,12 +83,12 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "default: NAME_flareseg.nii.gz in the current folder",
     )
     parser.add_argument("--format", default=".nii.gz", help="ending of files in an output folder (default .nii.gz)")
-    _add_model_options(parser)
+    add_model_options(parser)
     parser.add_argument("--structures", metavar="NAMES", help="only these, e.g. liver,spleen,tumour (default: all)")
     parser.add_argument(
         "--roi",
         nargs=6,
-        type=_finite,
+        type=finite,
         metavar=("X0", "X1", "Y0", "Y1", "Z0", "Z1"),
         help="only inside this box, in patient coordinates (LPS, mm)",
     )
@@ -118,29 +118,8 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "as the manifest beside them says, and do the others; results that flareseg did not write, or that were "
         "changed, are errors, or with --overwrite too are replaced",
     )
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to tell progress")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to show progress")
     parser.set_defaults(handler=_segment)
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="default", metavar="NAME|FOLDER", help="see `flareseg models list`")
-    parser.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--backend", choices=("auto", "torch", "openvino"), default="auto", help="engine on the CPU")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--gpu-memory", type=_positive, default=4.0, metavar="GB", help="bound (default 4)")
-    parser.add_argument(
-        "--step", type=_step, metavar="S", help="distance of windows, 0 < S <= 1 (default: the model's)"
-    )
-    parser.add_argument(
-        "--tta",
-        action=argparse.BooleanOptionalAction,
-        help="average over mirrored windows: slower, a little better (default: only with --parity)",
-    )
-    parser.add_argument(
-        "--parity",
-        action=argparse.BooleanOptionalAction,
-        help="give nnU-Net's own answer, voxel for voxel, which takes longer (default: for imported nnU-Net models)",
-    )
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -198,10 +177,10 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("bench", help="time and memory of every stage on one CT")
     parser.add_argument("input", type=Path, metavar="INPUT")
-    parser.add_argument("--repeats", type=_positive_int, default=3, help="runs after one warm-up run (default 3)")
+    parser.add_argument("--repeats", type=positive_int, default=3, help="runs after one warm-up run (default 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--force", action="store_true", help="go on where the input does not look like a CT")
-    _add_model_options(parser)
+    add_model_options(parser)
     parser.set_defaults(handler=_bench)
 
 
@@ -310,12 +289,13 @@ def _devices(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from flareseg.inference.devices import list_devices
+    from flareseg.progress import DEVICES
 
     devices = list_devices()
     if arguments.json:
         import json
 
-        print_line(json.dumps({"event": "devices", "devices": [asdict(device) for device in devices]}), sys.stdout)
+        print_line(json.dumps({"event": DEVICES, "devices": [asdict(device) for device in devices]}), sys.stdout)
         return 0
     for device in devices:
         print_line(f"{device.name:<8} {device.description}", sys.stdout)
@@ -329,66 +309,11 @@ def _sample(arguments: argparse.Namespace) -> int:
     return 0
 
 
-MOST_THREADS = 1024
-"""On whatever machine; far fewer than a system refuses to start."""
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a number") from None
-
-
-def _finite(text: str) -> float:
-    value = _number(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a finite number")
-    return value
-
-
-def _positive(text: str) -> float:
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a positive number")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a positive whole number")
-    return value
-
-
-def _threads(text: str) -> int:
-    value = _positive_int(text)
-    if value > MOST_THREADS:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is more than any machine can use; leave it out for all cores")
-    return value
-
-
 def _folds(text: str) -> tuple[str, ...]:
     folds = tuple(part.strip().removeprefix("fold_") for part in text.split(","))
     if not all(fold.isdecimal() or fold == "all" for fold in folds):
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is no list of folds like 0,1,2")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of folds like 0,1,2")
     return folds
-
-
-def _step(text: str) -> float:
-    value = _number(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{_shown(text)} is not more than 0 and at most 1")
-    return value
-
-
-def _shown(text: str) -> str:
-    from flareseg.system.failures import shortened
-
-    return f"'{shortened(text, 60)}'"
 
 
 if __name__ == "__main__":

@@ -1,14 +1,70 @@
-"""How far the work is, and whether to stop: the one channel between the pipeline and whoever watches it."""
+"""How far the work is, and whether to stop: the one channel between the pipeline and whoever follows it.
+
+Whoever follows a case implements methods of these names, and the same names are used by the command line, by Slicer's
+child process and by its panel; each of them adds only what it knows more about:
+
+    begin     the next case is at work
+    stage     a stage of it has come so far
+    message   a sentence for the user
+    preview   a first, coarse result
+    done      the result
+    error     the case failed
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flareseg.errors import Cancelled
+
+STAGE, PROGRESS, PREVIEW, DONE, ERROR, DEVICES = "stage", "progress", "preview", "done", "error", "devices"
+"""What `"event"` says in the JSON lines of the command line. The first report of a stage is `STAGE`, later ones and
+messages are `PROGRESS`; `DEVICES` is the answer of `flareseg devices --json`."""
+
+
+class Stage(NamedTuple):
+    """A part of the work on a case.
+
+    Attributes:
+        name: as the engine and programs call it.
+        title: what people read while it runs.
+        share: its rough share of a case's time, so that a bar moves evenly.
+    """
+
+    name: str
+    title: str
+    share: float
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("read", "Reading", 0.2),
+        Stage("body", "Finding the body", 0.03),
+        Stage("region", "Finding the abdomen", 0.05),
+        Stage("resample", "Resampling", 0.12),
+        Stage("network", "Segmenting", 0.35),
+        Stage("labels", "Back to the CT's grid", 0.12),
+        Stage("beyond", "Following structures out of the abdomen", 0.0),  # few CTs need it: the bar waits for it
+        Stage("components", "Cleaning up", 0.03),
+        Stage("write", "Writing", 0.1),
+    )
+}
+"""Of a case, in the order in which they happen."""
+
+
+def title_of(stage: str) -> str:
+    """What people read while a stage runs."""
+    return STAGES[stage].title if stage in STAGES else stage
+
+
+def share_done(fractions: Mapping[str, float]) -> float:
+    """How much of a case is done, 0 to 1, where `fractions` of its stages are."""
+    return sum(STAGES[name].share * fraction for name, fraction in fractions.items() if name in STAGES)
 
 
 class Listener(Protocol):
@@ -22,7 +78,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """A listener that hears nothing."""
+    """A listener that passes over everything."""
 
     def stage(self, name: str, fraction: float) -> None:
         pass
@@ -55,7 +111,7 @@ class Progress:
         read: 100%
 
     Attributes:
-        listener: who is told.
+        listener: gets the reports.
         cancelled: asked at every report; True stops the work.
         seconds: wall time per finished stage, in order.
         messages: every message sent, so that a result can carry them.
@@ -78,7 +134,7 @@ class Progress:
         self.update(1.0)
 
     def update(self, fraction: float) -> None:
-        """Tell how far the current stage is.
+        """Report how far the current stage is.
 
         Raises:
             Cancelled: when the user asked to stop.

@@ -19,9 +19,9 @@ from harness import hold_to_cores, peak_resident_bytes
 def main() -> None:
     order = json.loads(sys.argv[1])
     hold_to_cores(order["threads"])
-    from flareseg.__main__ import look_for_garbage_rarely
+    from flareseg.__main__ import tune_garbage_collector
 
-    look_for_garbage_rarely()  # as the command does
+    tune_garbage_collector()  # as the command does
     from flareseg.commands.batch import Options, Segmenter
 
     imported = time.time()

@@ -250,7 +250,7 @@ def test_the_installed_tree_alone_segments_a_ct(installed, tmp_path):
 @needs_cmake
 def test_the_installed_library_imports_without_torch(installed, tmp_path):
     code = (
-        "import sys; import FlarePanCancerLib.dependencies, FlarePanCancerLib.request, FlarePanCancerLib.process;"
+        "import sys; import FlarePanCancerLib.dependencies, FlarePanCancerLib.run_request, FlarePanCancerLib.process;"
         "assert 'torch' not in sys.modules; print(FlarePanCancerLib.__file__)"
     )
     result = run(sys.executable, "-c", code, env=alone(installed, tmp_path), cwd=tmp_path)

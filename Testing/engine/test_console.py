@@ -9,8 +9,8 @@ import sys
 import textwrap
 import time
 
-from flareseg.commands.console import STAGES, BarListener, JsonListener
-from flareseg.progress import Progress
+from flareseg.commands.console import BarListener, JsonListener
+from flareseg.progress import STAGES, Progress
 from flareseg.system.streams import print_line
 
 ABANDONED = textwrap.dedent(

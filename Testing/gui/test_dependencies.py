@@ -311,13 +311,13 @@ def test_a_listener_that_prints_does_not_hear_itself(slicer, capsys):
 def test_without_the_pytorch_extension_the_user_is_sent_to_it_before_any_question(slicer, monkeypatch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     user = User()
-    with pytest.raises(DependencyError, match=r"extension 'PyTorch'.*Extensions Manager, restart Slicer") as told:
+    with pytest.raises(DependencyError, match=r"extension 'PyTorch'.*Extensions Manager, restart Slicer") as raised:
         user.install(TORCH, ALPHA)
     assert (user.asked, slicer.calls) == ([], [])
-    assert "pip download" in told.value.details
+    assert "pip download" in raised.value.details
 
 
-def test_a_slicer_for_intel_macs_is_told_what_works_instead(slicer, monkeypatch):
+def test_users_of_a_slicer_for_intel_macs_learn_what_works_instead(slicer, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(DependencyError, match=r"Intel Macs.*flareseg segment"):
         User().install(TORCH)
@@ -327,13 +327,13 @@ def test_a_slicer_for_intel_macs_is_told_what_works_instead(slicer, monkeypatch)
 def test_when_one_fails_the_others_are_accounted_for(slicer):
     slicer.fails["flare-beta"] = CalledProcessError(1, "pip")
     slicer.prints = ["Collecting it", "ERROR: no matching wheel for this Python", "ERROR: giving up"]
-    with pytest.raises(DependencyError) as told:
+    with pytest.raises(DependencyError) as raised:
         User().install(ALPHA, BETA)
-    assert str(told.value) == (
+    assert str(raised.value) == (
         "flare-beta could not be installed (ERROR: no matching wheel for this Python); the commands under Details do "
         "it by hand. Installed: flare-alpha. Still missing: flare-beta; trying again goes on from here."
     )
-    assert '"flare-beta>=0.4"' in told.value.details and "flare-alpha" not in told.value.details
+    assert '"flare-beta>=0.4"' in raised.value.details and "flare-alpha" not in raised.value.details
 
 
 def test_an_optional_package_that_fails_stops_nothing(slicer):
@@ -354,9 +354,9 @@ def test_an_optional_package_that_fails_stops_nothing(slicer):
 )
 def test_known_failures_say_what_to_do(slicer, line, advice):
     slicer.prints, slicer.fails = [line], {"flare-alpha": CalledProcessError(1, "pip")}
-    with pytest.raises(DependencyError, match=re.escape(advice)) as told:
+    with pytest.raises(DependencyError, match=re.escape(advice)) as raised:
         User().install(ALPHA)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_package_in_use_that_cannot_be_replaced_asks_for_a_restart(slicer, monkeypatch):
@@ -383,16 +383,16 @@ def test_an_installer_that_does_nothing_is_noticed(slicer):
 
 @pytest.mark.parametrize("ends", ["well", "badly"])
 @pytest.mark.parametrize("package", ["numpy", "scipy", "SimpleITK", "torch"])
-def test_a_package_of_slicers_own_that_was_replaced_is_told_loudly(slicer, site, package, ends):
+def test_a_package_of_slicers_own_that_was_replaced_is_reported_loudly(slicer, site, package, ends):
     put(site, "torch", "2.9.0+cu128")
     slicer.replaces[package] = "99.0"
     if ends == "badly":
         slicer.fails["flare-extra"] = CalledProcessError(1, "pip")
     old = SLICERS_VERSIONS.get(package, "2.9.0+cu128")
-    with pytest.raises(DependencyError, match=rf"^WARNING: .*{package} {re.escape(old)} by 99.0") as told:
+    with pytest.raises(DependencyError, match=rf"^WARNING: .*{package} {re.escape(old)} by 99.0") as raised:
         User().install(EXTRA, BETA)
     advice = {"SimpleITK": "install Slicer anew", "torch": "install PyTorch again in Slicer's module PyTorch Utils"}
-    assert advice.get(package, f"pip install --no-deps {package}=={old}") in str(told.value)
+    assert advice.get(package, f"pip install --no-deps {package}=={old}") in str(raised.value)
     assert len(slicer.calls) == 1
 
 
@@ -444,10 +444,10 @@ def test_what_pip_says_without_a_network_is_understood(slicer, tmp_path):
         raise CalledProcessError(done.returncode, "pip")
 
     sys.modules["slicer.packaging"].pip_ensure = pip
-    with pytest.raises(DependencyError, match="no package index that has it was reached") as told:
+    with pytest.raises(DependencyError, match="no package index that has it was reached") as raised:
         User().install(ALPHA)
-    assert "Check the network and the proxy" in str(told.value)
-    assert '"flare-alpha>=1.5,<2"' in told.value.details
+    assert "Check the network and the proxy" in str(raised.value)
+    assert '"flare-alpha>=1.5,<2"' in raised.value.details
 
 
 def test_the_sample_ct_is_registered_with_its_checksum_and_a_picture(monkeypatch):

@@ -71,7 +71,7 @@ def test_whoever_declines_gets_nothing_installed(panel, monkeypatch):
     assert "Nothing was installed" in panel.ui.statusLabel.text
 
 
-def test_without_a_network_the_commands_to_do_it_by_hand_are_told(panel, monkeypatch):
+def test_without_a_network_the_commands_to_do_it_by_hand_are_reported(panel, monkeypatch):
     monkeypatch.setattr(packages, "installer", lambda *_, **__: 1)
     dialogs.expect(__import__("qt").QMessageBox.Ok)
     panel.ui.segmentButton.click()

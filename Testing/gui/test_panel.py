@@ -106,7 +106,7 @@ def test_automatic_tells_what_it_found(widget):
     assert "thread" in selector.itemText(0)
 
 
-def test_nothing_ticked_is_told_and_all_ticks_come_back(ready):
+def test_nothing_ticked_is_reported_and_all_ticks_come_back(ready):
     ui = ready.ui
     ui.noStructuresButton.click()
     assert not ui.segmentButton.enabled
@@ -180,7 +180,7 @@ def test_an_imported_model_is_offered_and_chosen(ready, a_model, tmp_path, kind)
     assert ready.ui.modelSelector.currentData == ready.panel.parameters.model == "mine"
 
 
-def test_a_damaged_model_is_told_when_it_is_imported(ready, a_model):
+def test_a_damaged_model_is_reported_when_it_is_imported(ready, a_model):
     (a_model / "weights.safetensors").write_bytes(b"nothing")
     dialogs.expect(str(a_model / "model.json"), 0)
     ready.ui.importModelButton.click()
@@ -208,7 +208,7 @@ def test_press_segment_and_get_a_segmentation(ready, a_ct):
     assert not ui.resultsCollapsible.collapsed
 
 
-def test_while_it_runs_the_window_lives_and_progress_is_told(ready):
+def test_while_it_runs_the_window_lives_and_progress_is_reported(ready):
     ready.ui.segmentButton.click()
     assert ready.ui.segmentButton.text == "Cancel"
     seen = set()
@@ -258,7 +258,7 @@ def test_cancel_leaves_the_scene_as_it_was_within_two_seconds(ready, scene):
     assert not alive(pid)
 
 
-def test_a_model_that_has_gone_is_told_in_one_sentence(ready):
+def test_a_model_that_has_gone_is_reported_in_one_sentence(ready):
     ready.panel.parameters.model = "nobody"
     ready.ui.segmentButton.click()
     assert ready.panel.run is None
@@ -391,7 +391,7 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
     view.SetLayoutName("Red")
     slice_node = scene.AddNode(view)  # there may be one already
     node = segments.new_segmentation(a_ct)
-    ready.panel._segmented(Outcome(a_ct, node, structures(), rows, found=("liver", "tumour")))
+    ready.panel._on_done(Outcome(a_ct, node, structures(), rows, found=("liver", "tumour")))
     table = ready.ui.lesionsTable
     assert (table.rowCount, table.item(0, 1).text()) == (1, "Liver")
     assert ready.ui.lesionsLabel.text == "1 lesion. Not a diagnosis."

@@ -60,7 +60,7 @@ def written(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
-def test_a_damaged_ct_is_told_and_the_others_are_written(run, cts, tmp_path):
+def test_a_damaged_ct_is_reported_and_the_others_are_written(run, cts, tmp_path):
     out = tmp_path / "out 1.0"
     done = run("--", cts, out, "--structures", "liver,spleen")
     assert done.returncode == 1
@@ -76,7 +76,7 @@ def test_a_damaged_ct_is_told_and_the_others_are_written(run, cts, tmp_path):
     assert done.stderr.count("\n") == 1 and "broken.nii.gz" in done.stderr
 
 
-def test_a_second_run_leaves_finished_cases_alone_unless_told_to_overwrite(run, cts, tmp_path):
+def test_a_second_run_leaves_finished_cases_alone_unless_asked_to_overwrite(run, cts, tmp_path):
     (cts / "broken.nii.gz").unlink()
     out = tmp_path / "out"
     out.mkdir()
@@ -119,7 +119,7 @@ def test_in_slicer_an_unexpected_error_closes_the_application_too(run, cts, tmp_
     assert "ModuleNotFoundError" in done.stderr
 
 
-def test_an_output_folder_that_cannot_be_made_is_told_in_one_line(run, cts, tmp_path):
+def test_an_output_folder_that_cannot_be_made_is_reported_in_one_line(run, cts, tmp_path):
     (tmp_path / "a file").write_text("not a folder")
     done = run(cts, tmp_path / "a file")
     assert done.returncode == 1

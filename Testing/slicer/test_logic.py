@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers import alive, ct_node, ijk_to_ras, rotation
 
 from FlarePanCancerLib import scene as segments
-from FlarePanCancerLib.logic import Callbacks, SegmentationError, process, roi_of
-from FlarePanCancerLib.mrml_conversion import volume_of
+from FlarePanCancerLib.logic import Callbacks, SegmentationError, process
+from FlarePanCancerLib.mrml_conversion import roi_of, volume_of
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from train.synthetic.phantom import make_phantom
@@ -45,7 +45,7 @@ class Heard:
             progress=lambda *values: self.progress.append(values),
             message=self.messages.append,
             preview=self.previews.append,
-            result=self.results.append,
+            done=self.results.append,
             error=lambda *values: self.errors.append(values),
             finished=self.ends.append,
         )
@@ -221,13 +221,13 @@ def test_a_wrong_setting_is_one_sentence(a_ct, settings, words):
     assert "Traceback" not in str(caught.value)
 
 
-def test_an_empty_node_is_told(scene):
+def test_an_empty_node_is_reported(scene):
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     with pytest.raises(SegmentationError, match="'empty' holds no image yet"):
         process(node)
 
 
-def test_axes_that_are_not_at_right_angles_are_told(scene):
+def test_axes_that_are_not_at_right_angles_are_reported(scene):
     matrix = np.eye(4)
     matrix[0, 1] = 0.2
     with pytest.raises(SegmentationError, match="not at right angles"):

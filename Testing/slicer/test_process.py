@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from helpers import alive
 
 from FlarePanCancerLib import process as engine_process
-from FlarePanCancerLib.events import LONGEST_TEXT, NOT_UNDERSTOOD, one_line, understood
-from FlarePanCancerLib.job import MOST_SAID, Job
+from FlarePanCancerLib.events import LONGEST_TEXT, NOT_UNDERSTOOD, one_line, parse_event
+from FlarePanCancerLib.job import MOST_MESSAGES, Job
 from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
-from FlarePanCancerLib.request import Request
+from FlarePanCancerLib.run_request import with_choices
 from flareseg.io.files import write_segmentation
 from flareseg.io.nrrd import write_nrrd
 from flareseg.labels import structures
@@ -53,21 +53,21 @@ class Heard:
     """A listener that counts."""
 
     def __init__(self):
-        self.progress, self.remarks, self.previews, self.results, self.failures, self.ends = [], [], [], [], [], []
+        self.fractions, self.remarks, self.previews, self.results, self.failures, self.ends = [], [], [], [], [], []
 
-    def progressed(self, fraction, text, seconds_left):
-        self.progress.append(fraction)
+    def progress(self, fraction, text, seconds_left):
+        self.fractions.append(fraction)
 
-    def said(self, text):
+    def message(self, text):
         self.remarks.append(text)
 
-    def previewed(self, number, labels):
+    def preview(self, number, labels):
         self.previews.append(number)
 
-    def segmented(self, number, labels, rows):
+    def done(self, number, labels, rows):
         self.results.append((number, int(labels.array.sum()), rows))
 
-    def failed(self, number, text, details):
+    def error(self, number, text, details):
         self.failures.append((number, text))
 
     def finished(self, cancelled):
@@ -100,7 +100,7 @@ def engine(tmp_path, monkeypatch):
 def run(count=1, polls=3000, after_poll=lambda job, heard: None):
     """A whole run; `after_poll` may look in between."""
     heard = Heard()
-    job = Job([a_volume() for _ in range(count)], Request(device="cpu"), heard)
+    job = Job([a_volume() for _ in range(count)], with_choices(device="cpu"), heard)
     job.start()
     for _ in range(polls):
         job.poll()
@@ -125,21 +125,21 @@ def test_a_run_that_goes_well_tells_its_result(engine):
     _, heard = run()
     assert heard.results == [(0, 12, [])]
     assert heard.failures == [] and heard.ends == [False]
-    assert heard.progress[-1] > 0
+    assert heard.fractions[-1] > 0
 
 
-def test_a_flood_of_progress_is_told_in_bounded_parts(engine):
+def test_a_flood_of_progress_is_reported_in_bounded_parts(engine):
     engine("for n in range(30000): say('progress', stage='network', fraction=n / 30000)\ndone()")
-    told = []
+    counts = []
 
     def count(job, heard):
-        told.append(len(heard.progress))
+        counts.append(len(heard.fractions))
         if job._process:
             assert job._process._events.qsize() <= MOST_WAITING
 
     _, heard = run(after_poll=count)
     assert heard.results == [(0, 12, [])]
-    assert max(after - before for before, after in itertools.pairwise([0, *told])) <= 2
+    assert max(after - before for before, after in itertools.pairwise([0, *counts])) <= 2
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_flood_of_lines_is_bounded(engine, line):
     job, heard = run()
     assert heard.results == [(0, 12, [])]
     assert len(job.log.splitlines()) <= LOG_LINES
-    assert len(heard.remarks) <= MOST_SAID
+    assert len(heard.remarks) <= MOST_MESSAGES
 
 
 def test_a_flood_on_standard_error_is_bounded(engine):
@@ -219,7 +219,7 @@ def test_a_damaged_answer_is_one_sentence_about_its_ct(engine, text):
 
 
 @pytest.mark.parametrize("case", ["None", "0", "'00001'", "['00000']"])
-def test_a_broken_result_of_no_ct_is_told_once(engine, case):
+def test_a_broken_result_of_no_ct_is_reported_once(engine, case):
     engine(f"for _ in range(3): say('done', case={case}, output='x', measurements=[])")
     _, heard = run()
     assert the_failure(heard).startswith("The result cannot be read")
@@ -250,13 +250,13 @@ def test_a_preview_that_cannot_be_read_does_not_cost_the_result(engine):
     assert "preview cannot be read" in heard.remarks[0]
 
 
-def test_a_result_that_is_told_twice_counts_once(engine):
+def test_a_result_that_is_reported_twice_counts_once(engine):
     engine("done()\nsay('error', message='late')\ndone()")
     _, heard = run()
     assert heard.results == [(0, 12, [])] and heard.failures == []
 
 
-def test_what_is_missing_of_several_is_told_in_one_sentence(engine):
+def test_what_is_missing_of_several_is_reported_in_one_sentence(engine):
     engine("done('00000')\nsay('error', '00001', message='This is no CT.')")
     _, heard = run(3)
     assert [number for number, *_ in heard.results] == [0]
@@ -323,7 +323,7 @@ def test_a_cancel_ends_the_engine_and_what_it_has_started(engine, monkeypatch, o
     seen = []
 
     def cancel(job, heard):
-        if len(heard.progress) > 2 and not seen:
+        if len(heard.fractions) > 2 and not seen:
             seen.append(job.pid)
             job.cancel()
 
@@ -356,7 +356,7 @@ def test_threads_get_on_while_the_window_keeps_pythons_lock(engine):
     before = sys.getswitchinterval()
     sys.setswitchinterval(1000)
     try:
-        job = Job([a_volume()], Request(device="cpu"), heard)
+        job = Job([a_volume()], with_choices(device="cpu"), heard)
         job.start()
         for _ in range(5000):
             job.poll()
@@ -418,7 +418,7 @@ def test_where_slicers_folder_cannot_be_written_the_systems_is_taken(engine, mon
     (tmp_path / "system").mkdir()
     monkeypatch.setattr(slicer.app, "temporaryPath", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "system"))
-    job = Job([a_volume()], Request(device="cpu"), Heard())
+    job = Job([a_volume()], with_choices(device="cpu"), Heard())
     assert job._folder.parent == tmp_path / "system"
     job.kill()
     assert list((tmp_path / "system").iterdir()) == []
@@ -440,22 +440,23 @@ def test_what_the_engine_says_is_understood():
         {"event": "devices", "case": "", "devices": [{"name": "cpu", "description": "2 threads"}]},
     ):
         line = json.dumps(event).encode()
-        assert understood(line) == json.loads(line)
+        assert parse_event(line) == json.loads(line)
 
 
 def test_of_long_lines_only_results_are_read(monkeypatch):
     rows = b", ".join([b"{}"] * 100_000)
-    assert understood(b'{"event": "done", "case": "1", "output": "a", "measurements": [%b]}' % rows)["event"] == "error"
+    line = b'{"event": "done", "case": "1", "output": "a", "measurements": [%b]}' % rows
+    assert parse_event(line)["event"] == "error"
     monkeypatch.setattr(json, "loads", None)
     for line in (b'{"event": "progress", "message": "%b"}' % rows, b"[%b]" % rows, b"{" * 300_000):
-        assert understood(line) is None
+        assert parse_event(line) is None
 
 
 def test_numbers_stay_in_their_range_and_texts_on_one_line():
-    assert understood(b'{"event": "progress", "stage": "a\\nb", "fraction": 7}')["fraction"] == 1
-    assert understood(b'{"event": "progress", "stage": "a\\nb", "fraction": -7}')["stage"] == "a b"
-    assert understood(b'{"event": "progress", "stage": "a", "fraction": true}') is None
-    assert understood(b'{"event": "progress", "stage": "a", "fraction": Infinity}') is None
+    assert parse_event(b'{"event": "progress", "stage": "a\\nb", "fraction": 7}')["fraction"] == 1
+    assert parse_event(b'{"event": "progress", "stage": "a\\nb", "fraction": -7}')["stage"] == "a b"
+    assert parse_event(b'{"event": "progress", "stage": "a", "fraction": true}') is None
+    assert parse_event(b'{"event": "progress", "stage": "a", "fraction": Infinity}') is None
     assert len(one_line("word " * 10000)) <= LONGEST_TEXT
 
 

@@ -118,7 +118,7 @@ def entry_of(segment):
     return str(found)
 
 
-def test_structures_that_were_not_found_are_left_out_and_told(a_ct, tmp_path):
+def test_structures_that_were_not_found_are_left_out_and_reported(a_ct, tmp_path):
     node = segments.new_segmentation(a_ct)
     found = segments.fill(node, labels_for(a_ct, ARRAY, tmp_path), by_names(["liver", "spleen", "pancreas"]))
     assert [structure.name for structure in found] == ["liver", "spleen"]

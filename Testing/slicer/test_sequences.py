@@ -46,7 +46,7 @@ def test_every_ct_of_a_sequence_gets_its_segmentation(scene, a_sequence):
     assert not [name for name in leftovers if name.startswith("phases ")]
 
 
-def test_a_sequence_of_something_else_is_told(scene):
+def test_a_sequence_of_something_else_is_reported(scene):
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "texts")
     with pytest.raises(SegmentationError, match="'texts' is no sequence of CT volumes"):
         process(sequence)

@@ -161,7 +161,7 @@ class Batch:
         self._attempt(work, partial(self._segment, work, following))
 
     def _attempt(self, work: _CaseAtWork, part: Callable[[], None]) -> None:
-        """A part of a case; whatever goes wrong in it is told in one line, and costs this case only."""
+        """A part of a case; whatever goes wrong in it is reported in one line, and costs this case only."""
         case = work.case
         try:
             part()

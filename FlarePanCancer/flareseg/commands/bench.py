@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from flareseg.commands.segment import options_of
+from flareseg.commands.model_options import options_of
 from flareseg.io.atomic import atomic_path, check_destination
 from flareseg.io.files import write_segmentation
 from flareseg.options import Options

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE, STAGES, Listener, Silent, share_done, title_of
 from flareseg.system.streams import OutputGone, print_line, print_text, tell
 from flareseg.text import as_json, visible
 
@@ -16,39 +17,20 @@ if TYPE_CHECKING:
     from flareseg.results.measure import Measurement
 
 
-class Stage(NamedTuple):
-    """What people read while a stage runs, and its rough share of a case's time, so that a bar moves evenly."""
+class CaseListener(Listener, Protocol):
+    """A listener that also knows which case is at work."""
 
-    title: str
-    share: float
+    def begin(self, case: str) -> None:
+        """The case `case` is at work; what follows is about it."""
 
+    def preview(self, output: str) -> None:
+        """A first, coarse result lies in the file `output`."""
 
-STAGES = {
-    "read": Stage("Reading", 0.2),
-    "body": Stage("Finding the body", 0.03),
-    "region": Stage("Finding the abdomen", 0.05),
-    "resample": Stage("Resampling", 0.12),
-    "network": Stage("Segmenting", 0.35),
-    "labels": Stage("Back to the CT's grid", 0.12),
-    "beyond": Stage("Following structures out of the abdomen", 0.0),  # few CTs need it: the bar waits for it
-    "components": Stage("Cleaning up", 0.03),
-    "write": Stage("Writing", 0.1),
-}
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
+        """The result lies in `output`, and was measured."""
 
-
-def title_of(stage: str) -> str:
-    return STAGES[stage].title if stage in STAGES else stage
-
-
-class CaseListener(Protocol):
-    """A `flareseg.progress.Listener` that also knows which case is at work."""
-
-    def begin(self, case: str) -> None: ...
-    def stage(self, name: str, fraction: float) -> None: ...
-    def message(self, text: str) -> None: ...
-    def preview(self, output: str) -> None: ...
-    def done(self, output: str, rows: Sequence[Measurement]) -> None: ...
-    def error(self, text: str) -> None: ...
+    def error(self, text: str) -> None:
+        """The case failed: one line."""
 
 
 class BarListener:
@@ -78,8 +60,8 @@ class BarListener:
         if self._bar is None or name not in self._stages:
             return
         self._stages[name] = fraction
-        self._bar.n = 100 * sum(STAGES[stage].share * done for stage, done in self._stages.items())
-        self._bar.set_postfix_str(STAGES[name].title)
+        self._bar.n = 100 * share_done(self._stages)
+        self._bar.set_postfix_str(title_of(name))
 
     def message(self, text: str) -> None:
         with suppress(OutputGone):
@@ -113,21 +95,21 @@ class JsonListener:
         self._case, self._stage = case, ""
 
     def stage(self, name: str, fraction: float) -> None:
-        event = "progress" if name == self._stage else "stage"
+        event = PROGRESS if name == self._stage else STAGE
         self._stage = name
         self._print(event, stage=name, fraction=round(fraction, 4), message=title_of(name))
 
     def message(self, text: str) -> None:
-        self._print("progress", stage=self._stage, message=text)
+        self._print(PROGRESS, stage=self._stage, message=text)
 
     def preview(self, output: str) -> None:
-        self._print("preview", stage=self._stage, output=output)
+        self._print(PREVIEW, stage=self._stage, output=output)
 
     def done(self, output: str, rows: Sequence[Measurement]) -> None:
-        self._print("done", fraction=1.0, output=output, measurements=[asdict(row) for row in rows])
+        self._print(DONE, fraction=1.0, output=output, measurements=[asdict(row) for row in rows])
 
     def error(self, text: str) -> None:
-        self._print("error", stage=self._stage, message=text)
+        self._print(ERROR, stage=self._stage, message=text)
         tell(f"flareseg: {text}")
 
     def _print(self, event: str, **fields: Any) -> None:
@@ -140,16 +122,10 @@ class JsonListener:
         print_text(text, self._stream)
 
 
-class SilentListener:
+class SilentListener(Silent):
     """Errors on standard error, nothing else."""
 
     def begin(self, case: str) -> None:
-        pass
-
-    def stage(self, name: str, fraction: float) -> None:
-        pass
-
-    def message(self, text: str) -> None:
         pass
 
     def preview(self, output: str) -> None:

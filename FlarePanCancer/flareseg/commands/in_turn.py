@@ -1,4 +1,4 @@
-"""Several cases at work at once, told to one listener as if one came after the other."""
+"""Several cases at work at once, reported to one listener as if one came after the other."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class InTurn:
-    """Keeps what a later case says until the earlier ones are done or have failed.
+    """Keeps what a later case reports until the earlier ones are done or have failed.
 
-    A program that follows the events, such as Slicer's panel, hears all of one case, then all of the next.
+    A program that follows the events, such as Slicer's panel, gets all of one case, then all of the next.
     """
 
     def __init__(self, listener: CaseListener) -> None:
@@ -28,18 +28,18 @@ class InTurn:
         voice = Voice(self)
         with self._lock:
             self._voices.append(voice)
-            self.say(voice, lambda: self.listener.begin(case))
+            self.report(voice, lambda: self.listener.begin(case))
         return voice
 
     def note(self, event: Callable[[], Any]) -> None:
-        """Tell something that belongs to no case, when it is its turn."""
+        """Report something that belongs to no case, when it is its turn."""
         voice = Voice(self)
         with self._lock:
             self._voices.append(voice)
-            self.say(voice, event, last=True)
+            self.report(voice, event, last=True)
 
-    def say(self, voice: Voice, event: Callable[[], Any], *, last: bool = False) -> None:
-        """Tell an event of a case, now or when its turn comes; after the `last` one it is the next case's turn."""
+    def report(self, voice: Voice, event: Callable[[], Any], *, last: bool = False) -> None:
+        """Report an event of a case, now or when its turn comes; after the `last` one it is the next case's turn."""
         with self._lock:
             voice.held.append(event)
             voice.ended = voice.ended or last
@@ -61,16 +61,16 @@ class Voice:
         self.ended = False
 
     def stage(self, name: str, fraction: float) -> None:
-        self._turns.say(self, lambda: self._turns.listener.stage(name, fraction))
+        self._turns.report(self, lambda: self._turns.listener.stage(name, fraction))
 
     def message(self, text: str) -> None:
-        self._turns.say(self, lambda: self._turns.listener.message(text))
+        self._turns.report(self, lambda: self._turns.listener.message(text))
 
     def preview(self, output: str) -> None:
-        self._turns.say(self, lambda: self._turns.listener.preview(output))
+        self._turns.report(self, lambda: self._turns.listener.preview(output))
 
     def done(self, output: str, rows: Sequence[Measurement]) -> None:
-        self._turns.say(self, lambda: self._turns.listener.done(output, rows), last=True)
+        self._turns.report(self, lambda: self._turns.listener.done(output, rows), last=True)
 
     def error(self, text: str) -> None:
-        self._turns.say(self, lambda: self._turns.listener.error(text), last=True)
+        self._turns.report(self, lambda: self._turns.listener.error(text), last=True)

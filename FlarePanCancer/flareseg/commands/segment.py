@@ -9,12 +9,12 @@ from flareseg.cases.clashes import refuse_results_among_cts
 from flareseg.cases.find import find_cases, with_outputs
 from flareseg.commands.batch import Batch
 from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener
+from flareseg.commands.model_options import options_of
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import UsageError
 from flareseg.io.files import LABEL_ENDINGS
 from flareseg.io.opening import check_kind
 from flareseg.labels import Structure
-from flareseg.options import Options
 from flareseg.results.measure import check_table_name
 from flareseg.system.interrupt import end_when, run_until_signal
 from flareseg.volume import WorldBox
@@ -68,21 +68,9 @@ def _structures(names: str, model: str) -> tuple[Structure, ...]:
     return choose(names.split(","), structures_in(model))
 
 
-def options_of(arguments: argparse.Namespace) -> Options:
-    """The model options shared by `segment` and `bench`."""
-    return Options(
-        device=arguments.device,
-        backend=arguments.backend,
-        threads=arguments.threads,
-        gpu_memory_gb=arguments.gpu_memory,
-        step=arguments.step,
-        mirroring=arguments.tta,
-        parity=arguments.parity,
-    )
-
-
 def _listener(kind: str) -> CaseListener:
-    return {"bar": BarListener, "json": JsonListener, "none": SilentListener}[kind]()
+    kinds: dict[str, type[CaseListener]] = {"bar": BarListener, "json": JsonListener, "none": SilentListener}
+    return kinds[kind]()
 
 
 def _roi(numbers: list[float]) -> WorldBox:

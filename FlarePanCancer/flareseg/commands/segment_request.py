@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flareseg.labels import Structure
-from flareseg.options import Options
+from flareseg.options import Options, result_record
 from flareseg.volume import WorldBox
 
 
@@ -66,7 +66,5 @@ def model_and_options(request: SegmentRequest) -> dict[str, Any]:
         "roi": [list(request.roi.low_xyz_mm), list(request.roi.high_xyz_mm)] if request.roi else None,
         "series": request.series,
         "force": request.force,
-        "step": request.options.step,
-        "tta": request.options.mirroring,
-        "parity": request.options.parity,
+        **result_record(request.options),
     }

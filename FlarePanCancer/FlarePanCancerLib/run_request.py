@@ -1,47 +1,48 @@
-"""What a user asks for, independent of panel and scene, and the engine's command line for it."""
+"""What a user asks of a run, independent of panel and scene, and the engine's command line for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from flareseg.labels import Structure
+from flareseg.options import Options, as_arguments
+
 FAST, ACCURATE, MIRRORED, PARITY = "Fast", "Accurate", "Accurate + mirroring", "As nnU-Net"
-ACCURATE_STEP = "0.5"
+ACCURATE_STEP = 0.5
 """Windows overlap by half, as nnU-Net's; Fast takes the model's own step."""
-QUALITIES = {
-    FAST: ("--no-parity",),
-    ACCURATE: ("--no-parity", "--step", ACCURATE_STEP),
-    MIRRORED: ("--no-parity", "--step", ACCURATE_STEP, "--tta"),
-    PARITY: ("--parity",),
+QUALITIES: dict[str, dict[str, Any]] = {
+    FAST: {"parity": False},
+    ACCURATE: {"parity": False, "step": ACCURATE_STEP},
+    MIRRORED: {"parity": False, "step": ACCURATE_STEP, "mirroring": True},
+    PARITY: {"parity": True},
 }
-"""What each quality is on the engine's command line."""
+"""The `Options` that each quality stands for."""
 RESULT = ".nrrd"
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """How to segment.
 
     Attributes:
         model: name of an embedded or imported model, or a model folder.
         quality: one of `QUALITIES`; empty: as the model has it, "As nnU-Net" for models imported from there, "Fast" for
             others.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         structures: names of what is wanted; empty: all that the model has.
         roi_lps_mm: x0, x1, y0, y1, z0, z1 of the box to look in, in the CT's own coordinates; None: everywhere.
         preview: show a first, coarse result.
-        force: go on where the volume does not look like a CT.
+        options: device and the like; what is chosen here goes before what the quality stands for.
     """
 
     model: str = "default"
     quality: str = ""
-    device: str = "auto"
     structures: tuple[str, ...] = ()
     roi_lps_mm: tuple[float, ...] | None = None
     preview: bool = True
-    force: bool = False
+    options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         """
@@ -57,7 +58,7 @@ class Request:
         _ = self.wanted
 
     @property
-    def wanted(self) -> tuple[Any, ...]:
+    def wanted(self) -> tuple[Structure, ...]:
         """The structures that are looked for, in the model's order."""
         from flareseg.model.catalogue import structures_in
         from flareseg.model.structures import choose
@@ -68,12 +69,37 @@ class Request:
     def arguments(self, cts: Sequence[Path], results: Path, previews: Path) -> list[str]:
         """`flareseg segment ...` for CT files; results become NAME.nrrd in the folder `results`."""
         words = ["segment", *map(str, cts), "-o", str(results), "--format", RESULT]
-        words += ["--model", self.model, "--device", self.device, "--progress", "json"]
-        words += QUALITIES.get(self.quality, ())
+        words += ["--model", self.model, "--progress", "json", *as_arguments(self._all_options())]
         if self.structures:
             words += ["--structures", ",".join(self.structures)]
         if self.roi_lps_mm is not None:
             words += ["--roi", *(repr(float(mm)) for mm in self.roi_lps_mm)]
-        if self.preview:
-            words += ["--preview", str(previews)]
-        return [*words, "--force"] if self.force else words
+        return [*words, "--preview", str(previews)] if self.preview else words
+
+    def _all_options(self) -> Options:
+        """The options, where nothing is chosen those of the quality."""
+        default = Options()
+        of_quality = QUALITIES.get(self.quality, {})
+        free = {
+            name: value for name, value in of_quality.items() if getattr(self.options, name) == getattr(default, name)
+        }
+        return replace(self.options, **free)
+
+
+CHOICES = tuple(one.name for kind in (RunRequest, Options) for one in fields(kind))
+"""What `with_choices` takes by name."""
+
+
+def with_choices(request: RunRequest | None = None, **choices: Any) -> RunRequest:
+    """A request with other choices: fields of `RunRequest`, or of its `Options`.
+
+    Raises:
+        TypeError: for a name that neither has.
+        ModelError, UsageError, ValueError: see `RunRequest`.
+    """
+    values = {} if request is None else {one.name: getattr(request, one.name) for one in fields(request)}
+    values |= {one.name: choices.pop(one.name) for one in fields(RunRequest) if one.name in choices}
+    values["options"] = replace(values.get("options") or Options(), **choices)
+    if "structures" in values:
+        values["structures"] = tuple(values["structures"])
+    return RunRequest(**values)
