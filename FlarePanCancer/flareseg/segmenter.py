@@ -257,7 +257,7 @@ class Segmenter:
             nets = 1 if tumour is None else 2
             logits = self._engine.logits(image, part_of(progress, 0, nets))
             if tumour:
-                if not tumour.plan.sees_as(self._plan):
+                if not tumour.plan.same_preprocessing(self._plan):
                     image = tumour.resampled(part, spacing, intensity=self._intensity_of(ct))
                 its = tumour.logits(image, part_of(progress, 1, nets))
                 lay_tumours(logits, _channel(self._plan), its, _channel(tumour.plan), self._plan.lesions)
