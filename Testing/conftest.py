@@ -7,7 +7,8 @@ import torch
 
 from flareseg.labels import structures
 from flareseg.model.bundle import save_bundle
-from flareseg.model.networks.registry import build_network, dynunet_spec
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import build_network
 from flareseg.model.plan import Intensity, Plan
 
 

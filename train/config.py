@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from flareseg.errors import UsageError
 from flareseg.labels import BACKGROUND, by_names, structures
-from flareseg.model.networks.registry import dynunet_spec, parameter_shapes
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
 from flareseg.volume import Index, Triple
 

@@ -276,7 +276,7 @@ class Panel:
     # models, devices, structures
 
     def _import_model(self) -> None:
-        from flareseg.model.catalogue import import_model
+        from flareseg.interop.import_model import import_model
 
         asks = (
             _("Import a model"),

@@ -238,8 +238,8 @@ def _models_info(arguments: argparse.Namespace) -> int:
 
 
 def _models_import(arguments: argparse.Namespace) -> int:
+    from flareseg.interop.import_model import import_model
     from flareseg.interop.nnunet.importer import Choice
-    from flareseg.model.catalogue import import_model
 
     choice = Choice(
         arguments.configuration, arguments.folds, arguments.checkpoint, not arguments.no_parity, arguments.region

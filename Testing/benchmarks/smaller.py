@@ -27,11 +27,12 @@ import numpy as np
 import torch
 from harness import DEFAULT_MODEL, RESULTS, ROOT, describe, machine, table, versions, write_results
 
-from flareseg.inference.openvino_network import Layers, _core, _dynunet, network_graph
+from flareseg.inference.openvino_network import _core, network_graph
 from flareseg.io.files import read_volume
 from flareseg.labels import structures
 from flareseg.model.bundle import Bundle, load_bundle
-from flareseg.model.networks.registry import parameter_shapes
+from flareseg.model.networks.openvino_layers import Layers
+from flareseg.model.networks.registry import architecture_of, parameter_shapes
 from flareseg.options import Options
 from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
@@ -97,10 +98,10 @@ def pruned_graph(bundle: Bundle, share: float) -> tuple[Any, int]:
     ov = import_openvino()
     op = ov.opset13
     weights = pruned(bundle.weights, share)
-    expected = parameter_shapes(bundle.plan)
+    network = bundle.plan.network
     window = op.parameter([-1, 1, -1, -1, -1], np.float32)
-    graph = ov.Model([_dynunet(expected, Layers(weights), window)], [window])
-    return graph, sum(weights[name].numel() for name in expected)
+    graph = ov.Model([architecture_of(network).openvino_graph(network, Layers(weights), window)], [window])
+    return graph, sum(weights[name].numel() for name in parameter_shapes(bundle.plan))
 
 
 def quantised_graph(bundle: Bundle, windows: list[np.ndarray], *, but_the_finest: bool) -> Any:

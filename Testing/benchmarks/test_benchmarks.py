@@ -22,11 +22,13 @@ from nnunet_side import SparedWindows
 from page import page, plot
 from smaller import GraphNetwork, pruned, pruned_graph
 
-from flareseg.inference.openvino_network import network_graph, openvino_installed
+from flareseg.inference.devices import openvino_installed
+from flareseg.inference.openvino_network import network_graph
 from flareseg.io.files import read_volume
 from flareseg.labels import BACKGROUND, structures
 from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.networks.registry import build_network, dynunet_spec, own_weights
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import build_network, own_weights
 from flareseg.model.plan import Intensity, LesionRule, Plan
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter

@@ -160,7 +160,7 @@ def loading(batches: int) -> list[Row]:
 
 def stepping(filters: list[int], steps: int) -> list[Row]:
     """nnU-Net's step, which is in fp32 where there is no GPU, and ours in fp32 and, where the CPU has bf16, in that."""
-    from flareseg.inference.runtime import cpu_multiplies_bf16
+    from flareseg.inference.devices import cpu_multiplies_bf16
 
     order = {"what": "step", "warm": 1, "count": steps, "filters": filters}
     rows = [Row(NNUNET, "fp32", order), Row(OWN, "fp32", order | {"augment": {}, "precision": "32-true"})]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from flareseg.model.bundle import COARSE, TUMOUR_NET, save_bundle
-from flareseg.model.networks.registry import build_network, dynunet_spec, own_weights
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import build_network, own_weights
 from flareseg.model.plan import Intensity, Plan
 
 FEW = {0: "background", 1: "liver", 2: "pancreas", 3: "tumour"}

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from flareseg.errors import Cancelled, DeviceError, ModelError
+from flareseg.inference.devices import find_device, openvino_installed
 from flareseg.inference.engine import CPU_FINISHES, ON_THE_CPU, SMALLER_WINDOWS, Engine
 from flareseg.inference.logits_to_labels import logits_to_labels
-from flareseg.inference.openvino_network import network_graph, openvino_installed
-from flareseg.inference.runtime import TorchNetwork, _use_group_norms, find_device, open_network, open_on_cpu
+from flareseg.inference.openvino_network import network_graph
+from flareseg.inference.runtime import TorchNetwork, _use_group_norms, open_network, open_on_cpu
 from flareseg.inference.sliding import Forward
-from flareseg.model.networks.registry import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
+from flareseg.model.networks.architecture import Architecture
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import ARCHITECTURES, build_network, load_weights, own_weights, parameter_shapes
+from flareseg.model.networks.spec import NetworkSpec
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
 from flareseg.progress import Progress
@@ -337,6 +341,32 @@ def test_an_openvino_start_needs_neither_monai_nor_a_file(a_plan, random_weights
     assert not list(tmp_path.iterdir())
 
 
+class OneConvolution(Architecture):
+    """The least that a new architecture says of itself."""
+
+    name = "OneConvolution"
+
+    def shapes(self, spec: NetworkSpec, outputs: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": (outputs, 1, 3, 3, 3), "bias": (outputs,)}
+
+    def build(self, spec: NetworkSpec, outputs: int, deep_supervision_heads: int = 0) -> torch.nn.Module:
+        return torch.nn.Conv3d(1, outputs, 3, padding=1)
+
+
+def test_a_network_without_an_openvino_graph_runs_in_torch(a_plan, monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, OneConvolution.name, OneConvolution())
+    spec = NetworkSpec(OneConvolution.name, {"filters": [1], "strides": [1]})
+    plan = Plan.from_json(replace(a_plan, network=spec).to_json())
+    weights = {name: torch.ones(shape) for name, shape in parameter_shapes(plan).items()}
+    network = open_on_cpu(plan, weights, Options(threads=1))
+    assert isinstance(network, TorchNetwork)
+    logits = network(torch.ones(1, 1, 8, 8, 8))
+    assert logits.shape == (1, plan.classes, 8, 8, 8) and float(logits[0, 0, 4, 4, 4]) == 28
+    if openvino_installed():
+        with pytest.raises(DeviceError, match="no OpenVINO graph of the network 'OneConvolution'"):
+            open_on_cpu(plan, weights, Options(threads=1, backend="openvino"))
+
+
 def test_weights_of_another_network_are_refused(a_plan, random_weights, openvino):
     with pytest.raises(ModelError, match="do not fit the network: input_block"):
         network_graph(replace(a_plan, network=dynunet_spec([8, 8, 8])), random_weights)
@@ -368,7 +398,7 @@ def without_openvino(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("flareseg.inference.openvino_network.openvino_installed", lambda: True)
+    monkeypatch.setattr("flareseg.inference.runtime.openvino_installed", lambda: True)
     monkeypatch.setattr("flareseg.inference.openvino_network.OpenVinoNetwork", fails)
 
 

@@ -25,7 +25,8 @@ from flareseg.labels import structures
 from flareseg.model import archive
 from flareseg.model import bundle as bundle_module
 from flareseg.model.bundle import COARSE, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
-from flareseg.model.networks.registry import build_network, dynunet_spec, load_weights, parameter_shapes
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import build_network, load_weights, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan
 from flareseg.model.plan_checks import check_plan
 from flareseg.model.storage import CARD, JSON, WEIGHTS

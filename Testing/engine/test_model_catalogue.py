@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from flareseg.errors import ModelError, OutputError
+from flareseg.interop.import_model import import_model
 from flareseg.model import catalogue
 from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.catalogue import describe, find_model, import_model, list_models, models_folder, remove_model
-from flareseg.model.networks.registry import dynunet_spec, parameter_shapes
+from flareseg.model.catalogue import describe, find_model, list_models, models_folder, remove_model
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Intensity, Plan
 
 PLAN = Plan(

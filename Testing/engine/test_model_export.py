@@ -14,7 +14,7 @@ from models_to_export import a_plan, save
 from flareseg.cli import main
 from flareseg.errors import ModelError, OutputError
 from flareseg.interop.export import WRITERS, export_model
-from flareseg.model.networks.registry import dynunet_spec
+from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.unet import unet_spec
 
 

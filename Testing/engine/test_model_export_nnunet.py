@@ -21,8 +21,9 @@ from models_to_export import FEW, FLAT_FIRST, ISOTROPIC, a_plan, network_of, sav
 from flareseg.errors import ModelError
 from flareseg.interop.export import export_model
 from flareseg.io.files import read_volume
-from flareseg.model.networks.registry import dynunet_spec
-from flareseg.model.plan import NetworkSpec, Plan
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.spec import NetworkSpec
+from flareseg.model.plan import Plan
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 

@@ -14,7 +14,7 @@ from models_to_export import FLAT_FIRST, ISOTROPIC, a_plan, network_of, save
 
 from flareseg.cli import main
 from flareseg.interop.export import export_model
-from flareseg.model.networks.registry import dynunet_spec
+from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.unet import unet_spec
 
 RELATIVE = 1e-4

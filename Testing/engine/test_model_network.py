@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flareseg.errors import ModelError
-from flareseg.model.networks.registry import build_network, dynunet_spec, load_weights, own_weights, parameter_shapes
-from flareseg.model.plan import Intensity, NetworkSpec, Plan
+from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.registry import build_network, load_weights, own_weights, parameter_shapes
+from flareseg.model.networks.spec import NetworkSpec
+from flareseg.model.plan import Intensity, Plan
 
 
 def make_plan(network: NetworkSpec, classes: int = 3) -> Plan:

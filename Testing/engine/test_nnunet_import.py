@@ -18,6 +18,7 @@ import torch
 
 from flareseg.cli import main
 from flareseg.errors import FlareError, ModelError, UsageError
+from flareseg.interop.import_model import import_model
 from flareseg.interop.nnunet import model_folder as nnunet_folder
 from flareseg.interop.nnunet.checkpoint import read_checkpoint
 from flareseg.interop.nnunet.importer import Choice, read_nnunet
@@ -26,7 +27,7 @@ from flareseg.interop.nnunet.plans import network_of, plan_of
 from flareseg.labels import by_name, structures
 from flareseg.model import archive, catalogue
 from flareseg.model.bundle import load_bundle, read_description
-from flareseg.model.catalogue import describe, import_model, list_models
+from flareseg.model.catalogue import describe, list_models
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.structures import own_colour, structures_of
 

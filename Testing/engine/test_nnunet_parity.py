@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from flareseg.inference.devices import openvino_installed
 from flareseg.inference.normalization import normalize, own_statistics
-from flareseg.inference.openvino_network import OpenVinoNetwork, openvino_installed
+from flareseg.inference.openvino_network import OpenVinoNetwork
 from flareseg.inference.parity import gaussian
 from flareseg.inference.runtime import TorchNetwork
 from flareseg.interop.nnunet.importer import Imported, read_nnunet

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 
 from flareseg.cli import main
 from flareseg.errors import UsageError
+from flareseg.interop.import_model import import_model
 from flareseg.interop.nnunet.importer import Choice
 from flareseg.io.files import read_labels
 from flareseg.labels import by_name
-from flareseg.model.catalogue import import_model
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume, WorldBox

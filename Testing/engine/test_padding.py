@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flareseg.inference.sliding import predict
-from flareseg.model.networks.registry import dynunet_spec
+from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.plan import Intensity, Plan
 
 

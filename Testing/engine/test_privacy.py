@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flareseg.inference.openvino_network import openvino_installed
+from flareseg.inference.devices import openvino_installed
 from flareseg.io.files import write_volume
 from flareseg.system.private_imports import import_openvino, without_telemetry
 

@@ -15,7 +15,7 @@ import torch
 
 from flareseg.errors import Cancelled, DeviceError, FlareError, ModelError, UsageError
 from flareseg.inference import turns
-from flareseg.inference.openvino_network import openvino_installed
+from flareseg.inference.devices import openvino_installed
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmenter import Segmenter

@@ -139,7 +139,7 @@ def special(request, tmp_path):
 
 def test_what_is_no_file_is_refused_unopened(special, tmp_path):
     from flareseg.cli import main
-    from flareseg.model.catalogue import import_model
+    from flareseg.interop.import_model import import_model
 
     kind = special.name.partition(".")[0].replace("pipe", "named pipe")
     for read in (read_volume, read_labels):

@@ -19,7 +19,8 @@ def _ours(kind: str) -> dict[str, bytes]:
     import torch
 
     from flareseg.model.bundle import save_bundle
-    from flareseg.model.networks.registry import dynunet_spec, parameter_shapes
+    from flareseg.model.networks.dynunet import dynunet_spec
+    from flareseg.model.networks.registry import parameter_shapes
     from flareseg.model.networks.unet import unet_spec
     from flareseg.model.plan import ComponentRule, Intensity, Plan
 

@@ -42,8 +42,9 @@ def dicom(path: Path) -> str:
 def model(path: Path) -> str:
     """Described, listed, imported, loaded and deleted again."""
     from flareseg.errors import FlareError
+    from flareseg.interop.import_model import import_model
     from flareseg.model.bundle import load_bundle
-    from flareseg.model.catalogue import describe, find_model, import_model, list_models, remove_model, structures_in
+    from flareseg.model.catalogue import describe, find_model, list_models, remove_model, structures_in
 
     for ask in (describe, structures_in, load_bundle):
         try:

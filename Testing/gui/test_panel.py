@@ -130,7 +130,7 @@ RECORDED = Path(__file__).resolve().parents[1] / "engine" / "data" / "nnunet"
 
 
 def test_an_imported_nnunet_model_brings_its_structures_and_nnunets_answer_until_speed_is_chosen(ready):
-    from flareseg.model.catalogue import import_model
+    from flareseg.interop.import_model import import_model
 
     import_model(RECORDED / "residual" / "model", name="pelvis")
     panel, ui = ready.panel, ready.ui
@@ -268,7 +268,7 @@ def test_a_model_that_has_gone_is_reported_in_one_sentence(ready):
 
 
 def test_a_failure_of_the_engine_is_one_sentence(ready, a_model):
-    from flareseg.model.catalogue import import_model
+    from flareseg.interop.import_model import import_model
 
     weights = import_model(a_model, name="damaged").folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

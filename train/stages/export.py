@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
+from flareseg.model.networks.dynunet import HEAD
 from flareseg.model.plan import Plan
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config, NetConfig
@@ -27,7 +28,7 @@ CITATION = (
     "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
 
-OUTPUT_BIAS = "output_block.conv.conv.bias"
+OUTPUT_BIAS = f"{HEAD}.bias"
 NEVER = 1000.0
 """Subtracted from a logit that must never win; half precision can still represent it."""
 

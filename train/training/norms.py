@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flareseg.inference.runtime import exchange_norms
+from flareseg.inference.runtime import replace_norms
 
 
 class PatchNorm(nn.InstanceNorm3d):
@@ -26,5 +26,5 @@ class PatchNorm(nn.InstanceNorm3d):
 
 
 def use_patch_norms(network: nn.Module) -> None:
-    """Replace every instance norm of `network`, in place; parameters stay the same objects."""
-    exchange_norms(network, lambda norm: PatchNorm(norm.num_features, eps=norm.eps, affine=norm.affine))
+    """Make every instance norm of `network` such a one, in place; parameters stay the same objects."""
+    replace_norms(network, lambda norm: PatchNorm(norm.num_features, eps=norm.eps, affine=norm.affine))

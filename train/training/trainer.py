@@ -23,7 +23,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from flareseg.errors import Cancelled, FlareError, InputError, UsageError
-from flareseg.inference.runtime import cpu_multiplies_bf16
+from flareseg.inference.devices import cpu_multiplies_bf16
 from train.augmentation.dataset import PatchDataset, StepSampler, collate, validation_batches
 from train.common.distributed import Rank, this_rank
 from train.common.json_files import write_json

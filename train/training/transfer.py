@@ -8,20 +8,24 @@ too, which would follow equal gradients of different lengths with equal steps.
 
 from __future__ import annotations
 
-import re
-
 import torch
 
-_STAGE = re.compile(r"^(downsamples|upsamples)\.(\d+)\.(.*)$")
-HEAD = "output_block."
+from flareseg.model.networks.dynunet import (
+    HEAD,
+    decoder_names,
+    encoder_names,
+    is_transposed,
+    reads_skip_connection,
+    stages_of,
+)
 
 
 def outer_stages(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
     """A net's weights under the names that a shallower net has for the same stages.
 
-    DynUNet counts the encoder's stages from the full resolution down and the decoder's from the bottom up, and calls
-    the encoder's last one the bottleneck. So what stays of the decoder is renumbered, and the encoder's stage at which
-    the shallower net ends becomes its bottleneck.
+    DynUNet counts the encoder's stages from the full resolution down and the decoder's from the bottom up, and has a
+    name of its own for the encoder's last one. So what stays of the decoder is renumbered, and the encoder's stage at
+    which the shallower net ends gets the name of its last one.
 
     Args:
         weights: of the deeper net, named as MONAI's DynUNet names them.
@@ -30,30 +34,19 @@ def outer_stages(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]
     Returns:
         those of the stages that both nets have; `weights` themselves where the net is not the deeper one.
     """
-    deep, shallow = _inner_stages(weights), _inner_stages(wanted)
-    if deep <= shallow:
+    deep, shallow = stages_of(weights), stages_of(wanted)
+    if not deep > shallow > 0:
         return weights
+    renamed = dict(zip(encoder_names(deep), encoder_names(shallow), strict=False))
+    renamed |= dict(zip(decoder_names(deep)[deep - shallow :], decoder_names(shallow), strict=True))
     result = {}
     for name, value in weights.items():
-        match = _STAGE.match(name)
-        if match is None:
-            new = name if not name.startswith("bottleneck.") else ""
-        elif match[1] == "upsamples":
-            number = int(match[2]) - (deep - shallow)
-            new = f"upsamples.{number}.{match[3]}" if number >= 0 else ""
-        elif int(match[2]) == shallow:
-            new = f"bottleneck.{match[3]}"
-        else:
-            new = name if int(match[2]) < shallow else ""
-        if new:
-            result[new] = value
+        stage = next((one for one in (*encoder_names(deep), *decoder_names(deep)) if name.startswith(f"{one}.")), "")
+        if stage in renamed:
+            result[renamed[stage] + name.removeprefix(stage)] = value
+        elif not stage:
+            result[name] = value
     return result
-
-
-def _inner_stages(names: dict[str, torch.Tensor] | dict[str, torch.Size]) -> int:
-    """How many stages lie between the first and the bottleneck; -1 for weights of another kind of net."""
-    found = [int(match[2]) for name in names if (match := _STAGE.match(name)) and match[1] == "downsamples"]
-    return max(found, default=-1) + 1
 
 
 def widened(
@@ -73,11 +66,11 @@ def widened(
     for name, old in weights.items():
         if name not in wanted or (name.startswith(HEAD) and old.shape[0] != wanted[name][0]):
             continue
-        out_axis, in_axis = (1, 0) if ".transp_conv." in name and old.ndim > 1 else (0, 1)
+        out_axis, in_axis = (1, 0) if is_transposed(name) and old.ndim > 1 else (0, 1)
         new = old.index_select(out_axis, _repeats(old.shape[out_axis], wanted[name][out_axis]))
         if old.ndim > 1:
             # A decoder's first convolution reads two sets of channels, one after the other: from below, and skipped.
-            sets = 2 if name.endswith(".conv_block.conv1.conv.weight") else 1
+            sets = 2 if reads_skip_connection(name) else 1
             new = _read_wider(new, in_axis, wanted[name][in_axis], sets, generator)
         result[name] = new
     return result

@@ -1,8 +1,17 @@
-"""What this machine can segment with, in words: for people, and for the panel that lets them choose."""
+"""What this machine can segment with, and what people call it."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from flareseg.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -17,9 +26,6 @@ def list_devices() -> list[Device]:
     """ "auto" first, saying what it takes; then every device there is."""
     import torch
 
-    from flareseg.inference.openvino_network import openvino_installed
-    from flareseg.inference.runtime import cpu_name, usable_cores
-
     with_openvino = ", OpenVINO" if openvino_installed() else ""
     found = []
     if torch.cuda.is_available():
@@ -30,3 +36,70 @@ def list_devices() -> list[Device]:
         found.append(Device("mps", "Apple GPU"))
     found.append(Device("cpu", f"{cpu_name(usable_cores())}{with_openvino}"))
     return [Device("auto", found[0].description), *found]
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device called "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        DeviceError: when there is no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return torch.device("cpu")
+    if kind == "mps" and not number:
+        if not torch.backends.mps.is_available():
+            raise DeviceError("This machine has no Apple GPU that torch can use; take --device cpu.")
+        return torch.device("mps")
+    if kind == "cuda" and (not number or number.isdecimal()):
+        index = int(number or 0)
+        if not torch.cuda.is_available():
+            raise DeviceError("torch finds no NVIDIA GPU here; take --device cpu, or install a CUDA build of torch.")
+        if index >= torch.cuda.device_count():
+            raise DeviceError(f"There is no GPU number {index}; this machine has {torch.cuda.device_count()}.")
+        return torch.device("cuda", index)
+    raise DeviceError(f"'{name}' is no device; choose auto, cpu, cuda, cuda:N or mps.")
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def openvino_installed() -> bool:
+    """Whether the package is there; it is not imported."""
+    return find_spec("openvino") is not None
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether the CPU has instructions for bf16; without them it is slower than fp32, not faster."""
+    import torch
+
+    # torch offers no public name for these yet; where they are gone, fp32 is the safe answer.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    probes: list[Callable[[], bool]] = [probe for name in names if (probe := getattr(torch.cpu, name, None))]
+    return any(probe() for probe in probes)
+
+
+def device_name(device: torch.device) -> str:
+    """How descriptions call a device."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU"
+    return cpu_name(torch.get_num_threads())
+
+
+def cpu_name(threads: int) -> str:
+    """How descriptions call the CPU."""
+    return f"CPU, {threads} thread{'s' * (threads != 1)}"

@@ -83,7 +83,7 @@ class FastStrategy(Strategy):
             if tumour is None:
                 return self.engine.logits(image, case.progress)
             logits = self.engine.logits(image, part_of(case.progress, 0, 2))
-            if not tumour.plan.sees_as(self.plan):
+            if not tumour.plan.same_preprocessing(self.plan):
                 image = _image(tumour, case, box)
             tumour_logits = tumour.logits(image, part_of(case.progress, 1, 2))
             merge_tumour_logits(

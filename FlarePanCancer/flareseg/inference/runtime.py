@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,13 @@ import torch
 from torch import nn
 
 from flareseg.errors import DeviceError
+from flareseg.inference.devices import (
+    cpu_multiplies_bf16,
+    device_name,
+    find_device,
+    openvino_installed,
+    usable_cores,
+)
 from flareseg.inference.memory import bound_gpu_memory
 from flareseg.model.plan import Plan
 from flareseg.options import Options
@@ -47,7 +53,7 @@ class TorchNetwork:
         if device.type != "mps" and not exact:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._network = network
-        self.description = f"{_device_name(device)}, torch {_PRECISION_NAMES[self._precision]}"
+        self.description = f"{device_name(device)}, torch {_PRECISION_NAMES[self._precision]}"
 
     @torch.no_grad()  # no inference mode, whose results nobody may change in place
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
@@ -110,7 +116,7 @@ def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], options: Options) 
     exact = bool(options.parity)
     # OpenVINO's fp32 is not torch's to the last digit, so with parity it is for those who ask for it.
     if options.backend != "torch" and not (exact and options.backend == "auto"):
-        from flareseg.inference.openvino_network import OpenVinoNetwork, openvino_installed
+        from flareseg.inference.openvino_network import OpenVinoNetwork
 
         asked_for = options.backend == "openvino"
         if openvino_installed():
@@ -125,48 +131,14 @@ def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], options: Options) 
     return TorchNetwork(plan, weights, torch.device("cpu"), exact=exact)
 
 
-def find_device(name: str) -> torch.device:
-    """The torch device called "auto", "cpu", "cuda", "cuda:N" or "mps".
-
-    Raises:
-        DeviceError: when there is no such device here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda:0")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind == "cpu" and not number:
-        return torch.device("cpu")
-    if kind == "mps" and not number:
-        if not torch.backends.mps.is_available():
-            raise DeviceError("This machine has no Apple GPU that torch can use; take --device cpu.")
-        return torch.device("mps")
-    if kind == "cuda" and (not number or number.isdecimal()):
-        index = int(number or 0)
-        if not torch.cuda.is_available():
-            raise DeviceError("torch finds no NVIDIA GPU here; take --device cpu, or install a CUDA build of torch.")
-        if index >= torch.cuda.device_count():
-            raise DeviceError(f"There is no GPU number {index}; this machine has {torch.cuda.device_count()}.")
-        return torch.device("cuda", index)
-    raise DeviceError(f"'{name}' is no device; choose auto, cpu, cuda, cuda:N or mps.")
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _use_group_norms(network: nn.Module) -> None:
     """Replace every instance norm by a group norm with one channel a group, in place: the same numbers, computed where
     they lie. On the CPU torch copies a channels-last array to and fro for an instance norm, which costs a third of the
     whole network."""
-    exchange_norms(network, lambda norm: nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps))
+    replace_norms(network, lambda norm: nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps))
 
 
-def exchange_norms(network: nn.Module, other: Callable[[nn.InstanceNorm3d], nn.Module]) -> None:
+def replace_norms(network: nn.Module, other: Callable[[nn.InstanceNorm3d], nn.Module]) -> None:
     """Put what `other` makes of an instance norm in its place, for all of `network`, with the same parameters."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
@@ -182,24 +154,3 @@ def _torch_precision(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and cpu_multiplies_bf16():
         return torch.bfloat16
     return torch.float32
-
-
-def cpu_multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for bf16; without them it is slower than fp32, not faster."""
-    # torch offers no public name for these yet; where they are gone, fp32 is the safe answer.
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    probes: list[Callable[[], bool]] = [probe for name in names if (probe := getattr(torch.cpu, name, None))]
-    return any(probe() for probe in probes)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return "Apple GPU"
-    return cpu_name(torch.get_num_threads())
-
-
-def cpu_name(threads: int) -> str:
-    """How descriptions call the CPU."""
-    return f"CPU, {threads} thread{'s' * (threads != 1)}"

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import torch
 
 from flareseg.errors import Cancelled, DeviceError
+from flareseg.inference.devices import usable_cores
 from flareseg.inference.memory import bound_gpu_memory, gpu_memory_shares, put_back_gpu_memory_shares
-from flareseg.inference.runtime import usable_cores
 from flareseg.progress import never
 
 FORKED = (

@@ -26,7 +26,7 @@ class Source:
 
     Attributes:
         plan: of this net alone; its `coarse` and `tumour` are None.
-        nets: weights as stored, under the names of `network.own_weights`; of an ensemble, those of every net.
+        nets: weights as stored, under the names of `own_weights`; of an ensemble, those of every net.
         info: name, version, description, licence, citation, provenance, metrics.
         sha256: of the file that the weights come from.
         card: the text of MODEL_CARD.md.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from flareseg.errors import ModelError
-from flareseg.model.networks.registry import own_weights, parameter_shapes
+from flareseg.model.networks.registry import is_for_training, own_weights, parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.plan_checks import check_plan, short
 from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model, weights_file, write_model
@@ -30,7 +30,6 @@ ensembles, structures of their own, other networks, parity; format 3 with struct
 with a net of its own for the tumours."""
 COARSE, TUMOUR_NET = "coarse.", "tumour."
 """What the names of the tensors of the coarse net, and of the tumours' net, begin with."""
-TRAINING_ONLY = "deep_supervision_heads."
 
 LARGEST_JSON_BYTES = 2**20
 LARGEST_CARD_BYTES = 2**20
@@ -62,7 +61,7 @@ class Bundle:
 
     Attributes:
         plan: how it is applied.
-        weights: tensors of the network by name, as stored (usually fp16); `network.load_weights` takes them.
+        weights: tensors of the network by name, as stored (usually fp16); `load_weights` takes them.
         coarse_weights: those of `plan.coarse`, or None.
         tumour_weights: those of `plan.tumour`, or None.
         info: as in `Description`.
@@ -114,8 +113,7 @@ def save_bundle(
 
     Args:
         weights: the network's tensors; those of `plan.coarse` under the prefix "coarse.", those of `plan.tumour` under
-            "tumour.". The second names that DynUNet's state dict has for them, and heads that only training uses, are
-            left out.
+            "tumour.". Second names that a state dict has for them, and heads that only training uses, are left out.
         provenance: data, code revision, date and whatever else tells where the model comes from.
         metrics: scores, and on which cases.
         card: the text of MODEL_CARD.md.
@@ -158,7 +156,7 @@ def _as_file(weights: dict[str, torch.Tensor], precision: str) -> bytes:
     kind = {"fp16": torch.float16, "fp32": torch.float32}[precision]
     stored: dict[str, torch.Tensor] = {}
     for key, value in own_weights(weights).items():
-        if not key.removeprefix(COARSE).removeprefix(TUMOUR_NET).startswith(TRAINING_ONLY):
+        if not is_for_training(key.removeprefix(COARSE).removeprefix(TUMOUR_NET)):
             # cloned, because tensors that share memory cannot be saved
             stored[key] = value.detach().cpu().to(kind).clone(memory_format=torch.contiguous_format)
     return save(stored)

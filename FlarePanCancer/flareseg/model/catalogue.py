@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from flareseg.errors import FlareError, ModelError, UsageError
-from flareseg.io.opening import check_kind
+from flareseg.errors import FlareError, ModelError
 from flareseg.labels import Structure
 from flareseg.model.archive import is_plain_file
-from flareseg.model.bundle import copy_bundle, read_description
+from flareseg.model.bundle import read_description
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.storage import CARD, JSON, delete_model
@@ -22,14 +20,9 @@ from flareseg.model.structures import structures_of
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.user_folders import NoHome, user_data_folder
 
-if TYPE_CHECKING:
-    from flareseg.interop.nnunet.importer import Choice, Imported
-
 EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
 Origin = Literal["embedded", "yours"]
-# Of names that Windows keeps for devices, whatever their ending.
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 @dataclass(frozen=True)
@@ -68,7 +61,7 @@ def _own_folders() -> Iterator[Path]:
 def list_models() -> list[Entry]:
     """All models, the embedded ones first. None of their weights are read."""
     places: list[tuple[Origin, Iterable[Path]]] = [("embedded", _model_folders(EMBEDDED)), ("yours", _own_folders())]
-    return [_entry(folder, origin) for origin, folders in places for folder in folders]
+    return [entry_of(folder, origin) for origin, folders in places for folder in folders]
 
 
 def find_model(model: str | Path) -> Path:
@@ -98,55 +91,6 @@ def structures_in(model: str | Path) -> tuple[Structure, ...]:
         ModelError: when there is no such model, or it is damaged.
     """
     return structures_of(read_description(find_model(model)).plan)
-
-
-def import_model(
-    source: Path | str, *, name: str | None = None, overwrite: bool = False, choice: Choice | None = None
-) -> Entry:
-    """Copy a model folder or zip into the user's models, after checking all of it; nnU-Net's become our own.
-
-    Args:
-        source: the folder or zip of a model, or of an nnU-Net v2 trained model.
-        name: what to call it; the name that the model carries unless given.
-        overwrite: replace one of the user's models that has this name.
-        choice: of an nnU-Net model, which configuration, folds and checkpoint, and how it runs.
-
-    Raises:
-        ModelError: when it is no model, damaged, cannot be run, or its name is taken and `overwrite` is not set.
-        UsageError: when it must be told which of several nnU-Net models is meant, or `choice` is given for one of ours.
-        OutputError: when the user's models folder cannot be written.
-    """
-    source = Path(source)
-    check_kind(source, ModelError)
-    foreign = _nnunet_at(source, choice)
-    name = name or (foreign.name if foreign else read_description(source).info["name"])
-    if not _is_usable(name):
-        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.' with --name.")
-    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
-    if taken and taken.origin == "embedded":
-        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another with --name.")
-    if taken and not overwrite:
-        raise ModelError(f"There is already a model '{taken.name}'; choose another with --name, or use --overwrite.")
-    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
-    folder = taken.folder if taken else models_folder() / name
-    if foreign:
-        foreign.save(folder, name=folder.name, overwrite=overwrite)
-    else:
-        copy_bundle(source, folder, overwrite=overwrite)
-    return _entry(folder, "yours")
-
-
-def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
-    """The nnU-Net model there, None where it is one of ours (or none)."""
-    from flareseg.interop.nnunet.model_folder import is_nnunet
-
-    if not is_plain_file(source / JSON) and is_nnunet(source):
-        from flareseg.interop.nnunet.importer import read_nnunet
-
-        return read_nnunet(source, choice)
-    if choice:
-        raise UsageError(f"'{source}' is no nnU-Net model; leave out --configuration, --folds and --checkpoint.")
-    return None
 
 
 def remove_model(name: str) -> None:
@@ -235,8 +179,8 @@ def _model_folders(place: Path) -> Iterator[Path]:
                 yield folder
 
 
-def _entry(folder: Path, origin: Origin) -> Entry:
-    """How a model is listed: by its folder's name, which `import_model` chose."""
+def entry_of(folder: Path, origin: Origin) -> Entry:
+    """How a model is listed: by its folder's name, which whoever imported it chose."""
     try:
         found = read_description(folder)
         parts = structures_of(found.plan)
@@ -244,11 +188,6 @@ def _entry(folder: Path, origin: Origin) -> Entry:
         return Entry(folder.name, DAMAGED, str(error), origin, folder)
     version, description = found.info["version"], found.info["description"]
     return Entry(folder.name, version, description, origin, folder, found.plan.parity, parts)
-
-
-def _is_usable(name: str) -> bool:
-    plain = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name) is not None
-    return plain and name.split(".")[0].lower() not in _RESERVED
 
 
 def _one_line(value: Any) -> str:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from flareseg.errors import ModelError
 from flareseg.labels import by_name, is_known
+from flareseg.model.networks.registry import architecture_of
+from flareseg.model.networks.spec import NetworkSpec
 from flareseg.volume import Index, Triple
 
 WindowRule = Literal["fixed", "fitted"]
@@ -18,7 +20,7 @@ ResamplingRule = Literal["auto", "isotropic", "separate_z"]
 IntensityScheme = Literal["ct", "zscore", "zscore_nonzero"]
 OrientationRule = Literal["canonical", "stored", "ras"]
 MOST_STRIDES = 16
-"""Of stages, and of one stride: bounds of what is read at all; `network.py` has those of what can be built."""
+"""Of stages, and of one stride: bounds of what is read at all; `networks/spec.py` has those of what can be built."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,6 @@ class Intensity:
     mean_hu: float
     std_hu: float
     scheme: IntensityScheme = "ct"
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """Which network, and with which arguments; `network.py` builds it."""
-
-    name: str
-    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -151,9 +145,9 @@ class Plan:
         if any(rule.without_fat for rule in self.components.values()):
             return 3
         added = (self.image_order, self.orientation, self.axes, self.parity, self.intensity.scheme)
-        plain = added == (3, "canonical", (0, 1, 2), False, "ct") and self.network.name == "DynUNet"
-        known = plain and "up_kernel_size" not in self.network.kwargs and not self.has_own_structures
-        return max(1 if known else 2, self.coarse.needs_format if self.coarse else 1)
+        known = added == (3, "canonical", (0, 1, 2), False, "ct") and not self.has_own_structures
+        network = architecture_of(self.network).model_format(self.network)
+        return max(1 if known else 2, network, self.coarse.needs_format if self.coarse else 1)
 
     @property
     def has_own_structures(self) -> bool:
@@ -161,7 +155,7 @@ class Plan:
         names = [name for value, name in self.labels.items() if value]
         return not all(map(is_known, names)) or len({by_name(name) for name in names}) < len(names)
 
-    def sees_as(self, other: Plan) -> bool:
+    def same_preprocessing(self, other: Plan) -> bool:
         """Whether both networks are given the same image of a CT."""
         names = ("spacing_zyx_mm", "intensity", "resampling", "image_order", "orientation", "axes")
         return all(getattr(self, name) == getattr(other, name) for name in names)

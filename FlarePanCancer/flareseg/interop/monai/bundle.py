@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flareseg
 from flareseg.errors import ModelError
-from flareseg.interop.kernels import (
-    Kernel,
-    common_kernel,
-    convolutions,
-    decoder_blocks,
-    encoder_blocks,
-    stage_count,
-    strides,
-    widened,
-)
+from flareseg.interop.kernels import plain_unet, with_kernels
 from flareseg.interop.monai.config import inference, metadata
 from flareseg.interop.source import Source
+from flareseg.model.networks.dynunet import MONAI, kernel_of_weights, monai_arguments, shared_kernels
 from flareseg.model.networks.registry import load_weights
-from flareseg.model.plan import Plan
 from flareseg.system.private_imports import import_monai
-
-if TYPE_CHECKING:
-    import torch
 
 KIND = "monai-bundle"
 
@@ -45,17 +33,15 @@ def write_monai_bundle(source: Source, folder: Path) -> None:
     import_monai()
     from monai.networks.nets.dynunet import DynUNet
 
-    stages = stage_count(source.plan, KIND)
+    layers = plain_unet(source.plan.network, KIND)
     _check(source)
-    weights = source.nets[0]
-    kernels = stage_kernels(weights, stages)
-    definition = network_definition(source.plan, kernels)
-    network = DynUNet(**{key: value for key, value in definition.items() if key != "_target_"})
-    load_weights(network, dynunet_weights(weights, kernels))
+    arguments = monai_arguments(layers, shared_kernels(layers, MONAI), source.plan.classes)
+    network = DynUNet(**arguments)
+    load_weights(network, with_kernels(source.nets[0], kernel_of_weights(layers, MONAI)))
     for name in ("configs", "models", "docs"):
         (folder / name).mkdir()
     _write_json(folder / "configs" / "metadata.json", metadata(source))
-    _write_json(folder / "configs" / "inference.json", inference(source, definition))
+    _write_json(folder / "configs" / "inference.json", inference(source, {"_target_": "DynUNet", **arguments}))
     with (folder / "models" / "model.pt").open("wb") as file:  # so that a full disk is an OSError
         torch.save(network.state_dict(), file)
     (folder / "docs" / "README.md").write_text(_readme(source), encoding="utf-8")
@@ -70,41 +56,6 @@ def _check(source: Source) -> None:
         raise ModelError("The network takes CTs in the order of their file, which no MONAI transform gives; use onnx.")
     if plan.intensity.scheme != "ct":
         raise ModelError("The network's images are normalised one by one; only CT's way is exported as monai-bundle.")
-
-
-def stage_kernels(weights: dict[str, torch.Tensor], stages: int) -> list[Kernel]:
-    """DynUNet's kernel of every stage: one for the encoder there and the decoder above."""
-    above = [[], *([name] for name in decoder_blocks(stages))]
-    return [common_kernel(weights, [block, *up]) for block, up in zip(encoder_blocks(stages), above, strict=True)]
-
-
-def dynunet_weights(weights: dict[str, torch.Tensor], kernels: list[Kernel]) -> dict[str, torch.Tensor]:
-    """The tensors in fp32, with the kernels that stock DynUNet has."""
-    stages = len(kernels)
-    wanted = dict(zip(encoder_blocks(stages), kernels, strict=True))
-    wanted |= dict(zip(decoder_blocks(stages), kernels[1:], strict=True))
-    result = {name: value.float() for name, value in weights.items()}
-    for block, kernel in wanted.items():
-        for name in convolutions(block):
-            result[name] = widened(weights[name], kernel)
-    return result
-
-
-def network_definition(plan: Plan, kernels: list[Kernel]) -> dict[str, Any]:
-    """MONAI's DynUNet as a configuration; with these arguments it is the net that flareseg builds."""
-    return {
-        "_target_": "DynUNet",
-        "spatial_dims": 3,
-        "in_channels": 1,
-        "out_channels": plan.classes,
-        "kernel_size": kernels,
-        "strides": strides(plan),
-        "upsample_kernel_size": strides(plan)[1:],
-        "filters": plan.network.kwargs["filters"],
-        "norm_name": ["INSTANCE", {"affine": True, "eps": 1e-05}],
-        "act_name": ["leakyrelu", {"inplace": True, "negative_slope": 0.01}],
-        "trans_bias": True,
-    }
 
 
 def _readme(source: Source) -> str:

@@ -7,21 +7,16 @@ the normalisation cancels; they are 0 here. Its output layers at lower resolutio
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
-from flareseg.interop.kernels import (
-    Kernel,
-    common_kernel,
-    convolutions,
-    decoder_blocks,
-    encoder_blocks,
-    stage_count,
-    strides,
-    widened,
-)
+from flareseg.interop.kernels import plain_unet, with_kernels
 from flareseg.interop.source import Source
+from flareseg.model.networks.dynunet import NNUNET, kernel_of_weights, pads_as_nnunet, shared_kernels
+from flareseg.model.networks.registry import architecture_of
+from flareseg.model.networks.spec import NetworkSpec
 from flareseg.model.plan import Plan
 
 if TYPE_CHECKING:
@@ -42,14 +37,14 @@ def write_nnunet(source: Source, folder: Path) -> None:
     import torch
 
     plan = source.plan
-    stages = stage_count(plan, KIND)
-    if any(size > 2 for stride in strides(plan) for size in stride):
+    layers = plain_unet(plan.network, KIND)
+    if not pads_as_nnunet(layers.strides):
         raise ModelError("The network has strides above 2, where nnU-Net pads in another way; onnx takes it.")
     for name in plan.labels.values():
         if name in RESERVED_LABELS:
             raise ModelError(f"nnU-Net does not take a structure called '{name}'; rename it in the model first.")
-    kernels = level_kernels(source.nets[0], stages)
-    _write_json(folder / "plans.json", nnunet_plans(plan, plan.network.kwargs["filters"], kernels, strides(plan)))
+    plans = nnunet_plans(plan, layers.filters, shared_kernels(layers, NNUNET), layers.strides)
+    _write_json(folder / "plans.json", plans)
     dataset = {
         "name": source.name,
         "description": source.info["description"],
@@ -62,7 +57,7 @@ def write_nnunet(source: Source, folder: Path) -> None:
     _write_json(folder / "dataset.json", dataset)
     for fold, weights in enumerate(source.nets):
         checkpoint = {
-            "network_weights": nnunet_weights(weights, stages),
+            "network_weights": nnunet_weights(weights, plan.network),
             "trainer_name": "nnUNetTrainer",
             "init_args": {"configuration": CONFIGURATION},
             # None, because nnU-Net fails on an empty list.
@@ -73,61 +68,28 @@ def write_nnunet(source: Source, folder: Path) -> None:
             torch.save(checkpoint, file)
 
 
-def level_kernels(weights: dict[str, torch.Tensor], stages: int) -> list[Kernel]:
-    """The kernel of every level, full resolution first: one for the encoder and the decoder."""
-    decoder = [[name] for name in decoder_blocks(stages)] + [[]]
-    return [common_kernel(weights, [block, *up]) for block, up in zip(encoder_blocks(stages), decoder, strict=True)]
-
-
-def nnunet_weights(weights: dict[str, torch.Tensor], stages: int) -> dict[str, torch.Tensor]:
-    """DynUNet's tensors under PlainConvUNet's names, in fp32, with the entries that its state dict holds twice."""
-    kernels = level_kernels(weights, stages)
-    encoder: dict[str, torch.Tensor] = {}
-    decoder: dict[str, torch.Tensor] = {}
-    for level, block in enumerate(encoder_blocks(stages)):
-        _add_block(encoder, f"stages.{level}.0", weights, block, kernels[level])
-    ups = stages - 1
-    for level, block in enumerate(decoder_blocks(stages)):
-        up = ups - 1 - level  # nnU-Net counts its decoder from the lowest resolution
-        _add_block(decoder, f"stages.{up}", weights, block, kernels[level])
-        for kind in ("weight", "bias"):
-            decoder[f"transpconvs.{up}.{kind}"] = weights[f"upsamples.{up}.transp_conv.conv.{kind}"].float()
-    _add_outputs(decoder, weights, ups)
-    return {
-        **{f"encoder.{name}": value for name, value in encoder.items()},
-        # The decoder registers the encoder again.
-        **{f"decoder.encoder.{name}": value for name, value in encoder.items()},
-        **{f"decoder.{name}": value for name, value in decoder.items()},
-    }
-
-
-def _add_block(
-    target: dict[str, torch.Tensor], prefix: str, weights: dict[str, torch.Tensor], block: str, kernel: Kernel
-) -> None:
-    for number, source in enumerate(convolutions(block)):
-        convolution = widened(weights[source], kernel)
-        own = f"{prefix}.convs.{number}"
-        # A block names its layers, and lists them once more as all_modules.
-        for conv, norm in (("conv", "norm"), ("all_modules.0", "all_modules.1")):
-            target[f"{own}.{conv}.weight"] = convolution
-            target[f"{own}.{conv}.bias"] = convolution.new_zeros(len(convolution))
-            for kind in ("weight", "bias"):
-                target[f"{own}.{norm}.{kind}"] = weights[f"{block}.norm{number + 1}.{kind}"].float()
-
-
-def _add_outputs(decoder: dict[str, torch.Tensor], weights: dict[str, torch.Tensor], ups: int) -> None:
-    """One output layer per resolution, lowest first."""
-    output = weights["output_block.conv.conv.weight"].float()
-    for up in range(ups - 1):
-        channels = decoder[f"stages.{up}.convs.1.conv.weight"].shape[0]
-        decoder[f"seg_layers.{up}.weight"] = output.new_zeros(len(output), channels, 1, 1, 1)
-        decoder[f"seg_layers.{up}.bias"] = output.new_zeros(len(output))
-    decoder[f"seg_layers.{ups - 1}.weight"] = output
-    decoder[f"seg_layers.{ups - 1}.bias"] = weights["output_block.conv.conv.bias"].float()
+def nnunet_weights(weights: dict[str, torch.Tensor], spec: NetworkSpec) -> dict[str, torch.Tensor]:
+    """The tensors under PlainConvUNet's names, in fp32, with the entries that its state dict holds twice."""
+    layers = plain_unet(spec, KIND)
+    ours = with_kernels(weights, kernel_of_weights(layers, NNUNET))
+    state = {theirs: ours[name] for theirs, name in architecture_of(spec).nnunet_names(spec)}
+    for name, value in list(state.items()):
+        if name.endswith(".conv.weight"):
+            state[name.removesuffix("weight") + "bias"] = value.new_zeros(len(value))
+    # A block names its layers, and lists them once more.
+    for alias, layer in ((".all_modules.0.", ".conv."), (".all_modules.1.", ".norm.")):
+        state |= {name.replace(layer, alias): value for name, value in state.items() if layer in name}
+    # One output layer per resolution, deepest first; those below the last serve training only.
+    for up, step in enumerate(layers.decoder[:-1]):
+        head = state[f"decoder.seg_layers.{len(layers.decoder) - 1}.weight"]
+        state[f"decoder.seg_layers.{up}.weight"] = head.new_zeros(len(head), step.channels, 1, 1, 1)
+        state[f"decoder.seg_layers.{up}.bias"] = head.new_zeros(len(head))
+    # The decoder registers the encoder again.
+    return state | {f"decoder.{name}": value for name, value in state.items() if name.startswith("encoder.")}
 
 
 def nnunet_plans(
-    plan: Plan, filters: list[int], kernels: list[Kernel], strides_per_stage: list[list[int]]
+    plan: Plan, filters: list[int], kernels: Sequence[Sequence[int]], strides: Sequence[Sequence[int]]
 ) -> dict[str, Any]:
     """What nnU-Net's planner would have written for this network, with its default preprocessing."""
     intensity, stages = plan.intensity, len(filters)
@@ -156,7 +118,7 @@ def nnunet_plans(
                 "features_per_stage": filters,
                 "conv_op": "torch.nn.modules.conv.Conv3d",
                 "kernel_sizes": kernels,
-                "strides": strides_per_stage,
+                "strides": strides,
                 "n_conv_per_stage": [2] * stages,
                 "n_conv_per_stage_decoder": [2] * (stages - 1),
                 "conv_bias": True,

@@ -14,6 +14,7 @@ from flareseg.interop.nnunet.model_folder import DATASET, PLANS, TrainedModel, o
 from flareseg.interop.nnunet.plans import plan_of
 from flareseg.interop.nnunet.weights import own_tensors
 from flareseg.model.bundle import COARSE, LONGEST_TEXT, load_bundle, save_bundle
+from flareseg.model.catalogue import find_model
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 
@@ -132,8 +133,6 @@ def _with_region(plan: Plan, weights: dict[str, torch.Tensor]) -> tuple[Plan, di
     Raises:
         UsageError: when the model segments more than that, or other images than CTs.
     """
-    from flareseg.model.catalogue import find_model  # which itself imports models
-
     embedded = load_bundle(find_model("default"))
     assert embedded.plan.coarse and embedded.coarse_weights
     strange = sorted(set(plan.labels.values()) - set(embedded.plan.coarse.labels.values()))

@@ -8,14 +8,15 @@ from typing import Any
 from flareseg.errors import ModelError
 from flareseg.inference.resample import ANISOTROPY_THRESHOLD
 from flareseg.interop.nnunet.weights import nnunet_spec
-from flareseg.model.plan import NetworkSpec, OrientationRule, Plan, ResamplingRule
+from flareseg.model.networks.spec import NetworkSpec
+from flareseg.model.plan import OrientationRule, Plan, ResamplingRule
 from flareseg.model.plan_checks import check_plan, short
 
 CONFIGURATIONS = ("3d_fullres", "3d_lowres")
 FAST_STEP = 1.0
 """How far apart windows are once the user has chosen speed; parity mode has nnU-Net's step of its own."""
 MOST_STAGES = 16
-"""What is read at all; `stages.py` has the bounds of what can be built."""
+"""What is read at all; `networks/spec.py` has the bounds of what can be built."""
 LEAST_STD = 1e-8
 """What nnU-Net divides by at least."""
 _NETWORKS = {"PlainConvUNet": False, "ResidualEncoderUNet": True}
@@ -68,7 +69,7 @@ def plan_of(
     Args:
         plans: the content of plans.json.
         configuration: which of them, e.g. "3d_fullres".
-        labels: from `nnunet_labels.plan_labels`.
+        labels: from `labels.plan_labels`.
         mirror_axes: what the checkpoint allows.
         parity: see `Plan`.
 

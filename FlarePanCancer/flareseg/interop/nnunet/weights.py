@@ -1,8 +1,6 @@
 """nnU-Net's tensors under our names: PlainConvUNet as DynUNet where that can be, else either network as our `UNet`.
 
 Both networks of nnU-Net have biases before their instance norms, which the norms take away again: they are left out.
-DynUNet gives the blocks of its decoder the kernels of the stage below, nnU-Net those of the stage whose skip connection
-comes in: `nnunet_spec` says so where the two differ.
 """
 
 from __future__ import annotations
@@ -12,9 +10,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flareseg.errors import ModelError
-from flareseg.model.networks.registry import dynunet_spec
-from flareseg.model.networks.unet import Block, unet_layers, unet_spec
-from flareseg.model.plan import NetworkSpec
+from flareseg.model.networks.dynunet import pads_as_nnunet, spec_as_in_nnunet
+from flareseg.model.networks.registry import architecture_of
+from flareseg.model.networks.spec import NetworkSpec
+from flareseg.model.networks.unet import unet_spec
 
 if TYPE_CHECKING:
     import torch
@@ -36,24 +35,17 @@ def nnunet_spec(
     stem_filters: int | None = None,
 ) -> NetworkSpec:
     """How we build the network that nnU-Net builds from these arguments (see `unet_spec`)."""
-    # MONAI pads convolutions with larger strides in another way than nnU-Net.
-    small_strides = all(size <= 2 for stride in strides for size in stride)
-    plain = not residual and set(blocks) == set(decoder_convolutions) == {2} and small_strides
-    if not plain:
-        return unet_spec(
-            filters,
-            kernels,
-            strides,
-            residual=residual,
-            blocks=blocks,
-            decoder_convolutions=decoder_convolutions,
-            stem_filters=stem_filters,
-        )
-    spec = dynunet_spec(filters, list(kernels), list(strides))
-    own, wanted = kernels[:0:-1], kernels[-2::-1]
-    if own != wanted:
-        spec.kwargs["up_kernel_size"] = wanted
-    return spec
+    if not residual and set(blocks) == set(decoder_convolutions) == {2} and pads_as_nnunet(strides):
+        return spec_as_in_nnunet(filters, kernels, strides)
+    return unet_spec(
+        filters,
+        kernels,
+        strides,
+        residual=residual,
+        blocks=blocks,
+        decoder_convolutions=decoder_convolutions,
+        stem_filters=stem_filters,
+    )
 
 
 def own_tensors(
@@ -90,7 +82,7 @@ def own_tensors(
         used.add(theirs)
         result[ours] = value.detach().float()
 
-    for theirs, ours in _names(spec):
+    for theirs, ours in architecture_of(spec).nnunet_names(spec):
         weight = theirs.removesuffix("bias") + "weight"
         if theirs.startswith("decoder.transpconvs") and theirs not in given and weight in used:
             result[ours] = torch.zeros(shapes[ours])  # of a network without biases
@@ -110,62 +102,6 @@ def _own_names(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tens
         name = _WRAPPED.sub("", str(name))
         if not _AGAIN.search(name):
             yield name, value
-
-
-def _names(spec: NetworkSpec) -> Iterator[tuple[str, str]]:
-    """nnU-Net's and our name of every tensor."""
-    return _dynunet_names(spec) if spec.name == "DynUNet" else _unet_names(spec)
-
-
-def _dynunet_names(spec: NetworkSpec) -> Iterator[tuple[str, str]]:
-    last = len(spec.kwargs["filters"]) - 1
-    for stage in range(last + 1):
-        ours = {0: "input_block", last: "bottleneck"}.get(stage, f"downsamples.{stage - 1}")
-        yield from _two_convolutions(f"encoder.stages.{stage}.0", ours)
-    for up in range(last):
-        yield from _two_convolutions(f"decoder.stages.{up}", f"upsamples.{up}.conv_block")
-        for kind in ("weight", "bias"):
-            yield f"decoder.transpconvs.{up}.{kind}", f"upsamples.{up}.transp_conv.conv.{kind}"
-    for kind in ("weight", "bias"):
-        yield f"decoder.seg_layers.{last - 1}.{kind}", f"output_block.conv.conv.{kind}"
-
-
-def _two_convolutions(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
-    for number in (1, 2):
-        yield f"{theirs}.convs.{number - 1}.conv.weight", f"{ours}.conv{number}.conv.weight"
-        for kind in ("weight", "bias"):
-            yield f"{theirs}.convs.{number - 1}.norm.{kind}", f"{ours}.norm{number}.{kind}"
-
-
-def _unet_names(spec: NetworkSpec) -> Iterator[tuple[str, str]]:
-    layers = unet_layers(spec)
-    last = len(layers.ups)
-    if layers.stem:
-        yield from _convolution("encoder.stem.convs.0", layers.stem.name)
-    for number, stage in enumerate(layers.encoder):
-        for place, layer in enumerate(stage):
-            if not isinstance(layer, Block):
-                yield from _convolution(f"encoder.stages.{number}.0.convs.{place}", layer.name)
-                continue
-            theirs = f"encoder.stages.{number}.blocks.{place}"
-            yield from _convolution(f"{theirs}.conv1", layer.first.name)
-            yield from _convolution(f"{theirs}.conv2", layer.second.name)
-            if layer.skip:
-                # The average over a stride comes first where there is one.
-                yield from _convolution(f"{theirs}.skip.{int(max(layer.stride) > 1)}", layer.skip.name)
-    for number, up in enumerate(layers.ups):
-        for kind in ("weight", "bias"):
-            yield f"decoder.transpconvs.{number}.{kind}", f"{up.name}.{kind}"
-        for place, convolution in enumerate(up.convolutions):
-            yield from _convolution(f"decoder.stages.{number}.convs.{place}", convolution.name)
-    for kind in ("weight", "bias"):
-        yield f"decoder.seg_layers.{last - 1}.{kind}", f"head.{kind}"
-
-
-def _convolution(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
-    yield f"{theirs}.conv.weight", f"{ours}.conv.weight"
-    for kind in ("weight", "bias"):
-        yield f"{theirs}.norm.{kind}", f"{ours}.norm.{kind}"
 
 
 def _shown(text: str) -> str:

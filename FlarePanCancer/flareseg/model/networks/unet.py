@@ -1,90 +1,102 @@
 """The U-Nets that DynUNet is not: nnU-Net's residual encoders, and any number of convolutions a stage.
 
-This is the description alone, checked, with the name and shape of every tensor; `unet_network.py` builds it in torch
-and `inference/openvino_network.py` in OpenVINO. The names of a network's layers:
-
-    stem                      convolution, before the stages of a residual encoder
-    encoder.S.N               stage S, full resolution first: convolution N, or block N of a residual encoder,
-    encoder.S.N.first, .second, .skip     whose convolutions have these names (.skip only where channels change)
-    ups.K                     transposed convolution, deepest first
-    decoder.K.N               convolution N after it
-    head                      1×1×1 convolution to the classes
-
-Every convolution but the head and the transposed ones is followed by an instance norm and has no bias, which the norm
-would take away.
+`unet_layers.py` lists their layers, `unet_torch.py` has the torch module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
-from flareseg.model.networks.checks import Sizes, checked_stages, is_count
-from flareseg.model.plan import NetworkSpec
+from flareseg.model.networks.architecture import Architecture
+from flareseg.model.networks.spec import NetworkSpec
+from flareseg.model.networks.unet_layers import HEAD, Block, Convolution, convolutions_of, unet_layers
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from flareseg.model.networks.openvino_layers import Layers
 
 NAME = "UNet"
-MOST_BLOCKS = 32
-"""A stage: ResEnc-XL has up to 12."""
-ARGUMENTS = {"filters", "kernel_size", "strides", "residual", "blocks", "decoder_convolutions"}
 
 
-@dataclass(frozen=True)
-class Convolution:
-    """One convolution with its norm: `name`.conv.weight, `name`.norm.weight and .bias."""
+class UNetArchitecture(Architecture):
+    """It can be run, not trained."""
 
-    name: str
-    channels_in: int
-    channels: int
-    kernel: Sizes
-    stride: Sizes
+    name = NAME
 
+    def shapes(self, spec: NetworkSpec, outputs: int) -> dict[str, tuple[int, ...]]:
+        layers = unet_layers(spec)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for of in convolutions_of(layers):
+            shapes[f"{of.name}.conv.weight"] = (of.channels, of.channels_in, *of.kernel)
+            shapes[f"{of.name}.norm.weight"] = (of.channels,)
+            shapes[f"{of.name}.norm.bias"] = (of.channels,)
+        for up in layers.ups:
+            shapes[f"{up.name}.weight"] = (up.channels_in, up.channels, *up.stride)
+            shapes[f"{up.name}.bias"] = (up.channels,)
+        shapes[f"{HEAD}.weight"] = (outputs, layers.filters, 1, 1, 1)
+        shapes[f"{HEAD}.bias"] = (outputs,)
+        return shapes
 
-@dataclass(frozen=True)
-class Block:
-    """One residual block: two convolutions, the second without a non-linearity, added to what came in, which is
-    averaged over `stride` and projected to the new number of channels where these change."""
+    def build(self, spec: NetworkSpec, outputs: int, deep_supervision_heads: int = 0) -> nn.Module:
+        if deep_supervision_heads:
+            raise ModelError(f"The network '{spec.name}' can be run, but has no heads for training; train a DynUNet.")
+        from flareseg.model.networks.unet_torch import UNet
 
-    first: Convolution
-    second: Convolution
-    skip: Convolution | None
-    stride: Sizes
+        return UNet(unet_layers(spec), outputs)
 
-    def convolutions(self) -> Iterator[Convolution]:
-        yield self.first
-        yield self.second
-        if self.skip:
-            yield self.skip
+    def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
+        net = unet_layers(spec)
 
+        def normalised(x: Any, of: Convolution) -> Any:
+            x = layers.convolution(x, f"{of.name}.conv", of.stride, monai=False)
+            return layers.normalised(x, f"{of.name}.norm")
 
-@dataclass(frozen=True)
-class Up:
-    """One step of the decoder: `name`.weight and .bias of a transposed convolution as large as its stride, then the
-    skip connection put on top, then convolutions."""
+        def run(x: Any, block: Block) -> Any:
+            beside = layers.averaged(x, block.stride) if max(block.stride) > 1 else x
+            if block.skip:
+                beside = normalised(beside, block.skip)
+            x = normalised(layers.active(normalised(x, block.first)), block.second)
+            return layers.active(layers.added(x, beside))
 
-    name: str
-    channels_in: int
-    channels: int
-    stride: Sizes
-    convolutions: tuple[Convolution, ...]
+        x, skips = window, []
+        if net.stem:
+            x = layers.active(normalised(x, net.stem))
+        for stage in net.encoder:
+            for layer in stage:
+                x = run(x, layer) if isinstance(layer, Block) else layers.active(normalised(x, layer))
+            skips.append(x)
+        for up, skip in zip(net.ups, reversed(skips[:-1]), strict=True):
+            x = layers.joined(layers.transposed(x, up.name, up.stride), skip)
+            for convolution in up.convolutions:
+                x = layers.active(normalised(x, convolution))
+        return layers.plus(layers.convolution(x, HEAD, (1, 1, 1), monai=False), f"{HEAD}.bias")
 
-
-@dataclass(frozen=True)
-class UNetLayers:
-    """Every layer of a network, in the order of computation.
-
-    Attributes:
-        stem: of a residual encoder, else None.
-        encoder: per stage, its convolutions or blocks.
-        ups: deepest first.
-        filters: channels of the head's input.
-    """
-
-    stem: Convolution | None
-    encoder: tuple[tuple[Convolution | Block, ...], ...]
-    ups: tuple[Up, ...]
-    filters: int
+    def nnunet_names(self, spec: NetworkSpec) -> Iterator[tuple[str, str]]:
+        """Those of ResidualEncoderUNet, or of PlainConvUNet without residual blocks."""
+        layers = unet_layers(spec)
+        if layers.stem:
+            yield from _names_of("encoder.stem.convs.0", layers.stem)
+        for number, stage in enumerate(layers.encoder):
+            for place, layer in enumerate(stage):
+                if not isinstance(layer, Block):
+                    yield from _names_of(f"encoder.stages.{number}.0.convs.{place}", layer)
+                    continue
+                theirs = f"encoder.stages.{number}.blocks.{place}"
+                yield from _names_of(f"{theirs}.conv1", layer.first)
+                yield from _names_of(f"{theirs}.conv2", layer.second)
+                if layer.skip:
+                    # The average over a stride comes first where there is one.
+                    yield from _names_of(f"{theirs}.skip.{int(max(layer.stride) > 1)}", layer.skip)
+        for number, up in enumerate(layers.ups):
+            for kind in ("weight", "bias"):
+                yield f"decoder.transpconvs.{number}.{kind}", f"{up.name}.{kind}"
+            for place, convolution in enumerate(up.convolutions):
+                yield from _names_of(f"decoder.stages.{number}.convs.{place}", convolution)
+        for kind in ("weight", "bias"):
+            yield f"decoder.seg_layers.{len(layers.ups) - 1}.{kind}", f"{HEAD}.{kind}"
 
 
 def unet_spec(
@@ -119,87 +131,7 @@ def unet_spec(
     return NetworkSpec(NAME, kwargs)
 
 
-def unet_layers(spec: NetworkSpec) -> UNetLayers:
-    """The layers of a network with one input channel.
-
-    Raises:
-        ModelError: when the specification makes no sense.
-    """
-    kwargs = spec.kwargs
-    if set(kwargs) - {"stem_filters"} != ARGUMENTS or not isinstance(kwargs["residual"], bool):
-        raise ModelError(f"The model's network has the arguments {sorted(kwargs)}, expected {sorted(ARGUMENTS)}.")
-    filters, kernels, strides = checked_stages(spec)
-    last = len(filters) - 1
-    blocks = _counts(kwargs["blocks"], last + 1, "blocks")
-    after = _counts(kwargs["decoder_convolutions"], last, "convolutions in its decoder")
-    residual, stem, channels = kwargs["residual"], None, 1
-    if residual:
-        wide = kwargs.get("stem_filters", filters[0])
-        if not is_count(wide, max(filters)):
-            raise ModelError(f"The model's network has a stem of {wide} channels; 1 to {max(filters)} are possible.")
-        stem, channels = Convolution("stem", 1, wide, kernels[0], (1, 1, 1)), wide
-    encoder: list[Any] = []
-    for stage, (width, kernel, count) in enumerate(zip(filters, kernels, blocks, strict=True)):
-        layers: list[Any] = []
-        for number in range(count):
-            name = f"encoder.{stage}.{number}"
-            stride: Sizes = (1, 1, 1) if number else strides[stage]
-            make = _block if residual else Convolution
-            layers.append(make(name, channels, width, kernel, stride))
-            channels = width
-        encoder.append(tuple(layers))
-    ups = []
-    for up, stage in enumerate(range(last, 0, -1)):
-        below, width, kernel = filters[stage], filters[stage - 1], kernels[stage - 1]
-        convolutions = tuple(
-            Convolution(f"decoder.{up}.{number}", width if number else 2 * width, width, kernel, (1, 1, 1))
-            for number in range(after[up])
-        )
-        ups.append(Up(f"ups.{up}", below, width, strides[stage], convolutions))
-    return UNetLayers(stem, tuple(encoder), tuple(ups), filters[0])
-
-
-def unet_shapes(spec: NetworkSpec, outputs: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a network with `outputs` classes; raises as `unet_layers`."""
-    layers = unet_layers(spec)
-    shapes: dict[str, tuple[int, ...]] = {}
-    for convolution in convolutions_of(layers):
-        shapes[f"{convolution.name}.conv.weight"] = (convolution.channels, convolution.channels_in, *convolution.kernel)
-        shapes[f"{convolution.name}.norm.weight"] = (convolution.channels,)
-        shapes[f"{convolution.name}.norm.bias"] = (convolution.channels,)
-    for up in layers.ups:
-        shapes[f"{up.name}.weight"] = (up.channels_in, up.channels, *up.stride)
-        shapes[f"{up.name}.bias"] = (up.channels,)
-    shapes["head.weight"] = (outputs, layers.filters, 1, 1, 1)
-    shapes["head.bias"] = (outputs,)
-    return shapes
-
-
-def convolutions_of(layers: UNetLayers) -> Iterator[Convolution]:
-    """Every convolution that a norm follows."""
-    if layers.stem:
-        yield layers.stem
-    for stage in layers.encoder:
-        for layer in stage:
-            if isinstance(layer, Block):
-                yield from layer.convolutions()
-            else:
-                yield layer
-    for up in layers.ups:
-        yield from up.convolutions
-
-
-def _block(name: str, channels_in: int, channels: int, kernel: Sizes, stride: Sizes) -> Block:
-    one: Sizes = (1, 1, 1)
-    return Block(
-        first=Convolution(f"{name}.first", channels_in, channels, kernel, stride),
-        second=Convolution(f"{name}.second", channels, channels, kernel, one),
-        skip=Convolution(f"{name}.skip", channels_in, channels, one, one) if channels_in != channels else None,
-        stride=stride,
-    )
-
-
-def _counts(values: Any, length: int, what: str) -> list[int]:
-    if not isinstance(values, list) or len(values) != length or not all(is_count(v, MOST_BLOCKS) for v in values):
-        raise ModelError(f"The model's network needs {length} numbers of {what}, each 1 to {MOST_BLOCKS}.")
-    return values
+def _names_of(theirs: str, of: Convolution) -> Iterator[tuple[str, str]]:
+    yield f"{theirs}.conv.weight", f"{of.name}.conv.weight"
+    for kind in ("weight", "bias"):
+        yield f"{theirs}.norm.{kind}", f"{of.name}.norm.{kind}"

@@ -1,4 +1,4 @@
-"""The `UNet` of `unet.py` in torch."""
+"""The U-Net of `unet_layers.py` in torch."""
 
 from __future__ import annotations
 
@@ -8,24 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from flareseg.errors import ModelError
-from flareseg.model.networks.checks import Sizes
-from flareseg.model.networks.unet import Block, Convolution, UNetLayers, Up, unet_layers
-from flareseg.model.plan import NetworkSpec
-
-SLOPE = 0.01
-EPSILON = 1e-5
-
-
-def build_unet(spec: NetworkSpec, outputs: int, deep_supervision_heads: int = 0) -> nn.Module:
-    """The network, randomly initialised.
-
-    Raises:
-        ModelError: when the specification makes no sense, or heads for deep supervision are asked for.
-    """
-    if deep_supervision_heads:
-        raise ModelError(f"The network '{spec.name}' can be run, but has no heads for training; train a DynUNet.")
-    return UNet(unet_layers(spec), outputs)
+from flareseg.model.networks.spec import EPSILON, SLOPE, Sizes
+from flareseg.model.networks.unet_layers import Block, Convolution, UNetLayers, Up
 
 
 class UNet(nn.Module):

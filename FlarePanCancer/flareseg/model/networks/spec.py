@@ -1,16 +1,33 @@
-"""What every U-Net's specification has per stage: filters, kernel sizes and strides, within bounds."""
+"""What a plan says of its network, and the bounds of what U-Nets have per stage: filters, kernel sizes, strides."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from flareseg.errors import ModelError
-from flareseg.model.plan import NetworkSpec
 
 # What a network may ask for, far above any that is used: a hostile plan must not make us allocate without end.
 LEAST_STAGES, MOST_STAGES, MOST_FILTERS, LARGEST_KERNEL, LARGEST_STRIDE = 3, 8, 2048, 7, 4
 Sizes = tuple[int, int, int]
 """Of a kernel or a stride, along z, y and x."""
+SLOPE = 0.01
+EPSILON = 1e-5
+"""Of the leaky ReLUs and the instance norms of every network here; nnU-Net has the same."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Which network, and with which arguments.
+
+    Attributes:
+        name: of a row in `registry.py`.
+        kwargs: "filters" and "strides" per stage, full resolution first, which every network has: the sizes of windows
+            and the memory that they take follow from these. The others belong to the architecture.
+    """
+
+    name: str
+    kwargs: dict[str, Any]
 
 
 def checked_stages(spec: NetworkSpec) -> tuple[list[int], list[Sizes], list[Sizes]]:
