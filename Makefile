@@ -12,7 +12,7 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-parity \
-  benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-page benchmark-slabs \
+  benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page benchmark-slabs \
   benchmark-smaller benchmark-training screenshots clean
 
 help:
@@ -88,6 +88,9 @@ benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
 	$(BIN)/pip install --quiet nncf
 	$(BIN)/python Testing/benchmarks/smaller.py --data $(DATA)
+
+benchmark-limits: $(READY) ## how long a cancel and the start take (three minutes)
+	$(BIN)/python Testing/benchmarks/limits.py
 
 benchmark-page: $(READY) ## docs/benchmarks.md and its plot, from what the benchmarks wrote
 	$(BIN)/python Testing/benchmarks/page.py

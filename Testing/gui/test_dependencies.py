@@ -166,9 +166,9 @@ def test_the_engine_imports_nothing_that_neither_slicer_nor_the_list_has(site):
 
 def test_importing_and_asking_loads_neither_torch_nor_slicer():
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from FlarePanCancerLib import dependencies, installer\n"
-        "begin = time.perf_counter(); dependencies.missing(); print(time.perf_counter() - begin)\n"
+        "dependencies.missing()\n"
         "heavy = {'torch', 'monai', 'cc3d', 'openvino', 'tqdm', 'slicer', 'qt', 'vtk', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -179,9 +179,7 @@ def test_importing_and_asking_loads_neither_torch_nor_slicer():
         text=True,
         check=True,
     )
-    seconds, loaded = done.stdout.splitlines()
-    assert loaded == "[]"
-    assert float(seconds) < 0.5
+    assert done.stdout.splitlines() == ["[]"]
 
 
 def test_a_fresh_slicer_lacks_everything(site):

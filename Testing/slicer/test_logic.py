@@ -145,14 +145,13 @@ def test_a_region_of_interest_follows_the_transform_of_the_ct(scene, a_ct):
 # accidents
 
 
-def test_cancelling_leaves_the_scene_as_it_was_within_two_seconds(a_ct):
+def test_cancelling_leaves_the_scene_as_it_was(a_ct):
     heard = Heard()
     run = process(a_ct, device="cpu", wait=False, callbacks=heard.callbacks)
     poll_until(run, lambda: len(heard.progress) > 4)
-    pid, began = run.pid, time.monotonic()
+    pid = run.pid
     run.cancel()
     run.wait()
-    assert time.monotonic() - began < 2
     assert nodes() == []
     assert heard.ends == [True]
     assert heard.errors == []
