@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flareseg.cases.find import same_file as places
+from flareseg.cases import same_file as places
 from flareseg.cases.same_file import Places, folds_case
 from flareseg.cli import main
 from flareseg.io.files import write_volume
