@@ -26,5 +26,5 @@ class PatchNorm(nn.InstanceNorm3d):
 
 
 def use_patch_norms(network: nn.Module) -> None:
-    """Replace every instance norm of `network`, in place; parameters stay the same objects."""
+    """Make every instance norm of `network` such a one, in place; parameters stay the same objects."""
     exchange_norms(network, lambda norm: PatchNorm(norm.num_features, eps=norm.eps, affine=norm.affine))

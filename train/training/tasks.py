@@ -140,5 +140,5 @@ def normalised(hu: torch.Tensor, intensity: Intensity) -> torch.Tensor:
 
 
 def denormalised(image: torch.Tensor, intensity: Intensity) -> torch.Tensor:
-    """A network's input as HU, still clipped."""
+    """What a network sees as HU, clipped as they are."""
     return image * intensity.std_hu + intensity.mean_hu

@@ -51,7 +51,7 @@ def outer_stages(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]
 
 
 def _inner_stages(names: dict[str, torch.Tensor] | dict[str, torch.Size]) -> int:
-    """How many stages lie between the first and the bottleneck; -1 for weights of another kind of net."""
+    """How many stages lie between the first and the bottleneck; -1 of what is no such net."""
     found = [int(match[2]) for name in names if (match := _STAGE.match(name)) and match[1] == "downsamples"]
     return max(found, default=-1) + 1
 
