@@ -211,7 +211,7 @@ def test_a_case_that_shows_what_its_source_is_free_of_is_refused(data, paths):
     write_case(data / "p0", 0, liver(3))
     index = prepare(config_for(source(data, absent=["spleen"])), paths)
     assert list(index.refused) == ["mine_p0"]
-    assert "free" in index.refused["mine_p0"]
+    assert "declares absent" in index.refused["mine_p0"]
 
 
 def test_without_a_word_about_it_what_occurs_is_covered(data, paths):
