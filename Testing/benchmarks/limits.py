@@ -2,8 +2,8 @@
 
 python Testing/benchmarks/limits.py [--repeats N] [--results DIR]
 
-Tests assert what happens, not how fast: a machine that does other things too would fail them. The limits in seconds that
-they once had (two for a cancel) stand here beside what was measured.
+Tests assert what happens, not how fast: a machine that does other things too would fail them. The limit in seconds that
+they once had, two for a cancel, stands here beside what was measured.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def measure(repeats: int) -> list[dict[str, float | str]]:
 def _row(what: str, waits: list[float], yardstick: float, name: str) -> dict[str, float | str]:
     middle = statistics.median(waits)
     return {
-        "what": what, "median_s": middle, "longest_s": max(waits), "of": name, "of_s": yardstick, "ratio": middle / yardstick,
+        "what": what, "median_s": middle, "longest_s": max(waits), "of": name, "of_s": yardstick,
+        "ratio": middle / yardstick,
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import ast
 import doctest
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ def in_a_new_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", FUNCTIONS_AND_CLASSES)
 def test_an_example_of_the_public_api_runs(name, in_a_new_folder):
-    found = doctest.DocTestFinder(recurse=False).find(getattr(flareseg, name), name, globs={})
+    thing = getattr(flareseg, name)
+    names = vars(sys.modules[thing.__module__]) | {one: getattr(flareseg, one) for one in FUNCTIONS_AND_CLASSES}
+    found = doctest.DocTestFinder(recurse=False).find(thing, name, globs=names)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for one in found:
         runner.run(one)

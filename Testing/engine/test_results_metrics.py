@@ -111,7 +111,7 @@ def test_every_structure_has_flares_tolerance(official):
 
 def test_a_structure_in_neither_scores_one_and_in_only_one_zero():
     empty, full = np.zeros((12, 12, 12), np.uint8), case("spleen", cube())
-    assert [(s.dsc, s.nsd) for s in score_case(empty, empty, SPACING)] == [(1, 1)] * 14
+    assert [(s.dsc, s.nsd) for s in score_case(empty, empty, SPACING)] == [(1, 1)] * len(structures())
     for prediction, reference in ((full, empty), (empty, full)):
         found = score("spleen", prediction, reference)
         assert (found.dsc, found.nsd) == (0, 0)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.config import AugmentConfig, CorruptConfig, FitConfig, NetConfig
+from train.data.index import CLASSES
 from train.training.module import FitJob
 from train.training.tasks import Reconstruct, Segment, Task
 from train.training.trainer import fit
@@ -49,7 +50,7 @@ class MemoryCase:
     name: str
     array: NDArray[np.int16]
     values: NDArray[np.uint8] | None
-    known: NDArray[np.bool_] = field(default_factory=lambda: np.ones(15, bool))
+    known: NDArray[np.bool_] = field(default_factory=lambda: np.ones(CLASSES, bool))
     spacing_zyx_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
     source: str = "memory"
 

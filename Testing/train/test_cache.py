@@ -14,11 +14,12 @@ from flareseg.inference.body import body_box
 from flareseg.inference.resample import resample_image
 from flareseg.volume import Geometry, Volume
 from train.data.cache import is_cached, load_cached, write_image, write_labels
+from train.data.index import CLASSES
 from train.data.label_resampling import linear_matrix, resampled_labels
 
 SPACING = (4.0, 2.0, 2.0)
 FLIPPED = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
-KNOWN = np.isin(np.arange(15), [0, 1, 3])
+KNOWN = np.isin(np.arange(CLASSES), [0, 1, 3])
 
 
 def body(shape=(40, 60, 70), spacing=SPACING, direction=FLIPPED):
@@ -92,7 +93,7 @@ def test_centres_are_voxels_of_their_structure(cached):
 
 def test_without_labels_nothing_but_the_background_is_known(cached):
     case = load_cached(cached.folder, None)
-    assert case.known.tolist() == [True] + [False] * 14
+    assert case.known.tolist() == [True] + [False] * (CLASSES - 1)
     assert case.centres == {}
     assert np.array_equal(cached.known, KNOWN)
 

@@ -16,6 +16,7 @@ from train.augmentation.pipeline import NOTHING
 from train.common.distributed import Rank
 from train.config import AugmentConfig, NetConfig
 from train.data.cache import load_cached, write_image, write_labels
+from train.data.index import CLASSES
 
 CPU = torch.device("cpu")
 
@@ -27,7 +28,7 @@ class MemoryCase:
     name: str
     array: Any
     values: Any = None
-    known: Any = field(default_factory=lambda: np.ones(15, bool))
+    known: Any = field(default_factory=lambda: np.ones(CLASSES, bool))
     spacing_zyx_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
 
     @property
@@ -38,7 +39,7 @@ class MemoryCase:
     def centres(self):
         if self.values is None:
             return {}
-        occurring = [int(value) for value in np.unique(self.values) if 0 < value < 15]
+        occurring = [int(value) for value in np.unique(self.values) if 0 < value < CLASSES]
         return {value: np.argwhere(self.values == value)[:200] for value in occurring}
 
     def hu(self, box):
@@ -127,7 +128,7 @@ def test_without_the_nets_structures_patches_lie_anywhere(organs):
 def test_channels_follow_the_order_of_the_net(organs):
     net = make_net(["left adrenal gland", "liver"])
     assert net.values == (0, 1, 8)
-    known = np.isin(np.arange(15), [0, 8])
+    known = np.isin(np.arange(CLASSES), [0, 8])
     dataset = make_dataset([replace(organs, known=known, array=organs.values.astype(np.int16))], net, foreground=1.0)
     for i in range(20):
         patch = dataset[i]
@@ -138,7 +139,7 @@ def test_channels_follow_the_order_of_the_net(organs):
 
 
 def test_a_flip_makes_the_right_adrenal_gland_the_left_one_with_what_is_known(organs):
-    known = np.isin(np.arange(15), [0, 7])
+    known = np.isin(np.arange(CLASSES), [0, 7])
     case = replace(organs, known=known, array=organs.values.astype(np.int16))
     flipped = 0
     for i in range(20):
@@ -166,15 +167,15 @@ def test_without_augmentation_a_patch_is_a_piece_of_its_case(organs):
 def test_patches_of_a_case_in_the_cache_are_pieces_of_its_ct(tmp_path):
     rng = np.random.default_rng(0)
     hu = rng.integers(0, 100, (30, 40, 50)).astype(np.int16)
-    labels = (hu % 15).astype(np.uint8)
+    labels = (hu % CLASSES).astype(np.uint8)
     geometry = Geometry(hu.shape, (3.0, 3.0, 3.0))
     write_image(tmp_path / "case", Volume(hu, geometry, "case"), (3.0, 3.0, 3.0))
-    write_labels(tmp_path / "case", "truth", labels, geometry, np.ones(15, bool))
+    write_labels(tmp_path / "case", "truth", labels, geometry, np.ones(CLASSES, bool))
     cases = [load_cached(tmp_path / "case", kind) for kind in ("truth", None)]
     for i in range(10):
         labelled, bare = (make_dataset([case], foreground=0.0)[i] for case in cases)
         inside = labelled.labels != 255
-        assert inside.any() and torch.equal(labelled.labels[inside], (labelled.image[0][inside] % 15).byte())
+        assert inside.any() and torch.equal(labelled.labels[inside], (labelled.image[0][inside] % CLASSES).byte())
         assert bool((bare.labels == 255).all()) and not bool(bare.known[1:].any())
 
 
@@ -199,13 +200,13 @@ def test_the_same_number_gives_the_same_patch_finished_by_a_worker_or_from_the_s
 
 def test_a_batch_is_what_the_network_and_the_loss_take(organs):
     net, augment = make_net(), AugmentConfig()
-    unlabelled = replace(organs, name="bare", values=None, known=np.arange(15) == 0)
+    unlabelled = replace(organs, name="bare", values=None, known=np.arange(CLASSES) == 0)
     dataset = make_dataset([organs, unlabelled], net, augment, finished=False)
     samples = [dataset[i] for i in range(12)]
     batch = to_batch(samples, net, net.plan(), augment, CPU)
     assert batch["image"].shape == (12, 1, 8, 8, 8) and batch["image"].dtype == torch.float32
     assert batch["labels"].shape == (12, 8, 8, 8) and batch["labels"].dtype == torch.uint8
-    assert batch["known"].shape == (12, 15) and batch["known"].dtype == torch.bool
+    assert batch["known"].shape == (12, CLASSES) and batch["known"].dtype == torch.bool
     assert batch["spacing"].tolist() == [[3.0, 3.0, 3.0]] * 12
     bare = torch.tensor([name == "bare" for name in batch["names"]])
     assert 0 < int(bare.sum()) < 12

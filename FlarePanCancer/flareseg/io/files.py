@@ -106,6 +106,18 @@ def read_volume(
 def read_labels(path: Path | str, *, foreign_files: bool = False) -> tuple[NDArray[np.uint8], Geometry]:
     """Read a label map, (z, y, x); the segments of a .seg.nrrd get the values of the structures they are named after.
 
+    Example:
+        >>> import numpy as np
+        >>> from flareseg import Geometry, Segmentation, read_labels, write_segmentation
+        >>> from flareseg.labels import by_names
+        >>> labels = np.zeros((4, 6, 8), np.uint8)
+        >>> labels[1:3, 2:4, 2:4] = 3
+        >>> spleen = Segmentation(labels, Geometry((4, 6, 8), (5.0, 2.0, 2.0)), by_names(["spleen"]))
+        >>> path = write_segmentation(spleen, "spleen.seg.nrrd")
+        >>> again, geometry = read_labels(path)
+        >>> np.array_equal(again, labels), geometry.spacing_zyx_mm
+        (True, (5.0, 2.0, 2.0))
+
     Raises:
         InputError: when it is missing, damaged, or holds values that are no labels.
     """
