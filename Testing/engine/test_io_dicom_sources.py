@@ -19,7 +19,7 @@ from dicom_files import assert_in_place, fails, write_dicomdir, write_series
 from flareseg.errors import InputError
 from flareseg.io.dicom import is_container, list_series, read_dicom, series_of_children
 from flareseg.io.dicom.bounded import Bounded
-from flareseg.io.dicom.headers import beginning_of
+from flareseg.io.dicom.headers import beginning_of, read_data_set
 from flareseg.io.files import read_volume
 
 MANY = tuple(3.0 * i for i in range(24))
@@ -93,6 +93,8 @@ def test_files_of_the_system_that_state_no_size_are_not_opened(tmp_path):
     folder = write_series(tmp_path / "a")
     (folder / "endless").symlink_to("/proc/self/environ")
     assert beginning_of(folder / "endless") == b""
+    with pytest.raises(ValueError, match="empty"):
+        read_data_set(folder / "endless", b"")
     assert len(read_volume(folder).hu) == 8
 
 

@@ -140,7 +140,9 @@ def _near(rng: Random, value: Any) -> Any:
         return rng.choice(
             (value * 2, value[:-1], value[::-1], [value] * 3, value * 400, {str(n): v for n, v in enumerate(value)})
         )
-    return rng.choice((list(value), list(value.items()), {}, value | {"other": 1}, dict.fromkeys(value)))
+    return rng.choice(
+        (list(value), [list(pair) for pair in value.items()], {}, value | {"other": 1}, dict.fromkeys(value))
+    )
 
 
 def _size(content: Any, left: int) -> int:

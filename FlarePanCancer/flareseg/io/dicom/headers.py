@@ -126,6 +126,8 @@ def read_data_set(file: Source, beginning: bytes, **options: Any) -> Any:
     """pydicom's data set of a file; whatever pydicom raises for a damaged one is raised."""
     import pydicom
 
+    if not beginning:
+        raise ValueError("it is empty")
     with file.open("rb") as stream:
         bounded: Any = Bounded(stream)
         if DEFLATED in beginning:
