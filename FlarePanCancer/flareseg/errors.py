@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flareseg.text import visible
+
 
 class FlareError(Exception):
     """A failure with a message made for the user; the command line prints it as it is and exits with `exit_status`.
@@ -19,8 +21,7 @@ class FlareError(Exception):
 
     def __str__(self) -> str:
         """One line, whatever the names of files and the texts of headers in it: what no terminal shows is escaped."""
-        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
-        return "".join(shown)
+        return visible(super().__str__())
 
 
 class InputError(FlareError):

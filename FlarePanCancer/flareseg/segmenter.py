@@ -231,4 +231,5 @@ def _segmentation(case: Case, volume: Volume, orientation: Orientation) -> Segme
         notes=(*volume.notes, *(text for text in messages if text not in volume.notes)),
         seconds=dict(case.progress.seconds),
         confidence=None if certainty is None else np.ascontiguousarray(orientation.from_canonical(certainty)),
+        source=volume.source,
     )

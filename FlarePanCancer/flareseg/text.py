@@ -14,13 +14,13 @@ from typing import Any
 
 # Excel, LibreOffice and Google Sheets also take the full-width forms, and look past leading blanks.
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # noqa: RUF001
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """`text` on one line: control characters and bytes that are no UTF-8 as escapes, e.g. \\n and \\xfc."""
-    return _CONTROL.sub(_escape, text)
+    """`text` on one line: whatever no terminal shows, such as line breaks, marks that turn the direction of writing and
+    bytes that are no UTF-8, as escapes, e.g. \\n and \\xfc."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def shortened(text: str, most: int) -> str:
@@ -29,9 +29,14 @@ def shortened(text: str, most: int) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
+def one_line(text: str, most: int) -> str:
+    """As `shortened`, with every run of white space as one space."""
+    return shortened(" ".join(text[: 4 * most].split()), most)
+
+
 def encodable(text: str) -> str:
     """`text` with bytes that are no UTF-8 as escapes, so that any file can hold it."""
-    return _SURROGATE.sub(_escape, text)
+    return _SURROGATE.sub(lambda found: _escaped(found[0]), text)
 
 
 def cell_text(text: str) -> str:
@@ -83,8 +88,8 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escaped(character: str) -> str:
+    code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode
         return f"\\x{code - 0xDC00:02x}"
-    return found[0].encode("unicode_escape", "backslashreplace").decode("ascii")
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")

@@ -74,16 +74,16 @@ IMPORTING = """
 import sys, time
 from pathlib import Path
 from flareseg.__main__ import run
-from flareseg.model import storage
-from flareseg.model import catalogue
+from flareseg.io import atomic
+from flareseg.interop import import_model
 
 def slow(path, folder, overwrite=False):
-    with storage.whole_folder(folder) as scratch:
+    with atomic.atomic_folder(folder) as scratch:
         (scratch / "weights.safetensors").write_bytes(bytes(1000))
         print("writing", flush=True)
         time.sleep(60)
 
-catalogue.copy_bundle = slow
+import_model.copy_bundle = slow
 sys.exit(run())
 """
 
@@ -137,12 +137,12 @@ def test_a_process_that_is_not_the_commands_own_is_not_watched():
 PARENT = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 WAITING = """
 import sys, time
-from flareseg.commands import batch
+from flareseg.commands import segment
 from flareseg.system import interrupt
 from flareseg.__main__ import run
 
 class Waiting:
-    def __init__(self, order, listener, cancelled):
+    def __init__(self, request, listener, cancelled, *_):
         self.cancelled = cancelled
     def run(self, cases):
         print("working", flush=True)
@@ -150,7 +150,7 @@ class Waiting:
             time.sleep(0.01)
         return 130
 
-batch.Batch = Waiting
+segment.Batch = Waiting
 sys.exit(run())
 """
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from flareseg.errors import OutputError
-from flareseg.io.atomic import atomic_path, discard_unfinished
+from flareseg.io.atomic import atomic_folder, atomic_path, discard_unfinished
 from flareseg.model.catalogue import list_models
-from flareseg.model.storage import whole_folder
 from flareseg.system import leftovers
 from flareseg.system.leftovers import aside_name, remove_leftovers, temporary_name
 from flareseg.system.processes import UNKNOWN, process_began
@@ -65,8 +64,8 @@ def test_a_temporary_folder_of_a_killed_run_goes_when_the_next_one_needs_one(tmp
 def test_a_half_imported_model_of_a_killed_run_goes_when_models_are_listed(tmp_path, monkeypatch):
     monkeypatch.setenv("FLARESEG_DATA", str(tmp_path))
     killed(
-        "from flareseg.model.storage import whole_folder\n"
-        "block = whole_folder(folder / 'mine')\n"
+        "from flareseg.io.atomic import atomic_folder\n"
+        "block = atomic_folder(folder / 'mine')\n"
         "(block.__enter__() / 'weights.safetensors').write_bytes(bytes(1000))",
         tmp_path / "models",
     )
@@ -80,18 +79,18 @@ def test_a_model_that_was_being_replaced_is_put_back(tmp_path):
     model.mkdir()
     (model / "model.json").write_text("old")
     killed(
-        "from flareseg.model.storage import whole_folder\n"
+        "from flareseg.io.atomic import atomic_folder\n"
         "rename = Path.rename\n"
         "def first_only(path, target):\n"
         "    rename(path, target)\n"
         f"    {DIE.strip()}\n"
         "Path.rename = first_only\n"
-        "with whole_folder(folder / 'mine', overwrite=True) as new:\n"
+        "with atomic_folder(folder / 'mine', overwrite=True) as new:\n"
         "    (new / 'model.json').write_text('new')",
         tmp_path,
     )
     assert not model.exists() and len(names(tmp_path)) == 2
-    with whole_folder(tmp_path / "another"):
+    with atomic_folder(tmp_path / "another"):
         pass
     assert names(tmp_path) == ["another", "mine"]
     assert (model / "model.json").read_text() == "old"

@@ -280,7 +280,7 @@ def test_devices_and_pipes_are_no_models(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "plans.json").symlink_to("/dev/zero")
     for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path / "plans.json"):
-        with pytest.raises(ModelError, match=r"is a (device|pipe), no file"):
+        with pytest.raises(ModelError, match=r"is a (device|named pipe), not a file"):
             import_model(path)
 
 

@@ -17,7 +17,7 @@ from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmenter import NOTHING_FOUND, Segmenter
-from flareseg.volume import Geometry, Volume, WorldBox, as_rows
+from flareseg.volume import Geometry, Source, SourceSlice, Volume, WorldBox, as_rows
 from train.synthetic.phantom import make_phantom
 
 ON_ONE_CORE = Options(device="cpu", backend="torch", threads=1)
@@ -72,6 +72,12 @@ def test_the_result_has_the_geometry_of_an_oblique_ct(a_segmenter, a_ct):
     result = a_segmenter.segment(oblique)
     assert result.geometry == oblique.geometry
     assert np.array_equal(result.labels, a_segmenter.segment(a_ct).labels)
+
+
+def test_the_result_names_the_dicom_images_of_the_ct(a_segmenter, a_ct):
+    source = Source(tuple(SourceSlice(f"1.2.{z}", "1.2.840.10008.5.1.4.1.1.2", "1.2") for z in range(24)))
+    assert a_segmenter.segment(replace(a_ct, source=source)).source == source
+    assert a_segmenter.segment(a_ct).source is None
 
 
 def test_the_same_ct_gives_the_same_labels_again(a_segmenter, a_ct):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flareseg.cases.manifest import NAME as MANIFEST
 from flareseg.io.files import read_labels, write_volume
 from flareseg.labels import by_name
 from flareseg.volume import Geometry, Volume
@@ -64,7 +65,7 @@ def test_a_damaged_ct_is_reported_and_the_others_are_written(run, cts, tmp_path)
     out = tmp_path / "out 1.0"
     done = run("--", cts, out, "--structures", "liver,spleen")
     assert done.returncode == 1
-    assert written(out) == ["anna.seg.nrrd", "Über.seg.nrrd"]
+    assert written(out) == ["anna.seg.nrrd", MANIFEST, "Über.seg.nrrd"]
     labels, geometry = read_labels(out / "anna.seg.nrrd")
     assert geometry.same_as(GEOMETRY)
     assert set(np.unique(labels)) <= {0, by_name("liver").value, by_name("spleen").value}
@@ -80,12 +81,21 @@ def test_a_second_run_leaves_finished_cases_alone_unless_asked_to_overwrite(run,
     (cts / "broken.nii.gz").unlink()
     out = tmp_path / "out"
     out.mkdir()
-    (out / "anna.seg.nrrd").write_bytes(b"done before")
+    anna = out / "anna.seg.nrrd"
+    anna.write_bytes(b"done before")
+    # A result that flareseg did not write, and that is none, is an error, and stays as it is.
+    foreign = run(cts, out)
+    assert (foreign.returncode, foreign.stdout.splitlines()[-1]) == (1, "1 done, 1 failed")
+    assert foreign.stderr.count("\n") == 1 and "anna.seg.nrrd" in foreign.stderr
+    assert anna.read_bytes() == b"done before"
+    assert run(cts, out, "--overwrite").returncode == 0
+    assert read_labels(anna)[1].same_as(GEOMETRY)
+    # Its own results are left alone, and only what is missing is done.
+    (out / "Über.seg.nrrd").unlink()
+    before = anna.stat()
     again = run(cts, out)
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "1 done, 0 failed")
-    assert (out / "anna.seg.nrrd").read_bytes() == b"done before"
-    assert run(cts, out, "--overwrite").returncode == 0
-    assert read_labels(out / "anna.seg.nrrd")[1].same_as(GEOMETRY)
+    assert (anna.stat().st_ino, anna.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_wrong_usage_ends_with_status_2_and_what_is_right(run, tmp_path):
@@ -110,7 +120,7 @@ sys.modules.update({"slicer": slicer, "slicer.util": slicer.util})
 def test_in_slicer_the_application_is_closed_with_the_status(run, cts, tmp_path):
     done = run(cts, tmp_path / "out", before=IN_SLICER)
     assert done.stdout.splitlines()[-2:] == ["2 done, 1 failed", "Slicer closes with 1"]
-    assert written(tmp_path / "out") == ["anna.seg.nrrd", "Über.seg.nrrd"]
+    assert written(tmp_path / "out") == ["anna.seg.nrrd", MANIFEST, "Über.seg.nrrd"]
 
 
 def test_in_slicer_an_unexpected_error_closes_the_application_too(run, cts, tmp_path):

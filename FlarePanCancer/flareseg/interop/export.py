@@ -12,7 +12,8 @@ from flareseg.interop.monai.bundle import write_monai_bundle
 from flareseg.interop.nnunet.exporter import write_nnunet
 from flareseg.interop.onnx_file import write_onnx
 from flareseg.interop.source import Net, Source, load_source
-from flareseg.model.storage import CARD, whole_folder
+from flareseg.io.atomic import atomic_folder
+from flareseg.model.storage import CARD
 
 Writer = Callable[[Source, Path], None]
 WRITERS: dict[str, Writer] = {"nnunet": write_nnunet, "onnx": write_onnx, "monai-bundle": write_monai_bundle}
@@ -46,7 +47,7 @@ def export_model(
     folder = folder or _default_folder(source, kind)
     if overwrite:
         _check_replaceable(folder)
-    with whole_folder(folder, overwrite=overwrite) as scratch:
+    with atomic_folder(folder, overwrite=overwrite) as scratch:
         WRITERS[kind](source, scratch)
         (scratch / CARD).write_text(source.card, encoding="utf-8")
         facts = {"exported_as": kind, **source.facts()}

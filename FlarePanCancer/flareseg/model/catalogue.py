@@ -19,6 +19,7 @@ from flareseg.model.storage import CARD, JSON, delete_model
 from flareseg.model.structures import structures_of
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.user_folders import NoHome, user_data_folder
+from flareseg.text import one_line
 
 EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
@@ -191,4 +192,4 @@ def entry_of(folder: Path, origin: Origin) -> Entry:
 
 
 def _one_line(value: Any) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())[:200]
+    return one_line(str(value), 200)

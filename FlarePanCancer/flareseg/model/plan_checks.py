@@ -8,6 +8,7 @@ from flareseg.errors import ModelError
 from flareseg.labels import BACKGROUND, TUMOUR
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
+from flareseg.text import shortened
 
 LARGEST_FEATURE_MAP_BYTES = 2**32
 """Of one window in fp32. A network needs about five times its largest feature map: far more than FLARE's 4 GB here."""
@@ -69,5 +70,4 @@ def _largest_feature_map_bytes(plan: Plan) -> float:
 
 def short(text: str, length: int = 80) -> str:
     """A foreign text, fit for one line of a message."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[:length])
-    return shown if len(text) <= length else f"{shown}..."
+    return shortened(text, length)

@@ -7,14 +7,14 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from flareseg.errors import ModelError, OutputError
+from flareseg.io.atomic import atomic_folder
 from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
-from flareseg.system.interrupt import on_abandon, remove_folder
-from flareseg.system.leftovers import aside_name, remove_leftovers, temporary_name
+from flareseg.system.leftovers import temporary_name
+from flareseg.text import shortened
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"
 MOST_NETS = 20
@@ -64,36 +64,10 @@ def open_model(path: Path) -> Iterator[ModelFiles]:
 
 
 def write_model(folder: Path, files: dict[str, bytes], *, overwrite: bool = False) -> None:
-    """Write a model folder; raises as `whole_folder`."""
-    with whole_folder(folder, overwrite=overwrite) as scratch:
+    """Write a model folder; raises as `atomic_folder`."""
+    with atomic_folder(folder, overwrite=overwrite) as scratch:
         for name, content in files.items():
             (scratch / name).write_bytes(content)
-
-
-@contextmanager
-def whole_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """An empty hidden folder beside `folder`, which takes its place when the block ends well.
-
-    A folder that is there stays as it is until then; whatever stops the block leaves nothing.
-
-    Raises:
-        OutputError: when it exists and `overwrite` is not set, is no folder, or cannot be written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"'{folder}' is a file; name a folder for the model.")
-    if folder.exists() and not overwrite:
-        raise OutputError(f"'{folder}' exists already; choose another name, or allow it to be replaced.")
-    remove_leftovers(folder.parent, once=True)
-    scratch = folder.with_name(temporary_name())
-    try:
-        with on_abandon(partial(remove_folder, scratch)):
-            scratch.mkdir(parents=True)
-            yield scratch
-            _put_in_place(scratch, folder)
-    except OSError as error:
-        raise OutputError(f"The model folder '{folder}' cannot be written: {error.strerror or error}.") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def delete_model(folder: Path) -> None:
@@ -112,21 +86,6 @@ def delete_model(folder: Path) -> None:
     except OSError as error:
         raise OutputError(f"The model folder '{folder}' cannot be deleted: {error.strerror or error}.") from None
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _put_in_place(new: Path, folder: Path) -> None:
-    if not folder.exists():
-        new.rename(folder)
-        return
-    # If the process is killed between the two steps, the next one finds the old folder and puts it back.
-    old = folder.with_name(aside_name(folder.name))
-    folder.rename(old)
-    try:
-        new.rename(folder)
-    except BaseException:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 class _Folder:
@@ -202,4 +161,4 @@ def _too_large(where: str, size: int, most_bytes: int) -> ModelError:
 
 def _shown(text: str) -> str:
     """A foreign name, fit for one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text[:80])
+    return shortened(text, 80)

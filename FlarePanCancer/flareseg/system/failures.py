@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flareseg.errors import FlareError
 from flareseg.system.streams import OutputGone
+from flareseg.text import shortened as text_shortened
 
 LONGEST = 300
 _OF_MEMORY = (
@@ -57,5 +58,4 @@ def out_of_memory(error: BaseException) -> bool:
 
 def shortened(text: str, length: int = LONGEST) -> str:
     """A foreign text that fits into a line."""
-    plain = "".join(character if character.isprintable() or character == " " else "?" for character in text)
-    return plain if len(plain) <= length else f"{plain[: length - 3]}..."
+    return text_shortened(text, length)

@@ -6,6 +6,8 @@ import os
 import sys
 from contextlib import suppress
 
+from flareseg.text import visible  # here: a command that ends in the middle of an import can begin no other
+
 TYPE_CHECKING = False  # this comes before Ctrl+C is ours, so that typing is not loaded
 if TYPE_CHECKING:
     from typing import TextIO
@@ -41,8 +43,6 @@ def print_text(text: str, stream: TextIO | None) -> None:
 
 def print_line(text: str, stream: TextIO | None) -> None:
     """Print one line, as `print_text`; line breaks and control characters become escapes."""
-    from flareseg.text import visible
-
     print_text(visible(text), stream)
 
 

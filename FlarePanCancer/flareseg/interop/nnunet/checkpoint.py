@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
 from flareseg.model.archive import open_zip
+from flareseg.text import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -148,9 +149,9 @@ def _named_in(message: str) -> str:
     """The global that torch's message names, e.g. "posix.system"."""
     words = message.split("GLOBAL ")
     found = words[1].split()[0] if len(words) > 1 and words[1].split() else "objects of an unknown kind"
-    return _shown(found)[:80]
+    return _shown(found)
 
 
 def _shown(text: str) -> str:
     """A foreign text, fit for one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return shortened(text, 80)

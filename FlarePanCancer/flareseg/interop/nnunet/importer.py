@@ -17,6 +17,7 @@ from flareseg.model.bundle import COARSE, LONGEST_TEXT, load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
+from flareseg.text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -199,5 +200,4 @@ def _card(name: str, texts: dict[str, str], provenance: dict[str, str], plan: Pl
 
 def _line(value: Any, length: int = 300) -> str:
     """A foreign text as one line of bounded length."""
-    plain = "".join(c if c.isprintable() else " " for c in str(value)[: 4 * length])
-    return " ".join(plain.split())[: min(length, LONGEST_TEXT)]
+    return one_line(str(value), min(length, LONGEST_TEXT))

@@ -7,6 +7,7 @@ from typing import Any
 
 from flareseg.errors import FlareError, ModelError
 from flareseg.labels import BACKGROUND, by_name
+from flareseg.text import shortened
 
 IGNORE = "ignore"
 """nnU-Net's name for voxels that training leaves out; no network has a channel for it."""
@@ -126,4 +127,4 @@ def _named(values: dict[int, str]) -> dict[int, str]:
 
 def _shown(text: Any) -> str:
     """A foreign name, fit for one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in str(text)[:LONGEST_NAME])
+    return shortened(str(text), LONGEST_NAME)

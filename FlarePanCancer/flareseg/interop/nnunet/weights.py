@@ -14,6 +14,7 @@ from flareseg.model.networks.dynunet import pads_as_nnunet, spec_as_in_nnunet
 from flareseg.model.networks.registry import architecture_of
 from flareseg.model.networks.spec import NetworkSpec
 from flareseg.model.networks.unet import unet_spec
+from flareseg.text import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -106,4 +107,4 @@ def _own_names(state: dict[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tens
 
 def _shown(text: str) -> str:
     """A foreign name, fit for one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text[:80])
+    return shortened(text, 80)
