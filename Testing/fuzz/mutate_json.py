@@ -106,7 +106,7 @@ def change_json(rng: Random, data: bytes) -> bytes:
     opening = rng.choice(("[", '{"a":', '{"coarse":', '{"plan":'))
     depth = rng.choice((50, 500, 5000, 100_000))
     close = ("]" if opening == "[" else "}") * depth
-    text = text.replace('"\\u0000deep"', opening * depth + "0" + (close if rng.random() < 0.8 else ""))
+    text = text.replace('"\\u0000deep"', opening * depth + "0" + (close if rng.random() < 0.8 else ""), 2)
     if rng.random() < 0.05:
         text = re.sub(r"\d+", lambda _: rng.choice(("1e999", "9" * 5000, "-0", "1E400", "Infinity")), text, count=1)
     return text.encode("utf-8", rng.choice(("surrogatepass", "replace")))

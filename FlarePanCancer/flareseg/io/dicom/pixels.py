@@ -101,9 +101,12 @@ def _syntax(data: Any) -> Any | None:
     Raises:
         DecodingError: for one that is not in the standard.
     """
-    syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
-    if not syntax:
+    from pydicom.uid import UID
+
+    stated = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
+    if not stated:
         return None
+    syntax = UID(str(stated))  # of another value representation it is a plain text
     if not syntax.is_transfer_syntax or syntax.is_private:
         raise DecodingError(f"the transfer syntax {syntax} is unknown")
     return syntax

@@ -189,7 +189,7 @@ def _items(header: Any, keyword: str) -> list[Any]:
     if header is None:
         return []
     try:
-        return list(header.get(keyword) or [])
+        return [item for item in header.get(keyword) or [] if hasattr(item, "get_item")]
     except Exception:  # pydicom raises errors of many kinds for damaged sequences
         return []
 
