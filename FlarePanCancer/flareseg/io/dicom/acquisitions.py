@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.io.dicom.place import depths_mm
 from flareseg.io.dicom.runs import CLASH_SHARE, runs_of
-from flareseg.io.dicom.slices import APART, Slice
+from flareseg.io.dicom.slices import APART, Slice, depths_mm
 
 SAME_PLACE_SHARE = 0.01
 """Slices nearer than this share of the usual distance are at the same place."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from flareseg.errors import InputError
-from flareseg.io.dicom.member import MOST_BYTES_OF_MEMBER, Member
-from flareseg.io.dicom.sources import MOST_FILES
+from flareseg.io.dicom.headers import read_header
+from flareseg.io.dicom.member import MOST_BYTES_OF_MEMBER, MOST_FILES, Member
 
 ENCRYPTED = 0x1
 HARMLESS_BYTES = 64 << 20
@@ -47,8 +47,6 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
 
 def zip_holds_images(path: Path) -> bool | None:
     """Whether a zip has DICOM images in it; None where it cannot be read."""
-    from flareseg.io.dicom.headers import read_header
-
     try:
         with open_zip(path) as members:
             return any((header := read_header(member)) is not None and "Rows" in header for member in members)

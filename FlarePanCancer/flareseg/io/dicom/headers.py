@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flareseg.io.dicom.bounded import Bounded
-from flareseg.io.dicom.sources import Source
+from flareseg.io.dicom.member import Source
 
 HEADER_KEYWORDS = (
     "SOPClassUID",

@@ -1,4 +1,4 @@
-"""One file in a zip."""
+"""One file of a DICOM input: on disk, or in a zip."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import io
 import zipfile
 import zlib
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeAlias
 
 MOST_BYTES_OF_MEMBER = 2 << 30
 """An enhanced CT of 2,000 frames has 1 GB."""
 HEAD = 1 << 16
+MOST_FILES = 200_000
+"""Of one input."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +39,10 @@ class Member:
         """The content, unpacked bit by bit; OSError where it is damaged."""
         assert mode == "rb"
         return _Stream(self)
+
+
+Source: TypeAlias = Path | Member
+"""A file on disk or in a zip: both have `open`, `name` and `parent`."""
 
 
 class _Stream(io.BytesIO):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from flareseg.errors import InputError
 from flareseg.io.dicom.decoding import DecodingError, Layout, decoded
 from flareseg.io.dicom.headers import beginning_of, quiet_pydicom, read_data_set
+from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.rescale import Rescale, RescaleRecord
 from flareseg.io.dicom.slices import Slice
-from flareseg.io.dicom.sources import Source
 from flareseg.io.dicom.values import UnclearValueError, numbers, text, whole, whole_or_none
 
 AIR_HU = -1024

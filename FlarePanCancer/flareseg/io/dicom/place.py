@@ -1,21 +1,16 @@
-"""Where a slice lies in the patient, and which slices are alike."""
+"""Where a slice lies in the patient."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.io.dicom.values import UnclearValueError, numbers, whole
 from flareseg.volume import Triple
-
-if TYPE_CHECKING:
-    from flareseg.io.dicom.slices import Slice
 
 SPACING_TOLERANCE = 1e-3
 """Relative difference of pixel spacings that are the same."""
@@ -86,33 +81,6 @@ class Place:
 
     def normal(self) -> NDArray[np.float64]:
         return np.cross(self.row, self.column)
-
-
-def alike(slices: Iterable[Slice]) -> list[list[Slice]]:
-    """Slices that say where they lie, by likeness; the largest group first."""
-    exact: dict[tuple[Any, ...], list[Slice]] = defaultdict(list)
-    for slice_ in slices:
-        if slice_.place is not None:
-            exact[slice_.place.kind()].append(slice_)
-    groups: list[tuple[Place, list[Slice]]] = []
-    # The most frequent values come first, so that those that differ a little are measured against them.
-    for members in sorted(exact.values(), key=len, reverse=True):
-        place = members[0].place
-        assert place is not None
-        group = next((group for first, group in groups if not place.difference(first)), None)
-        if group is None:
-            groups.append((place, list(members)))
-        else:
-            group.extend(members)
-    return sorted((group for _, group in groups), key=len, reverse=True)
-
-
-def depths_mm(slices: Iterable[Slice]) -> NDArray[np.float64]:
-    """Positions of alike slices along the normal of the first one."""
-    places = [slice_.place for slice_ in slices if slice_.place is not None]
-    if not places:
-        return np.zeros(0)
-    return np.array([place.position_xyz_mm for place in places]) @ places[0].normal()
 
 
 def _several(header: Any, keyword: str, count: int) -> list[float]:

@@ -13,9 +13,8 @@ from flareseg.errors import InputError
 from flareseg.io.dicom.acquisitions import SAME_PLACE_SHARE, Group, groups_of
 from flareseg.io.dicom.chains import BEYOND, Chain, chains_of
 from flareseg.io.dicom.copies import same_pixels
-from flareseg.io.dicom.place import alike
 from flareseg.io.dicom.series import Lost, Series
-from flareseg.io.dicom.slices import Slice
+from flareseg.io.dicom.slices import Slice, alike
 
 MOST_LEFT_OUT = 0.05
 """A larger share of slices that cannot be used is an error."""

@@ -12,9 +12,9 @@ import numpy as np
 
 from flareseg.io.dicom.copies import without_copies
 from flareseg.io.dicom.headers import beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom
-from flareseg.io.dicom.place import alike, depths_mm
-from flareseg.io.dicom.slices import Slice, slices_of
-from flareseg.io.dicom.sources import Files, Source
+from flareseg.io.dicom.member import Source
+from flareseg.io.dicom.slices import Slice, alike, depths_mm, slices_of
+from flareseg.io.dicom.sources import Files
 from flareseg.io.dicom.values import label, name, text
 
 FEWEST_SINGLES = 3

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
-from flareseg.io.dicom.place import depths_mm
-from flareseg.io.dicom.slices import Slice
+from flareseg.io.dicom.slices import Slice, depths_mm
 
 LARGEST_TILT_DEGREES = 45.0
 STRAIGHT_SHARE = 0.02

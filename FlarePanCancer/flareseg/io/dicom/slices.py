@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.place import Place
-from flareseg.io.dicom.sources import Source
 from flareseg.io.dicom.values import (
     UnclearValueError,
     date_and_time,
@@ -196,3 +201,30 @@ def _items(header: Any, keyword: str) -> list[Any]:
 
 def _label(header: Any, keyword: str) -> str:
     return "" if header is None else label(header, keyword)
+
+
+def alike(slices: Iterable[Slice]) -> list[list[Slice]]:
+    """Slices that say where they lie, by likeness; the largest group first."""
+    exact: dict[tuple[Any, ...], list[Slice]] = defaultdict(list)
+    for slice_ in slices:
+        if slice_.place is not None:
+            exact[slice_.place.kind()].append(slice_)
+    groups: list[tuple[Place, list[Slice]]] = []
+    # The most frequent values come first, so that those that differ a little are measured against them.
+    for members in sorted(exact.values(), key=len, reverse=True):
+        place = members[0].place
+        assert place is not None
+        group = next((group for first, group in groups if not place.difference(first)), None)
+        if group is None:
+            groups.append((place, list(members)))
+        else:
+            group.extend(members)
+    return sorted((group for _, group in groups), key=len, reverse=True)
+
+
+def depths_mm(slices: Iterable[Slice]) -> NDArray[np.float64]:
+    """Positions of alike slices along the normal of the first one."""
+    places = [slice_.place for slice_ in slices if slice_.place is not None]
+    if not places:
+        return np.zeros(0)
+    return np.array([place.position_xyz_mm for place in places]) @ places[0].normal()

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from flareseg.errors import InputError
-from flareseg.io.dicom.member import Member
+from flareseg.io.dicom.archive import open_zip
+from flareseg.io.dicom.dicomdir import listed_files
+from flareseg.io.dicom.member import MOST_FILES, Source
 
-Source: TypeAlias = Path | Member
-"""A file on disk or in a zip: both have `open`, `name` and `parent`."""
-MOST_FILES = 200_000
 DICOMDIR = "DICOMDIR"
 
 
@@ -68,8 +66,6 @@ def files_of(path: Path) -> Iterator[Files]:
         files, notes = walk(path)
         yield Files(tuple(files), path.resolve().name, notes)
     elif is_dicomdir(path):
-        from flareseg.io.dicom.dicomdir import listed_files
-
         files, missing = listed_files(path)
         if files:
             yield Files(tuple(files), path.resolve().parent.name, (), tuple(missing))
@@ -77,8 +73,6 @@ def files_of(path: Path) -> Iterator[Files]:
             files, notes = walk(path.parent)
             yield Files(tuple(files), path.resolve().parent.name, notes)
     elif is_zip(path):
-        from flareseg.io.dicom.archive import open_zip
-
         with open_zip(path) as members:
             yield Files(tuple(members), path.stem)
     else:

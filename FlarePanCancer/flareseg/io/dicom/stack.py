@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from flareseg.errors import InputError
 from flareseg.io.dicom.acquisitions import SAME_PLACE_SHARE
 from flareseg.io.dicom.pixels import AIR_HU
-from flareseg.io.dicom.place import depths_mm
 from flareseg.io.dicom.sideways import sideways_note
-from flareseg.io.dicom.slices import Slice
+from flareseg.io.dicom.slices import Slice, depths_mm
 from flareseg.io.validation import check_voxel_count
 from flareseg.volume import Geometry, Index, as_rows
 
