@@ -50,8 +50,9 @@ sys.exit(run())
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_python_still_imports_is_one_line(number):
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" + SLOW_IMPORT  # not as under nohup
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_IMPORT, "devices"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, "devices"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "importing\n"
     process.send_signal(number)
@@ -161,7 +162,8 @@ sys.exit(run())
 )
 def test_an_engine_whose_parent_was_killed_ends_where_a_program_listens(a_ct, tmp_path, progress, nohup, ends):
     ct = write_volume(a_ct, tmp_path / "ct.nii.gz")
-    waiting = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if nohup else "") + WAITING
+    # Said in both cases: these tests may themselves run under nohup.
+    waiting = f"import signal; signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if nohup else 'SIG_DFL'})\n" + WAITING
     command = [sys.executable, "-c", PARENT, sys.executable, "-c", waiting, "segment", ct, "--progress", progress]
     parent = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
     assert parent.stdout.readline() == "working\n"
@@ -188,6 +190,7 @@ def test_an_engine_ends_when_nobody_reads_its_events_any_more(a_ct, tmp_path):
 
 @posix
 def test_a_listener_that_is_there_has_not_left(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)  # not as under nohup
     assert not listener_left()()
     monkeypatch.setattr(os, "getppid", lambda: 1)
     monkeypatch.setattr("flareseg.system.listening.PARENT", 1234)
