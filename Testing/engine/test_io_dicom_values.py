@@ -110,6 +110,11 @@ def test_frames_that_a_file_only_declares_are_not_made(tmp_path):
     assert sum(len(series.slices) for series in list_series(folder)) == 8 * MOST_WITHOUT_PLACES
 
 
+def test_a_series_is_told_in_one_line_whatever_its_header_says(tmp_path):
+    folder = write_series(tmp_path / "a", edit=put("Modality", b"C\n\x1bT", "CS"))
+    assert str(list_series(folder)[0]).isprintable()
+
+
 def test_one_slice_with_a_bad_number_is_left_out_of_many(tmp_path):
     def edit(dataset, number):
         if number == 23:

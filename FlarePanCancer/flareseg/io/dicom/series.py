@@ -16,6 +16,7 @@ from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.slices import Slice, alike, depths_mm, slices_of
 from flareseg.io.dicom.sources import Files
 from flareseg.io.dicom.values import label, name, text
+from flareseg.text import visible
 
 FEWEST_SINGLES = 3
 """This many series of one image each, alike in all else, are one scan whose slices got a series UID each."""
@@ -48,7 +49,8 @@ class Series:
         size = f", {place.columns} x {place.rows} pixels of {place.spacing_xy_mm[0]:.2f} mm" if place else ""
         distance = f", {self.distance_mm():.2f} mm apart" if len(main) > 1 else ""
         title = f" '{self.description}'" if self.description else ""
-        return f"{self.number or self.uid}{title} ({self.modality}, {len(self.slices)} slices{distance}{size})"
+        told = f"{self.number or self.uid}{title} ({self.modality}, {len(self.slices)} slices{distance}{size})"
+        return visible(told)  # what a header says breaks no line
 
     def main(self) -> list[Slice]:
         """The largest group of slices that are alike."""
