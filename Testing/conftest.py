@@ -1,5 +1,6 @@
 """What all tests share: a model that needs no training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ from flareseg.model.bundle import save_bundle
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import build_network
 from flareseg.model.plan import Intensity, Plan
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """A test that bounds torch's threads does not slow down those after it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,8 @@ def main() -> None:
     from flareseg.__main__ import tune_garbage_collector
 
     tune_garbage_collector()  # as the command does
-    from flareseg.commands.batch import Options, Segmenter
+    from flareseg.options import Options
+    from flareseg.segmenter import Segmenter
 
     imported = time.time()
     segmenter = Segmenter(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # `train` is not installed
 from train.config import AugmentConfig, CorruptConfig, FitConfig, NetConfig
 from train.data.index import CLASSES
 from train.training.module import FitJob
