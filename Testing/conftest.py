@@ -1,7 +1,12 @@
-"""What all tests share: a model that needs no training."""
+"""What all tests share: bounded threads, the order of the files, and a model that needs no training."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before torch is imported, and for every process that a test starts. Two processes run tests at once, of networks so
+# small that a second thread only waits; and threads that wait must not spin where others have work to do.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0")
 
 import pytest
 import torch
@@ -11,6 +16,7 @@ from flareseg.model.bundle import save_bundle
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import build_network
 from flareseg.model.plan import Intensity, Plan
+from train.synthetic.phantom import Phantom, make_phantom
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +25,12 @@ def threads_as_before() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def a_patient() -> Phantom:
+    """A synthetic abdomen, coarse enough for seconds; not to be changed."""
+    return make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from list_files import expected, files, named
 
 from flareseg.io.files import read_labels, write_volume
 from flareseg.volume import Geometry, Volume
-from train.synthetic.phantom import make_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDIN = Path(__file__).parent / "standin"
@@ -231,9 +230,9 @@ def test_the_catalogue_entry_says_the_same_as_cmake():
 
 
 @needs_cmake
-def test_the_installed_tree_alone_segments_a_ct(installed, tmp_path):
-    phantom = make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
-    ct = write_volume(Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)), tmp_path / "ct.nrrd")
+def test_the_installed_tree_alone_segments_a_ct(installed, a_patient, tmp_path):
+    geometry = Geometry(a_patient.hu.shape, a_patient.spacing_zyx_mm)
+    ct = write_volume(Volume(a_patient.hu, geometry), tmp_path / "ct.nrrd")
     environment = alone(installed, tmp_path)
     where = run(sys.executable, "-c", "import flareseg; print(flareseg.__file__)", env=environment, cwd=tmp_path)
     assert Path(where.stdout.strip()).is_relative_to(installed), where.stdout + where.stderr
@@ -242,7 +241,7 @@ def test_the_installed_tree_alone_segments_a_ct(installed, tmp_path):
     result = run(sys.executable, "-c", SEGMENT, sources, installed, *arguments, env=environment, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     labels, _ = read_labels(tmp_path / "out.nrrd")
-    truth = phantom.labels == 1
+    truth = a_patient.labels == 1
     found = labels == 1
     assert 2 * np.sum(truth & found) / (truth.sum() + found.sum()) > 0.6
 

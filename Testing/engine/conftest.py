@@ -23,9 +23,10 @@ def real_cts() -> Path:
     return REAL_CTS
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def a_ct() -> Volume:
-    """24 × 60 × 80 voxels of 5 × 3 × 3 mm: an elliptic body with a bright and a dark organ, and noise."""
+    """24 × 60 × 80 voxels of 5 × 3 × 3 mm: an elliptic body with a bright and a dark organ, and noise; not to be
+    changed."""
     z, y, x = np.ogrid[:24, :60, :80]
     rng = np.random.default_rng(11)
     hu = np.full((24, 60, 80), -1000.0)

@@ -16,7 +16,6 @@ from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Geometry, Volume
-from train.synthetic.phantom import make_phantom
 
 HARD_NAMES = ["a case", "Größe Ünïcode", "腹部CT扫描", "x" * 200]
 
@@ -148,9 +147,9 @@ def test_a_program_hears_of_measurements_with_the_result(segment, ct_file, tmp_p
     assert {"structure", "volume_ml", "lesion", "longest_mm"} <= set(done["measurements"][0])
 
 
-def test_a_first_coarse_result_is_written_before_the_network_begins(tmp_path, capsys):
-    phantom = make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
-    write_volume(Volume(phantom.hu, Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)), tmp_path / "patient.nrrd")
+def test_a_first_coarse_result_is_written_before_the_network_begins(a_patient, tmp_path, capsys):
+    geometry = Geometry(a_patient.hu.shape, a_patient.spacing_zyx_mm)
+    write_volume(Volume(a_patient.hu, geometry), tmp_path / "patient.nrrd")
     order = ["-o", tmp_path / "out.nrrd", "--preview", tmp_path / "first", "--progress", "json", "--device", "cpu"]
     assert main([str(part) for part in ("segment", tmp_path / "patient.nrrd", *order)]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

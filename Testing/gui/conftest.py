@@ -1,9 +1,12 @@
 """What the tests of the panel share: Slicer's MRML scene, and the stand-in for its Qt layer over it."""
 
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
@@ -12,9 +15,16 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "slicer")]
 
+import slicer  # noqa: E402
 from boot import application_logic, boot, clear  # noqa: E402
-from standin import dialogs, module  # noqa: E402
+from helpers import ct_node, ijk_to_ras  # noqa: E402
+from slicers_packages import SLICERS_VERSIONS, put  # noqa: E402
+from standin import dialogs, module, sample_data  # noqa: E402
 from standin.install import install  # noqa: E402
+from tiny_panel import UI  # noqa: E402
+
+from FlarePanCancerLib import dependencies  # noqa: E402
+from flareseg.model.catalogue import find_model  # noqa: E402
 
 MODULE = HERE.parents[1] / "FlarePanCancer" / "FlarePanCancer.py"
 
@@ -58,3 +68,82 @@ def the_module(scene):
     loaded = module.load(MODULE)
     yield loaded
     module.unload(loaded)
+
+
+@pytest.fixture
+def folders_of_its_own(tmp_path, monkeypatch):
+    """No test sees or changes the user's own models; Slicer's Sample Data module is empty."""
+    sample_data.SampleDataLogic.registered.clear()
+    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def widget(folders_of_its_own, the_module):
+    """The module's panel, entered."""
+    representation = the_module.widgetRepresentation()
+    representation.enter()
+    yield representation.self()
+    representation.exit()
+    representation.self().cleanup()
+
+
+@pytest.fixture
+def ui(widget):
+    return widget.ui
+
+
+@pytest.fixture
+def a_ct(scene, a_patient):
+    return ct_node(a_patient.hu, ijk_to_ras(np.diag([-1, -1, 1]), (3.0, 3.0, 5.0)), "patient")
+
+
+@pytest.fixture
+def ready(widget, a_ct):
+    """The panel with a CT chosen, and the CPU as device."""
+    widget.ui.ctSelector.setCurrentNode(a_ct)
+    widget.panel.parameters.device = "cpu"
+    return widget
+
+
+@pytest.fixture
+def another_model(tmp_path):
+    """A model folder like the embedded one, under another name."""
+    folder = tmp_path / "mine"
+    shutil.copytree(find_model("default"), folder)
+    facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    (folder / "model.json").write_text(json.dumps(facts | {"name": "mine"}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def node(scene):
+    return scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "parameters")
+
+
+@pytest.fixture
+def tiny_ct(scene):
+    return slicer.util.addVolumeFromArray(np.zeros((2, 3, 4), np.int16), name="CT")
+
+
+@pytest.fixture
+def tiny_panel(scene, tmp_path):
+    """A small .ui file, loaded by Slicer's own loadUI."""
+    path = tmp_path / "Tiny.ui"
+    path.write_text(UI)
+    widget = slicer.util.loadUI(str(path))
+    widget.setMRMLScene(scene)
+    return widget
+
+
+@pytest.fixture
+def slicers_site(tmp_path, monkeypatch) -> Path:
+    """The packages of a Slicer as it comes: the only ones that Python sees."""
+    folder = tmp_path / "site"
+    for distribution, version in SLICERS_VERSIONS.items():
+        put(folder, distribution, version)
+    standard = [entry for entry in sys.path if entry and "site-packages" not in entry]
+    monkeypatch.setattr(sys, "path", [str(folder), *standard])
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(dependencies.platform, "machine", lambda: "x86_64")
+    return folder

@@ -17,15 +17,8 @@ from FlarePanCancerLib.logic import Callbacks, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import roi_of, volume_of
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
-from train.synthetic.phantom import make_phantom
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def a_patient():
-    """A synthetic abdomen, coarse enough for seconds."""
-    return make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
 
 
 @pytest.fixture

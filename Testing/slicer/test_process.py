@@ -1,12 +1,9 @@
 """Whatever the engine's process says or leaves unsaid, the window stays free and a run ends in one sentence."""
 
 import itertools
-import json
-import os
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,110 +11,19 @@ import slicer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import alive
+from stand_in_engine import GRID, Heard, a_volume, run, the_failure
 
 from FlarePanCancerLib import process as engine_process
-from FlarePanCancerLib.events import LONGEST_TEXT, NOT_UNDERSTOOD, one_line, parse_event
+from FlarePanCancerLib.events import NOT_UNDERSTOOD
 from FlarePanCancerLib.job import MOST_MESSAGES, Job
 from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
 from FlarePanCancerLib.run_request import with_choices
 from flareseg.io.files import write_segmentation
 from flareseg.io.nrrd import write_nrrd
 from flareseg.labels import structures
-from flareseg.results.measure import measure
 from flareseg.segmentation import Segmentation
 from flareseg.system import leftovers
-from flareseg.volume import Geometry, Volume
-
-GRID = Geometry((6, 8, 10), (2.0, 1.0, 1.0))
-HEAD = """
-import json, os, shutil, subprocess, sys, time
-results = sys.argv[sys.argv.index("-o") + 1]
-
-def say(event, case="00000", **entries):
-    print(json.dumps({"event": event, "case": case, **entries}), flush=True)
-
-def done(case="00000", rows=(), output=None):
-    os.makedirs(results, exist_ok=True)
-    own = os.path.join(results, case + ".nrrd")
-    shutil.copy(PREPARED, own)
-    say("done", case, output=output or own, measurements=list(rows))
-"""
-
-
-def a_volume():
-    return Volume(np.zeros(GRID.shape_zyx, np.int16), GRID, "CT")
-
-
-class Heard:
-    """A listener that counts."""
-
-    def __init__(self):
-        self.fractions, self.remarks, self.previews, self.results, self.failures, self.ends = [], [], [], [], [], []
-
-    def progress(self, fraction, text, seconds_left):
-        self.fractions.append(fraction)
-
-    def message(self, text):
-        self.remarks.append(text)
-
-    def preview(self, number, labels):
-        self.previews.append(number)
-
-    def done(self, number, labels, rows):
-        self.results.append((number, int(labels.array.sum()), rows))
-
-    def error(self, number, text, details):
-        self.failures.append((number, text))
-
-    def finished(self, cancelled):
-        self.ends.append(cancelled)
-
-
-@pytest.fixture
-def engine(tmp_path, monkeypatch):
-    """Puts a program in the engine's place; the function takes its text."""
-    labels = np.zeros(GRID.shape_zyx, np.uint8)
-    labels[2:4, 3:5, 3:6] = 1
-    write_segmentation(Segmentation(labels, GRID, structures()), tmp_path / "prepared.nrrd")
-    package = tmp_path / "engine" / "flareseg"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    monkeypatch.setattr(engine_process, "ENGINE_FOLDER", package.parent)
-    monkeypatch.setattr(engine_process, "AFTER_END_S", 0.1)
-    chosen = tmp_path / "temporary"
-    chosen.mkdir()
-    monkeypatch.setattr(slicer, "app", SimpleNamespace(temporaryPath=str(chosen)), raising=False)
-
-    def put(text):
-        (package / "__main__.py").write_text(f"PREPARED = {str(tmp_path / 'prepared.nrrd')!r}\n{HEAD}\n{text}")
-
-    put.temporary = chosen
-    put.pids = tmp_path / "pids"
-    return put
-
-
-def run(count=1, polls=3000, after_poll=lambda job, heard: None):
-    """A whole run; `after_poll` may look in between."""
-    heard = Heard()
-    job = Job([a_volume() for _ in range(count)], with_choices(device="cpu"), heard)
-    job.start()
-    for _ in range(polls):
-        job.poll()
-        after_poll(job, heard)
-        if not job.running:
-            return job, heard
-        time.sleep(0.005)
-    job.kill()
-    raise AssertionError(f"it did not end: {heard.failures} {job.log[-2000:]}")
-
-
-def the_failure(heard, number=None):
-    [(blamed, text)] = heard.failures
-    assert blamed == number
-    assert "\n" not in text and text.endswith(".")
-    assert heard.ends == [False]
-    return text
+from flareseg.volume import Geometry
 
 
 def test_a_run_that_goes_well_tells_its_result(engine):
@@ -281,71 +187,6 @@ def test_a_crash_after_every_result_is_none_of_the_users_concern(engine):
     assert heard.results == [(0, 12, [])] and heard.failures == []
 
 
-# what the engine starts
-
-LINGERS = (
-    "child = subprocess.Popen([sys.executable, '-c', {program!r}], start_new_session={own_session})\n"
-    "open({pids!r}, 'w').write(str(child.pid))\n"
-)
-SLEEPS = "import time; time.sleep(600)"
-DRIPS = "import time\nwhile True: print('drip', flush=True); time.sleep(0.3)"
-FLOODS = "while True: print('x' * 1000)"
-
-
-def kill(pids):
-    with_pid = int(pids.read_text())
-    if alive(with_pid):
-        os.kill(with_pid, 9)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sessions are POSIX's")
-@pytest.mark.parametrize("program", [SLEEPS, DRIPS, FLOODS], ids=["silent", "dripping", "flooding"])
-@pytest.mark.parametrize("own_session", [False, True])
-def test_a_grandchild_that_keeps_the_pipe_holds_nobody_up(engine, program, own_session):
-    engine(LINGERS.format(program=program, own_session=own_session, pids=str(engine.pids)) + "done()")
-    try:
-        _, heard = run()
-        assert heard.results == [(0, 12, [])] and heard.failures == [] and heard.ends == [False]
-        if not own_session:
-            assert not alive(int(engine.pids.read_text()))
-    finally:
-        kill(engine.pids)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sessions are POSIX's")
-@pytest.mark.parametrize("own_session", [False, True])
-@pytest.mark.parametrize("deaf", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"])
-def test_a_cancel_ends_the_engine_and_what_it_has_started(engine, monkeypatch, own_session, deaf):
-    pytest.importorskip("psutil")
-    monkeypatch.setattr(engine_process, "ASK_S", 0.3)
-    lingers = LINGERS.format(program=SLEEPS, own_session=own_session, pids=str(engine.pids))
-    engine(deaf + lingers + "say('stage', stage='read', fraction=0.1)\ntime.sleep(600)")
-    seen = []
-
-    def cancel(job, heard):
-        if len(heard.fractions) > 2 and not seen:
-            seen.append(job.pid)
-            job.cancel()
-
-    try:
-        _, heard = run(after_poll=cancel)
-        assert heard.ends == [True] and heard.failures == []
-        assert not alive(seen[0])
-        if deaf or not own_session:  # one that ends when asked has time to end its own
-            assert not alive(int(engine.pids.read_text()))
-    finally:
-        kill(engine.pids)
-
-
-def test_killing_after_the_end_kills_no_other(engine, monkeypatch):
-    engine("done()")
-    job, _ = run()
-    killed = []
-    monkeypatch.setattr(os, "killpg", lambda *arguments: killed.append(arguments), raising=False)
-    job._process.kill()
-    assert killed == []
-
-
 # Python's lock, and the disk
 
 
@@ -422,42 +263,6 @@ def test_where_slicers_folder_cannot_be_written_the_systems_is_taken(engine, mon
     assert job._folder.parent == tmp_path / "system"
     job.kill()
     assert list((tmp_path / "system").iterdir()) == []
-
-
-# lines
-
-
-def test_what_the_engine_says_is_understood():
-    hu = np.zeros(GRID.shape_zyx, np.int16)
-    segmentation = Segmentation(np.ones(GRID.shape_zyx, np.uint8), GRID, structures(), "x", "m")
-    rows = [vars(row) for row in measure(segmentation, Volume(hu, GRID))]
-    for event in (
-        {"event": "stage", "case": "1", "stage": "read", "fraction": 0.0},
-        {"event": "progress", "case": "1", "message": "A note."},
-        {"event": "preview", "case": "1", "output": "a.nrrd"},
-        {"event": "done", "case": "1", "output": "a.nrrd", "measurements": rows},
-        {"event": "error", "case": "1", "message": "No."},
-        {"event": "devices", "case": "", "devices": [{"name": "cpu", "description": "2 threads"}]},
-    ):
-        line = json.dumps(event).encode()
-        assert parse_event(line) == json.loads(line)
-
-
-def test_of_long_lines_only_results_are_read(monkeypatch):
-    rows = b", ".join([b"{}"] * 100_000)
-    line = b'{"event": "done", "case": "1", "output": "a", "measurements": [%b]}' % rows
-    assert parse_event(line)["event"] == "error"
-    monkeypatch.setattr(json, "loads", None)
-    for line in (b'{"event": "progress", "message": "%b"}' % rows, b"[%b]" % rows, b"{" * 300_000):
-        assert parse_event(line) is None
-
-
-def test_numbers_stay_in_their_range_and_texts_on_one_line():
-    assert parse_event(b'{"event": "progress", "stage": "a\\nb", "fraction": 7}')["fraction"] == 1
-    assert parse_event(b'{"event": "progress", "stage": "a\\nb", "fraction": -7}')["stage"] == "a b"
-    assert parse_event(b'{"event": "progress", "stage": "a", "fraction": true}') is None
-    assert parse_event(b'{"event": "progress", "stage": "a", "fraction": Infinity}') is None
-    assert len(one_line("word " * 10000)) <= LONGEST_TEXT
 
 
 def test_a_process_that_was_never_started_is_quiet():

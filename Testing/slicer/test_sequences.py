@@ -13,18 +13,16 @@ from helpers import ct_node, ijk_to_ras
 
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.logic import SegmentationError, process
-from train.synthetic.phantom import make_phantom
 
 
 @pytest.fixture
-def a_sequence(scene):
+def a_sequence(scene, a_patient):
     """Two phases of one patient, and a browser that plays them."""
-    phantom = make_phantom(3, spacing_zyx_mm=(5.0, 3.0, 3.0), view="abdomen")
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "phases")
     sequence.SetIndexName("phase")
     sequence.SetIndexType(slicer.vtkMRMLSequenceNode.TextIndex)
     for name, shift in (("arterial", 0), ("portal", 10)):
-        node = ct_node(phantom.hu + np.int16(shift), ijk_to_ras(np.diag([-1, -1, 1]), (3.0, 3.0, 5.0)), name)
+        node = ct_node(a_patient.hu + np.int16(shift), ijk_to_ras(np.diag([-1, -1, 1]), (3.0, 3.0, 5.0)), name)
         sequence.SetDataNodeAtValue(node, name)
         scene.RemoveNode(node)
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")

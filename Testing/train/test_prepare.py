@@ -1,89 +1,38 @@
 """From folders of CTs to the index: every case checked, nothing bad let in, nothing made twice."""
 
-import functools
-import json
-import os
 import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flareseg.errors import InputError, OutputError, UsageError
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_data import GRID, NET, SHAPE, SPACING, config_for, ct, liver, of, patients, source, write_case
+
+from flareseg.errors import InputError, UsageError
 from flareseg.io.files import read_labels, write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
-from train.common import parallel
 from train.common.paths import RunPaths
-from train.config import Config, FitConfig, NetConfig, NewPatientsConfig, PhantomConfig, PseudoConfig, SourceConfig
-from train.data import prepare_case as preparing
+from train.config import FitConfig, NetConfig, NewPatientsConfig, PseudoConfig
 from train.data.cache import load_cached
 from train.data.fingerprint import read_statistics
 from train.data.index import CLASSES, read_index
-from train.data.splits import split_of
 from train.stages.prepare import prepare
-
-SHAPE, SPACING = (20, 36, 40), (6.0, 6.0, 6.0)
-GRID = Geometry(SHAPE, SPACING)
-NET = NetConfig(spacing_zyx_mm=SPACING, patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver"])
-
-
-def ct(seed):
-    """Soft tissue with a liver of 100 HU in air."""
-    rng = np.random.default_rng(seed)
-    hu = np.full(SHAPE, -1000, np.int16)
-    hu[:, 4:-4, 4:-4] = rng.integers(-80, 80, (SHAPE[0], SHAPE[1] - 8, SHAPE[2] - 8))
-    hu[5:15, 10:25, 8:20] = rng.integers(90, 111, (10, 15, 12))
-    return hu
-
-
-def liver(value=1):
-    labels = np.zeros(SHAPE, np.uint8)
-    labels[5:15, 10:25, 8:20] = value
-    return labels
-
-
-def write_case(folder, seed, labels=None, organs=None, info=None, geometry=GRID):
-    folder.mkdir(parents=True, exist_ok=True)
-    write_volume(Volume(ct(seed), geometry), folder / "ct.nii.gz", overwrite=True)
-    for name, found in (("seg", labels), ("organs", organs)):
-        if found is not None:
-            segmentation = Segmentation(found, geometry, structures())
-            write_segmentation(segmentation, folder / f"{name}.nii.gz", overwrite=True)
-    if info is not None:
-        (folder / "info.json").write_text(json.dumps(info))
-    return folder
 
 
 @pytest.fixture
 def data(tmp_path):
-    folder = tmp_path / "data"
-    for number in range(4):
-        write_case(folder / f"p{number}", number, liver(), info={"labels_present": [1, 3], "licence": "CC0"})
-    write_case(folder / "p4", 4)
-    return folder
+    return patients(tmp_path / "data")
 
 
 @pytest.fixture
 def paths(tmp_path):
     return RunPaths(tmp_path / "run")
-
-
-def config_for(*sources, net=NET, **changes):
-    values = {
-        "name": "test", "version": "0", "runs": "", "output": "", "nets": {"net": net},
-        "fits": {"final": FitConfig(net="net", epochs=1)}, "sources": list(sources), "processes": 1,
-    }  # fmt: skip
-    return Config(**(values | changes))
-
-
-def source(folder, layout="cases", name="mine", **more):
-    return SourceConfig(name, layout, str(folder), **more)
-
-
-def of(index, name):
-    return index.of(f"mine_{name}")
 
 
 # what comes out
@@ -309,119 +258,3 @@ def test_nets_of_one_spacing_with_different_resampling_are_an_error(data, paths)
     fits = {"final": FitConfig(net="net", epochs=1), "base": FitConfig(net="other", epochs=1, stage="final")}
     with pytest.raises(UsageError, match="one resampling"):
         prepare(config_for(source(data), nets={"net": NET, "other": other}, fits=fits), paths)
-
-
-# splits
-
-
-def test_a_configured_number_of_labelled_cases_validates(data, paths):
-    index = prepare(config_for(source(data, validation=2)), paths)
-    held_out = index.split("validation")
-    assert len(held_out) == 2
-    assert all(case.labels for case in held_out)
-
-
-def test_named_cases_validate(data, paths):
-    index = prepare(config_for(source(data, validation=["p1", "mine_p3"])), paths)
-    assert {case.name for case in index.split("validation")} == {"mine_p1", "mine_p3"}
-    with pytest.raises(UsageError, match="no labelled case 'p9'"):
-        prepare(config_for(source(data, validation=["p9"])), paths)
-
-
-def test_one_image_is_never_on_both_sides(data, paths, capsys, tmp_path):
-    """Even if it comes from another source, in another orientation, under another name."""
-    turned = Geometry(SHAPE, SPACING, direction=((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)))
-    twin = write_case(tmp_path / "other" / "twin", 0, liver(), geometry=turned)
-    hu = np.ascontiguousarray(Orientation.of(turned).from_canonical(ct(1)))
-    write_volume(Volume(hu, turned), twin / "ct.nii.gz", overwrite=True)
-    write_case(tmp_path / "other" / "single", 20, liver())
-    sources = source(data, validation=["p1"]), source(tmp_path / "other", name="other")
-    index = prepare(config_for(*sources), paths)
-    assert {case.name for case in index.split("validation")} == {"mine_p1", "other_twin"}
-    assert "other_twin is the image of mine_p1" in capsys.readouterr().out
-
-
-def test_a_split_is_the_same_whatever_else_there_is():
-    names = [f"case_{number}" for number in range(200)]
-    share = split_of(names, 0.25, seed=1, source="a")
-    assert 30 < len(share) < 70
-    assert split_of([*names[::-1], "another", "one more"], 0.25, seed=1, source="a") - {"another", "one more"} == share
-    assert split_of(names[:100], 0.25, seed=1, source="a") == share & set(names[:100])
-    ten = split_of(names, 10, seed=1, source="a")
-    assert len(ten) == 10
-    assert len(ten & split_of([*names, "another"], 10, seed=1, source="a")) >= 9
-    assert len(ten & split_of(names, 10, seed=2, source="a")) < 10
-
-
-def test_validation_must_leave_something_to_learn_from():
-    with pytest.raises(UsageError, match="3 labelled cases; 3 of them cannot validate"):
-        split_of(["a", "b", "c"], 3, source="mine")
-    assert split_of(["a", "b", "c"], 0) == set()
-
-
-# resuming
-
-
-def test_a_second_run_makes_nothing_again(data, paths, monkeypatch):
-    first = prepare(config_for(source(data)), paths)
-
-    def not_again(*_):
-        raise AssertionError("made again")
-
-    monkeypatch.setattr(preparing, "write_image", not_again)
-    monkeypatch.setattr(preparing, "read_volume", not_again)
-    assert prepare(config_for(source(data)), paths) == first
-
-
-def test_only_the_case_that_changed_is_made_again(data, paths, monkeypatch):
-    prepare(config_for(source(data)), paths)
-    shutil.rmtree(paths.grid(SPACING) / "mine_p1")
-    labels = liver()
-    labels[:9] = 0
-    write_case(data / "p3", 3, labels)
-    made, write = [], preparing.write_image
-    monkeypatch.setattr(
-        preparing, "write_image", lambda folder, *rest: (made.append(folder.name), write(folder, *rest))
-    )
-    prepare(config_for(source(data)), paths)
-    assert made == ["mine_p1", "mine_p3"]
-    case = load_cached(paths.grid(SPACING) / "mine_p3", "truth")
-    assert case.centres[1][:, 0].min() >= 9
-
-
-def test_what_a_killed_run_left_is_made_whole(data, paths):
-    prepare(config_for(source(data)), paths)
-    (paths.grid(SPACING) / "mine_p1" / "labels_truth.json").unlink()
-    paths.labels("mine_p2").with_name("mine_p2.json").write_text('{"stamp": ')
-    paths.index.unlink()
-    prepare(config_for(source(data)), paths)
-    assert load_cached(paths.grid(SPACING) / "mine_p1", "truth").known[1]
-    assert len(read_index(paths.index).cases) == 5
-
-
-def test_a_full_disk_ends_the_run_and_refuses_no_case(data, paths, monkeypatch):
-    def full(*_):
-        raise OutputError("The cache cannot be written: No space left on device; make room and start again.")
-
-    monkeypatch.setattr(preparing, "write_image", full)
-    with pytest.raises(OutputError, match="No space left"):
-        prepare(config_for(source(data)), paths)
-    assert not paths.index.exists()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_processes_share_the_work_and_phantoms_are_a_source(data, paths):
-    config = config_for(source(data), phantoms=PhantomConfig(2, 1, (8.0, 8.0, 8.0)), processes=2)
-    index = prepare(config, paths)
-    assert [case.name for case in index.cases] == [
-        *(f"mine_p{number}" for number in range(5)), "phantoms_phantom_0", "phantoms_phantom_1",
-        "phantoms_phantom_1000000",
-    ]  # fmt: skip
-    assert [case.name for case in index.split("validation")] == ["phantoms_phantom_1000000"]
-    assert "tumour" in index.of("phantoms_phantom_0").covered
-
-
-def test_a_process_that_is_killed_is_told_in_one_line(data, paths, monkeypatch):
-    monkeypatch.setattr(parallel, "_one_thread", functools.partial(os._exit, 9))
-    with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
-        prepare(config_for(source(data), processes=2), paths)
