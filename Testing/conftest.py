@@ -19,6 +19,12 @@ from flareseg.model.plan import Intensity, Plan
 from train.synthetic.phantom import Phantom, make_phantom
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: begun last, they would keep one of the processes busy and the others idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def threads_as_before() -> Iterator[None]:
     """A test that bounds torch's threads does not slow down those after it."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import flareseg
+from flareseg.labels import structures
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "FlarePanCancer"
@@ -77,7 +78,7 @@ def test_the_example_of_an_exported_model_runs(a_model, in_a_new_folder):
     [block] = python_of("docs/export.md")
     exec(compile(block, "docs/export.md", "exec"), names)
 
-    assert names["logits"].shape == (1, 15, 16, 16, 16)
+    assert names["logits"].shape == (1, len(structures()) + 1, 16, 16, 16)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,16 +5,19 @@ import pytest
 from flareseg.errors import UsageError
 from flareseg.labels import by_name, by_names, paired_sides, structures
 
+FLARES = structures()[:14]
+"""Those of FLARE come first, however many follow."""
 
-def test_values_run_from_1_to_14_in_the_order_of_flare():
-    assert [s.value for s in structures()] == list(range(1, 15))
+
+def test_values_run_from_1_in_the_order_of_flare():
+    assert [s.value for s in structures()] == list(range(1, len(structures()) + 1))
     assert [s.name for s in structures()][:3] == ["liver", "right_kidney", "spleen"]
     assert structures()[12].name == "left_kidney"
     assert structures()[13].name == "tumour"
 
 
 def test_tolerances_are_those_of_the_official_evaluation():
-    assert [s.nsd_tolerance_mm for s in structures()] == [5, 3, 3, 5, 2, 2, 2, 2, 2, 3, 5, 7, 3, 2]
+    assert [s.nsd_tolerance_mm for s in FLARES] == [5, 3, 3, 5, 2, 2, 2, 2, 2, 3, 5, 7, 3, 2]
 
 
 def test_every_structure_has_a_colour_of_its_own():
@@ -49,11 +52,11 @@ def test_an_unknown_name_is_told_with_the_known_ones():
 
 def test_structures_of_both_sides_are_paired():
     pairs = {(one.name, other.name) for one, other in paired_sides()}
-    assert pairs == {("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland")}
+    assert pairs >= {("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_gland")}
 
 
 def test_the_table_says_what_the_training_and_the_scoring_need():
-    assert [s.name for s in structures() if s.scored_where_labelled] == ["aorta", "inferior_vena_cava", "esophagus"]
-    assert [s.name for s in structures() if s.hollow] == ["esophagus", "stomach", "duodenum"]
-    assert [s.name for s in structures() if s.typical_hu is None] == ["tumour"]
+    assert [s.name for s in FLARES if s.scored_where_labelled] == ["aorta", "inferior_vena_cava", "esophagus"]
+    assert [s.name for s in FLARES if s.hollow] == ["esophagus", "stomach", "duodenum"]
+    assert [s.name for s in FLARES if s.typical_hu is None] == ["tumour"]
     assert by_name("aorta").typical_hu == (41, 290, 150, 115)

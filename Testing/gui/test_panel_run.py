@@ -1,6 +1,8 @@
 """The panel while a case runs: press Segment, watch, cancel, look at the result."""
 
+import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 from helpers import alive
 from panel_steps import idle, segmented
 from standin.events import spin, wait_until
+
+from flareseg.inference.devices import usable_cores
 
 pytestmark = pytest.mark.usefixtures("folders_of_its_own")
 
@@ -52,9 +56,22 @@ def test_while_it_runs_the_window_lives_and_progress_is_reported(ready):
     wait_until(idle(ready), 30)
 
 
+@contextmanager
+def every_core_busy():
+    """As by an engine at work."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(usable_cores())]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 def test_the_window_is_never_blocked_while_a_case_runs(ready):
     """A tenth of a second at most; on a machine that holds up an idle window too, four times as long as that one."""
-    limit = max(0.1, 4 * spin(2.0).longest_block_s)
+    with every_core_busy():
+        limit = max(0.1, 4 * spin(2.0).longest_block_s)
     longest = []
     for _ in range(3):
         ready.panel.parameters.segmentation = None

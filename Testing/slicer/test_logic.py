@@ -15,6 +15,9 @@ from helpers import alive, ct_node, ijk_to_ras, rotation
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.logic import Callbacks, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import roi_of, volume_of
+from flareseg.model.bundle import read_description
+from flareseg.model.catalogue import find_model
+from flareseg.model.structures import structures_of
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 
@@ -58,13 +61,14 @@ def poll_until(run, condition, seconds=60.0):
 
 def test_a_ct_becomes_a_segmentation_with_measurements(a_ct):
     outcome = process(a_ct, device="cpu")
+    plan = read_description(find_model("default")).plan
     assert {"liver", "spleen"} <= set(outcome.found)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(outcome.segmentation, "liver", a_ct)
     row = next(row for row in outcome.rows if row["structure"] == "liver")
     assert array.sum() == row["voxels"]
     assert outcome.table.GetTable().GetNumberOfRows() == len(outcome.rows)
     assert set(outcome.found).isdisjoint(outcome.missing)
-    assert len(outcome.found) + len(outcome.missing) == 14
+    assert len(outcome.found) + len(outcome.missing) == len(structures_of(plan))
 
 
 def test_the_process_says_what_the_engine_says_here(a_ct):

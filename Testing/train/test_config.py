@@ -11,6 +11,7 @@ from flareseg.errors import UsageError
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Intensity
 from train.config_file import load_config
+from train.data.index import CLASSES
 
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 MEASURED = Intensity((-160.0, 240.0), 80.0, 90.0)
@@ -36,7 +37,7 @@ def test_the_smoke_configuration_has_a_fit_for_every_stage(smoke):
         assert smoke.fits_of(stage) == [stage]
     assert smoke.net_of("tumor").plan(MEASURED).labels == {0: "background", 1: "tumour"}
     assert smoke.net_of("tumor").values == (0, 14)
-    assert smoke.net_of("final").plan(MEASURED).classes == 15
+    assert smoke.net_of("final").plan(MEASURED).classes == CLASSES
 
 
 def test_the_embedded_models_configuration_names_all_it_needs(tmp_path):

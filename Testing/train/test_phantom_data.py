@@ -16,6 +16,7 @@ from flareseg.io.files import read_labels, read_volume
 from flareseg.system.leftovers import temporary_name
 from train.config import PhantomConfig
 from train.data.case_folder import new_case
+from train.data.index import CLASSES
 from train.synthetic import phantom_data
 from train.synthetic.label_corruption import corrupt_labels
 from train.synthetic.phantom import Phantom, make_phantom
@@ -81,7 +82,7 @@ def test_pseudo_labels_know_no_tumour_and_lie_on_the_grid_of_the_ct(folder: Path
 def test_phantoms_that_validate_are_annotated_whole(folder: Path) -> None:
     case = folder / "phantom_1000000"
     assert info(case)["split"] == "validation"
-    assert [int(value) for value in info(case)["labels_present"]] == list(range(1, 15))
+    assert [int(value) for value in info(case)["labels_present"]] == list(range(1, CLASSES))
     assert files(case) == {"ct.nii.gz", "seg.nii.gz", "info.json"}
     assert info(folder / "phantom_0")["split"] == "train"
 
@@ -102,7 +103,7 @@ def test_a_share_of_the_phantoms_that_teach_shows_no_abdomen(tmp_path: Path) -> 
     assert views["phantom_1000000"] not in ("head", "thighs")
     [head] = [name for name, view in views.items() if view == "head"]
     assert not read_labels(tmp_path / head / "seg.nii.gz")[0].any()
-    assert len(info(tmp_path / head)["labels_present"]) == 14, "known to be absent, not unknown"
+    assert len(info(tmp_path / head)["labels_present"]) == CLASSES - 1, "known to be absent, not unknown"
 
 
 @pytest.mark.parametrize("count", [3, 10, 50, 400])

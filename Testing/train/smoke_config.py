@@ -1,0 +1,9 @@
+"""`make smoke` with nets and patches that take a third of the time; of no more use than its own."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SMOKE = ROOT / "train" / "configs" / "smoke.yaml"
+_FILTERS = {"tumor": [8, 16, 32, 32], "final": [8, 16, 32, 48], "student": [8, 16, 24]}
+SMALLER = [f"nets.{net}.filters={filters}" for net, filters in _FILTERS.items()]
+SMALLER += [f"nets.{net}.patch_zyx=[32, 32, 40]" for net in _FILTERS]
