@@ -1,7 +1,7 @@
 """The paper's two stages from nothing to a model, on synthetic abdomens labelled as sparsely as FLARE23: they learn.
 
-A shorter form of `make smoke`, with smaller nets. What a net learns in a minute at 6 mm is of no use to anybody, but it must
-be more than what one could say without looking, and every stage must make the next one better.
+A shorter form of `make smoke`, with smaller nets. What a net learns in a minute at 6 mm is of no use to anybody, but it
+must be more than what one could say without looking, and every stage must make the next one better.
 """
 
 import csv
