@@ -10,4 +10,4 @@ def idle(widget):
 def segmented(widget):
     widget.ui.segmentButton.click()
     assert widget.panel.run is not None
-    return wait_until(idle(widget), 90)
+    return wait_until(idle(widget), 300)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 from helpers import alive
 from panel_steps import idle, segmented
 from standin import dialogs, sample_data
-from standin.events import spin, wait_until
+from standin.events import wait_until
 
 pytestmark = pytest.mark.usefixtures("folders_of_its_own")
 
@@ -74,7 +74,7 @@ def test_choices_last_until_the_next_session(ready, the_module):
     ready.ui.qualitySelector.currentText = "Accurate"
     ready.ui.segmentButton.click()
     ready.panel.cancel()
-    wait_until(idle(ready), 5)
+    wait_until(idle(ready), 30)
     settings = slicer.app.settings()
     assert settings.value("FlarePanCancer/quality") == "Accurate"
     assert settings.value("FlarePanCancer/device") == "cpu"
@@ -191,15 +191,14 @@ def modules_as_before():
 
 def test_reloading_the_module_works_and_stops_what_runs(modules_as_before, ready, the_module):
     ready.ui.segmentButton.click()
-    wait_until(lambda: ready.panel.run.pid, 20)
+    wait_until(lambda: ready.panel.run.pid, 60)
     pid = ready.panel.run.pid
     old = sys.modules["FlarePanCancerLib.widget"]
     ready.onReload()
     again = the_module.widgetRepresentation().self()
     assert again is not ready
     assert sys.modules["FlarePanCancerLib.widget"] is not old
-    spin(0.2)
-    assert not alive(pid)
+    assert wait_until(lambda: not alive(pid), 30)
     again.cleanup()
 
 

@@ -48,7 +48,7 @@ def test_while_it_runs_the_window_lives_and_progress_is_reported(ready):
         # importing the result is the end of the case; what is measured is the time while it runs
         return ready.panel.run is None or ready.panel.run.outcomes[0].rows
 
-    waited = wait_until(watch, 90)
+    waited = wait_until(watch, 300)
     assert waited
     values = [value for _, value in seen]
     assert len(seen) > 3
@@ -77,7 +77,7 @@ def test_the_window_is_never_blocked_while_a_case_runs(ready):
         ready.panel.parameters.segmentation = None
         ready.ui.segmentButton.click()
         run = ready.panel.run
-        waited = wait_until(lambda run=run: run.outcomes[0].segmentation is not None or not run.running, 90)
+        waited = wait_until(lambda run=run: run.outcomes[0].segmentation is not None or not run.running, 300)
         assert waited
         longest.append(waited.longest_block_s)
         wait_until(idle(ready), 30)
@@ -90,7 +90,7 @@ def test_the_window_is_never_blocked_while_a_case_runs(ready):
 def test_cancel_leaves_the_scene_as_it_was(ready, scene):
     before = scene.GetNumberOfNodes()
     ready.ui.segmentButton.click()
-    wait_until(lambda: ready.panel.run.pid, 20)
+    wait_until(lambda: ready.panel.run.pid, 60)
     pid = ready.panel.run.pid
     ready.ui.segmentButton.click()
     assert not ready.ui.segmentButton.enabled
@@ -126,19 +126,19 @@ def test_a_failure_of_the_engine_is_one_sentence(ready, another_model):
 
 def test_deleting_the_ct_while_it_runs_ends_in_peace(ready, scene, a_ct):
     ready.ui.segmentButton.click()
-    wait_until(lambda: ready.panel.run.pid, 20)
+    wait_until(lambda: ready.panel.run.pid, 60)
     scene.RemoveNode(a_ct)
-    assert wait_until(idle(ready), 90)
+    assert wait_until(idle(ready), 300)
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
     assert not ready.ui.segmentButton.enabled
 
 
 def test_closing_the_scene_while_it_runs_stops_it(ready, scene):
     ready.ui.segmentButton.click()
-    wait_until(lambda: ready.panel.run.pid, 20)
+    wait_until(lambda: ready.panel.run.pid, 60)
     pid = ready.panel.run.pid
     scene.Clear(False)
-    assert wait_until(idle(ready), 5)
+    assert wait_until(idle(ready), 30)
     assert not alive(pid)
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
 
@@ -146,18 +146,17 @@ def test_closing_the_scene_while_it_runs_stops_it(ready, scene):
 def test_leaving_the_module_does_not_stop_a_run(ready, the_module):
     ready.ui.segmentButton.click()
     the_module.widgetRepresentation().exit()
-    assert wait_until(idle(ready), 90)
+    assert wait_until(idle(ready), 300)
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
     the_module.widgetRepresentation().enter()
 
 
 def test_when_the_panel_goes_the_process_goes_with_it(ready):
     ready.ui.segmentButton.click()
-    wait_until(lambda: ready.panel.run.pid, 20)
+    wait_until(lambda: ready.panel.run.pid, 60)
     pid = ready.panel.run.pid
     ready.cleanup()
-    spin(0.2)
-    assert not alive(pid)
+    assert wait_until(lambda: not alive(pid), 30)
 
 
 # the result

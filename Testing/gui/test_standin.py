@@ -76,7 +76,7 @@ def test_a_name_that_is_both_a_property_and_a_static_function_is_both():
     timer, called = qt.QTimer(), []
     timer.singleShot = True
     qt.QTimer.singleShot(0, lambda: called.append(1))
-    assert events.wait_until(lambda: called, 2)
+    assert events.wait_until(lambda: called, 30)
     assert timer.singleShot is True
 
 

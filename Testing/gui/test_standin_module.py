@@ -140,7 +140,7 @@ def test_slicers_console_process_runs_beside_the_event_loop(app):
         logCallback=lines.append,
         completedCallback=codes.append,
     )
-    assert events.wait_until(lambda: codes, 20)
+    assert events.wait_until(lambda: codes, 60)
     assert (lines, codes) == (["one", "two"], [3])
 
 
