@@ -53,7 +53,7 @@ class Heard:
         self.ends.append(cancelled)
 
 
-def run(count=1, polls=3000, after_poll=lambda job, heard: None):
+def run(count=1, polls=20_000, after_poll=lambda job, heard: None):
     """A whole run; `after_poll` may look in between."""
     heard = Heard()
     job = Job([a_volume() for _ in range(count)], with_choices(device="cpu"), heard)
