@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from flareseg.errors import Cancelled, UsageError
+from flareseg.inference.confidence import confidence_of
 from flareseg.inference.devices import openvino_installed
-from flareseg.inference.logits_to_labels import confidence_of
 from flareseg.labels import by_names
 from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.options import Options

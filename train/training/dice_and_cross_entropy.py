@@ -46,7 +46,7 @@ def dice_and_cross_entropy(
         largest_weight: a structure that fills the share s of the batch's voxels weighs sqrt(0.05 / s) in the cross
             entropy, at least 1 and at most this.
     """
-    loss: torch.Tensor = _Loss.apply(logits, labels, known, largest_weight)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _Loss.apply(logits, labels, known, largest_weight)
     return loss
 
 

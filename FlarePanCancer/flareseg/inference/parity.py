@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
+from flareseg.inference.head import Logits, at_hand
 from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.normalization import normalize
 from flareseg.inference.resample import SLAB_BYTES, nearest_axis, nearest_indices, spline_matrix, target_shape
@@ -186,11 +187,11 @@ class ParityEngine(Engine):
             self._move_to_cpu(progress)
 
     def labels(
-        self, logits: torch.Tensor, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
+        self, logits: Logits, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """(classes, z, y, x) logits to the labels on the CT's own grid of `shape_zyx`."""
         nearest = nearest_axis(self.plan.resampling, self.plan.spacing_zyx_mm, spacing_zyx_mm)
-        return logits_to_labels(logits, shape_zyx, nearest, progress, rounded=True)
+        return logits_to_labels(at_hand(logits), shape_zyx, nearest, progress, rounded=True)
 
     def _mean_of_folds(self, image: torch.Tensor, progress: Progress | None) -> torch.Tensor:
         plan, options = self.plan, self._options
@@ -225,7 +226,7 @@ class ParityStrategy(Strategy):
         with case.progress.stage("body"):
             return box_of(case.ct.hu)
 
-    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+    def _logits(self, case: Case, box: Box) -> Logits:
         with case.progress.stage("resample"):
             image = self.engine.resampled(case.ct.hu[box], case.spacing_zyx_mm, case.progress)
         with case.progress.stage("network"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from flareseg.inference.case import Case
+from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
-from flareseg.inference.logits_to_labels import confidence_of
+from flareseg.inference.head import Logits
 from flareseg.model.structures import structures_of
 from flareseg.volume import Box
 
@@ -50,7 +50,7 @@ class Strategy(ABC):
             return labels if self._values is None else self._values[labels]
 
     @abstractmethod
-    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+    def _logits(self, case: Case, box: Box) -> Logits:
         """(classes, z, y, x) logits of a part of the CT, on the grid of the network."""
 
     def extend_region(self, case: Case, region: Box, body: Box) -> None:
