@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
-from flareseg.interop.nnunet.importer import Choice, Imported, read_nnunet
+from flareseg.interop.nnunet.axes import RECOGNISED
+from flareseg.interop.nnunet.importer import AXES, Choice, Imported, read_nnunet
 from flareseg.interop.nnunet.model_folder import is_nnunet
 from flareseg.io.opening import check_kind
 from flareseg.model.archive import is_plain_file
@@ -54,12 +55,21 @@ def import_model(
     return entry_of(folder, "yours")
 
 
+def notes_of(folder: Path) -> list[str]:
+    """What a user should know of an imported model, as its provenance says: one line each."""
+    said = read_description(folder).info["provenance"]
+    notes = []
+    if RECOGNISED in (axes := str(said.get(AXES, ""))):
+        notes.append(f"Axes: {axes}; if that is wrong, import it again with --axes stored or --axes lps.")
+    return notes
+
+
 def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     """The nnU-Net model there, None where it is one of ours (or none)."""
     if not is_plain_file(source / JSON) and is_nnunet(source):
         return read_nnunet(source, choice)
     if choice:
-        raise UsageError(f"'{source}' is no nnU-Net model; leave out --configuration, --folds and --checkpoint.")
+        raise UsageError(f"'{source}' is no nnU-Net model; leave out the options that are for those, such as --axes.")
     return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError, UsageError
+from flareseg.interop.nnunet.axes import AxesName, axes_of
 from flareseg.interop.nnunet.checkpoint import read_checkpoint
 from flareseg.interop.nnunet.labels import plan_labels
 from flareseg.interop.nnunet.model_folder import DATASET, PLANS, TrainedModel, open_trained_model
@@ -28,6 +29,8 @@ CITATION = (
 )
 VERSION = "1"
 NOT_STATED = "not stated; ask whoever gave you the model"
+AXES = "axes"
+"""The entry of the provenance that says which way the body lies before the net, and how that is known."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Choice:
         checkpoint: file name; checkpoint_final.pth unless given.
         parity: nnU-Net's own answer is what the model gives, unless the user asks for the faster way.
         region: the faster way looks only where the embedded model's coarse net finds organs.
+        axes: which way the body lies before the net; None goes by the plans, and by what the model is called.
     """
 
     configuration: str | None = None
@@ -47,6 +51,7 @@ class Choice:
     checkpoint: str | None = None
     parity: bool = True
     region: bool = False
+    axes: AxesName | None = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,17 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         first = folds[0]
         if any(fold.configuration != first.configuration for fold in folds):
             raise ModelError(f"The folds of '{model.name}' are of different configurations.")
-        plan, (weights, *others) = first.plan, [fold.weights for fold in folds]
+        names = [str(plans.get("dataset_name", "")), *model.around]
+        axes = axes_of(choice.axes, first.plan.orientation, names, first.trainer)
+        plan, (weights, *others) = replace(first.plan, orientation=axes.rule), [fold.weights for fold in folds]
         if choice.region:
-            plan, weights = _with_region(plan, weights)
+            plan, weights = with_region(plan, weights)
         return Imported(
             name=_name(plans, first.configuration),
             plan=plan,
             nets=(weights, *others),
             texts=_texts(plans, dataset, first, list(files)),
-            provenance=_provenance(model, plans, dataset, first, files),
+            provenance=_provenance(model, plans, dataset, first, files) | {AXES: str(axes)},
         )
 
 
@@ -128,7 +135,7 @@ def _read_fold(file: Path, plans: dict[str, Any], labels: dict[int, str], choice
     return _Fold(plan, weights, checkpoint.configuration, checkpoint.trainer)
 
 
-def _with_region(plan: Plan, weights: dict[str, torch.Tensor]) -> tuple[Plan, dict[str, torch.Tensor]]:
+def with_region(plan: Plan, weights: dict[str, torch.Tensor]) -> tuple[Plan, dict[str, torch.Tensor]]:
     """With the embedded model's coarse net, which finds the abdomen.
 
     Raises:
@@ -189,7 +196,8 @@ def _provenance(
 
 
 def _card(name: str, texts: dict[str, str], provenance: dict[str, str], plan: Plan) -> str:
-    facts = "".join(f"- {key}: {value}\n" for key, value in provenance.items() if value)
+    # The plan says which way the body lies, and `models check --fix` may change it.
+    facts = "".join(f"- {key}: {value}\n" for key, value in provenance.items() if value and key != AXES)
     structures = "".join(f"- {value} {label}\n" for value, label in plan.labels.items() if value)
     return (
         f"# {name}\n\n{texts['description']}. Imported by flareseg, which knows nothing of how well it segments.\n\n"

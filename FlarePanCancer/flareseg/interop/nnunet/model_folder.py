@@ -40,11 +40,13 @@ class TrainedModel:
 
     Attributes:
         name: of its folder, e.g. "nnUNetTrainer__nnUNetPlans__3d_fullres".
+        around: the names of the folders and the zip that it lies in, its own included.
     """
 
     name: str
     _files: dict[str, Any] = field(repr=False)
     _archive: zipfile.ZipFile | None = field(default=None, repr=False)
+    around: tuple[str, ...] = ()
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A table from one of its JSON files.
@@ -163,8 +165,16 @@ def open_trained_model(path: Path, configuration: str | None = None) -> Iterator
         root = _chosen(_roots(names), configuration, path)
         prefix = f"{root}/" if root else ""
         files = {name.removeprefix(prefix): source for name, source in names.items() if name.startswith(prefix)}
-        own = PurePosixPath(root).name or (path if archive or _is_folder(path) else path.parent).resolve().stem
-        yield TrainedModel(own, files, archive)
+        given = (path if archive or _is_folder(path) else path.parent).resolve()
+        own = PurePosixPath(root).name or given.stem
+        yield TrainedModel(own, files, archive, _around(given, root))
+
+
+def _around(given: Path, root: str) -> tuple[str, ...]:
+    """The names around a model: within what was given, and of that; of a folder of nnU-Net's also that of the data set,
+    which is the folder above."""
+    above = [given.parent.name] if not root and "__" in given.name else []
+    return (*PurePosixPath(root).parts, given.name, *above)
 
 
 @contextmanager
