@@ -160,6 +160,12 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
         choices=("lps", "ras", "stored"),
         help="of nnU-Net's: which way the body lies before the net (default: as the plans say, or the model's name)",
     )
+    importing.add_argument(
+        "--labels",
+        type=_names,
+        metavar="NAME,NAME",
+        help="of nnU-Net v1's: structures 1, 2, ..., which it may not name",
+    )
     importing.add_argument("--name", help="call it so (default: the name it carries)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
     importing.set_defaults(handler=_models_import)
@@ -259,6 +265,7 @@ def _models_import(arguments: argparse.Namespace) -> int:
         parity=not arguments.no_parity,
         region=arguments.region,
         axes=arguments.axes,
+        labels=arguments.labels,
     )
     entry = import_model(
         arguments.source,
@@ -338,6 +345,13 @@ def _folds(text: str) -> tuple[str, ...]:
     if not all(fold.isdecimal() or fold == "all" for fold in folds):
         raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of folds like 0,1,2")
     return folds
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of names like liver,tumour")
+    return names
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from flareseg.errors import UsageError
 from flareseg.inference.case import Case, roi_in
 from flareseg.inference.fast import FastStrategy
 from flareseg.inference.orientation import network_orientation
-from flareseg.inference.parity import ParityStrategy
+from flareseg.inference.parity import ParityEngine, ParityStrategy
+from flareseg.inference.parity_v1 import V1Engine
 from flareseg.inference.postprocessing import clean_labels
 from flareseg.inference.strategy import Strategy
 from flareseg.inference.turns import Turns
@@ -112,7 +113,8 @@ class Segmenter:
         self.model_name = f"{bundle.name} {bundle.version}"
         self._plan = bundle.plan
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        self._strategy: Strategy = ParityStrategy(bundle, options) if parity else FastStrategy(bundle, options)
+        engine = ParityEngine if bundle.plan.nnunet == 2 else V1Engine
+        self._strategy: Strategy = ParityStrategy(bundle, options, engine) if parity else FastStrategy(bundle, options)
         self._engine = self._strategy.engine
         self.structures: tuple[Structure, ...] = self._strategy.structures
         self._turns.device = self._engine.device

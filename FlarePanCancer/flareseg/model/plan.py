@@ -104,6 +104,8 @@ class Plan:
             in the file, which is nnU-Net's way.
         axes: of that order, which axis becomes the network's first, second and third (nnU-Net's transpose_forward).
         parity: give nnU-Net's own answer, voxel for voxel, unless the user asks for the faster way.
+        nnunet: whose answer that is, of version 2 or 1. Version 1 clips an image after it was resampled, not before,
+            and averages probabilities instead of logits.
         network: what to build.
         labels: label value of each output channel and its structure name; channel 0 is background.
         components: post-processing per structure name.
@@ -130,6 +132,7 @@ class Plan:
     orientation: OrientationRule = "canonical"
     axes: Index = (0, 1, 2)
     parity: bool = False
+    nnunet: int = 2
 
     @property
     def classes(self) -> int:
@@ -138,8 +141,10 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 4 where tumours have a net of their own, 3 where a structure is
+        """The model format that can tell this plan: 5 where it follows nnU-Net v1, 4 where tumours have a net of their own, 3 where a structure is
         kept free of fat, 2 where it has what came with imported nnU-Net models."""
+        if self.nnunet != 2:
+            return 5
         if self.tumour:
             return 4
         if any(rule.without_fat for rule in self.components.values()):
@@ -211,6 +216,8 @@ class Plan:
             added["axes"] = list(self.axes)
         if self.parity:
             added["inference"] = {"parity": True}
+        if self.nnunet != 2:
+            added["inference"] = {"parity": self.parity, "nnunet": self.nnunet}
         return added
 
     @classmethod
@@ -247,6 +254,7 @@ class Plan:
                 orientation=data.get("orientation", "canonical"),
                 axes=_index(data.get("axes", (0, 1, 2))),
                 parity=bool(data.get("inference", {}).get("parity", False)),
+                nnunet=int(data.get("inference", {}).get("nnunet", 2)),
             )
             plan._check()
         except KeyError as error:
@@ -285,6 +293,8 @@ class Plan:
             raise ValueError(f"orientation '{self.orientation}' or axes {self.axes}")
         if not -100 <= self.lesions.lead <= self.lesions.peak <= 100:
             raise ValueError(f"lesions from {self.lesions.lead} up that peak at {self.lesions.peak}")
+        if self.nnunet not in (1, 2):
+            raise ValueError(f"rules of nnU-Net {self.nnunet}")
         if not 0 <= self.image_order <= 5:
             raise ValueError(f"interpolation order {self.image_order}")
 

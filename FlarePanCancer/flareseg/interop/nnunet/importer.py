@@ -29,8 +29,9 @@ CITATION = (
 )
 VERSION = "1"
 NOT_STATED = "not stated; ask whoever gave you the model"
-AXES = "axes"
-"""The entry of the provenance that says which way the body lies before the net, and how that is known."""
+AXES, LABELS = "axes", "labels"
+"""The entries of the provenance that say which way the body lies before the net, and who named the structures, both with
+how that is known."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Choice:
         parity: nnU-Net's own answer is what the model gives, unless the user asks for the faster way.
         region: the faster way looks only where the embedded model's coarse net finds organs.
         axes: which way the body lies before the net; None goes by the plans, and by what the model is called.
+        labels: names of the output channels 1, 2, ... of a model of version 1, whose folder may not name them.
     """
 
     configuration: str | None = None
@@ -52,6 +54,7 @@ class Choice:
     parity: bool = True
     region: bool = False
     axes: AxesName | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         UsageError: when it must be told which of several nets is meant.
     """
     choice = choice or Choice()
+    if choice.labels:
+        raise UsageError("--labels is for models of nnU-Net v1; this one names its structures itself.")
     with open_trained_model(path, choice.configuration) as model:
         plans, dataset = model.read_json(PLANS), model.read_json(DATASET)
         labels = plan_labels(dataset.get("labels"))
@@ -161,9 +166,13 @@ def _check_channels(dataset: dict[str, Any]) -> None:
 
 
 def _name(plans: dict[str, Any], configuration: str) -> str:
-    """What the model is called unless the user says otherwise: letters, digits and '-' of the data set's name."""
-    own = re.sub(r"^Dataset\d+_", "", str(plans.get("dataset_name", "")))
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", f"{own[:40]}-{configuration[:20]}").strip("-")
+    """What the model is called unless the user says otherwise."""
+    return short_name(re.sub(r"^Dataset\d+_", "", str(plans.get("dataset_name", ""))), configuration)
+
+
+def short_name(dataset: str, configuration: str) -> str:
+    """Letters, digits and '-' of the names of a data set and a configuration."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", f"{dataset[:40]}-{configuration[:20]}").strip("-")
     return plain or "nnunet"
 
 
