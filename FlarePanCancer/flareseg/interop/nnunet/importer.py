@@ -30,8 +30,7 @@ CITATION = (
 VERSION = "1"
 NOT_STATED = "not stated; ask whoever gave you the model"
 AXES, LABELS = "axes", "labels"
-"""The entries of the provenance that say which way the body lies before the net, and who named the structures, both with
-how that is known."""
+"""The entries of the provenance that say which way the body lies before the net, and who named the structures."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from flareseg.text import shortened
 LARGEST_PICKLE_BYTES = 2**26
 MOST_NUMBERS = 2**16
 """Of one array that is of use here: spacings, sizes, strides."""
-MOST_ITEMS, DEEPEST = 2**21, 16
+MOST_ITEMS, DEEPEST = 2**19, 16
 """Of settings. Those of nnU-Net hold some numbers of every training case, a few tables deep."""
 _TYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
