@@ -26,7 +26,7 @@ SIZE, SPACING_MM = 32, 10.0
 ORGANS = ("liver", "spleen", "right_kidney", "left_kidney")
 FLIPS = {"lps": (), "ras": (1, 2)}
 """Along which axes of an LPS array each net's training data ran the other way."""
-STEPS = 400
+STEPS = 600
 
 
 def phantom(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def phantom(seed: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.zeros(hu.shape, np.uint8)
     shapes = (
         (ball((22, 14, 9.5), (6, 7, 5.5)), 100),
-        (ball((22, 20, 24), (4, 3.5, 3)), 120),
+        (ball((22, 20, 23), (5, 4, 3.5)), 140),
         (ball((11, 21, 10), (4.5, 3, 3)), 180),
         (ball((12, 21, 22), (4.5, 3, 3)), 180),
     )
@@ -109,13 +109,13 @@ def train(axes: str) -> None:
         images = torch.from_numpy((np.clip(np.stack(hu), -200, 350) - 60.0) / 90.0).float()
         truth, flips = torch.from_numpy(np.stack(labels)).long(), [axis + 1 for axis in FLIPS[axes]]
         output = network(images.flip(flips)[:, None])
-        loss = torch.nn.functional.cross_entropy(output, truth.flip(flips), torch.tensor([0.5, 1, 2, 3, 3]))
+        loss = torch.nn.functional.cross_entropy(output, truth.flip(flips), torch.tensor([0.5, 1.5, 3, 3, 3]))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         if step % 50 == 49:
-            print(axes, step + 1, float(loss), flush=True)
+            print(axes, step + 1, loss.item(), flush=True)
     DATA.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.half().contiguous().clone() for name, value in own_weights(network.state_dict()).items()}
     save_file(tensors, DATA / f"{axes}.safetensors")

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import axes_phantom
 import numpy as np
 import pytest
 
@@ -26,6 +25,7 @@ from flareseg.model.turning import turn_model
 from flareseg.options import Options
 from flareseg.segmentation import Segmentation
 from flareseg.segmenter import Segmenter
+from Testing.engine import axes_phantom
 
 NO = (False, False, False)
 STORED = (("LPS", 0), ("RAS", 0), ("LAS", 0), ("RPI", 0), ("LPS", 1), ("RAS", 2))
@@ -187,7 +187,8 @@ def test_check_finds_another_way_and_changes_the_model(
     said = capsys.readouterr().out
     assert "'toy' wants RAS" in said and "--axes ras --name toy --overwrite" in said and "--fix" in said
     [best] = [line for line in said.splitlines() if line.endswith("best")]
-    assert best.startswith("RAS") and [line for line in said.splitlines() if line.endswith("now")][0].startswith("LPS")
+    assert best.startswith("RAS")
+    assert next(line for line in said.splitlines() if line.endswith("now")).startswith("LPS")
     assert main(["models", "check", "toy", ct, "--fix"]) == 0
     assert "has RAS from now on" in capsys.readouterr().out
     assert read_description(catalogue.find_model("toy")).plan.orientation == "ras"

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from flareseg.cli import main
 from flareseg.errors import FlareError, ModelError, UsageError
+from flareseg.inference.postprocessing import keep_largest
 from flareseg.interop.import_model import import_model
 from flareseg.interop.nnunet.importer import Choice, Imported
 from flareseg.interop.nnunet.v1 import checkpoint as v1_checkpoint
@@ -32,6 +34,7 @@ from flareseg.interop.nnunet.v1.pickles import read_pickle
 from flareseg.io.files import read_labels, read_volume
 from flareseg.model import catalogue
 from flareseg.model.bundle import load_bundle
+from flareseg.model.plan import LargestRule
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 
@@ -162,6 +165,45 @@ def test_labels_are_not_for_models_of_version_2() -> None:
     folder = RECORDED.parent / "nnunet" / "anisotropic" / "model"
     with pytest.raises(UsageError, match="--labels is for models of nnU-Net v1"):
         import_model(folder, choice=Choice(labels=("a",)))
+
+
+# Components
+
+
+def test_a_postprocessing_json_is_followed(trained: Path, tmp_path: Path) -> None:
+    path = model_in(trained) / "postprocessing.json"
+    path.write_text(json.dumps({"for_which_classes": [[1, 2], 2], "min_valid_object_sizes": "None"}), encoding="utf-8")
+    imported = read_nnunet_v1(trained, Choice(labels=("pancreas", "cancer")))
+    assert imported.plan.largest == (LargestRule(("pancreas", "tumour")), LargestRule(("tumour",)))
+    imported.save(tmp_path / "model", name="a", overwrite=False)
+    assert load_bundle(tmp_path / "model").plan == imported.plan
+    segmenter = Segmenter(tmp_path / "model", Options(device="cpu", threads=1, mirroring=False, step=1.0))
+    found = segmenter.segment(read_volume(RECORDED / "slices" / "image.nii.gz", force=True))
+    for values in (found.labels > 0, found.labels == 14):
+        assert ndimage.label(values)[1] == 1
+    sizes = "{(1, 2): 5000.0, 2: 200}"
+    path.write_text(json.dumps({"for_which_classes": [[1, 2], 2], "min_valid_object_sizes": sizes}), encoding="utf-8")
+    assert [rule.below_ml for rule in read_nnunet_v1(trained).plan.largest] == [5.0, 0.2]
+    for strange in ({}, {"for_which_classes": [9]}, {"for_which_classes": [0]}, {"for_which_classes": "x"}):
+        path.write_text(json.dumps(strange), encoding="utf-8")
+        assert "makes no sense" in refusal(trained)
+
+
+def test_the_largest_component_stays_with_those_as_large_and_those_above_a_volume() -> None:
+    labels = np.zeros((3, 12, 12), np.uint8)
+    labels[0, 0, :4], labels[0, 2, :4], labels[0, 4, :3], labels[0, 6, 0] = 1, 2, 1, 2
+    labels[1, 1, 4] = 1  # touches by a corner alone
+    labels[2, 8, :2], labels[2, 9, :2] = 1, 2
+    joined = labels.copy()
+    keep_largest(joined, 1.0, (1, 2), None)
+    assert [int(joined[z].sum()) for z in range(3)] == [4 + 8, 0, 2 + 4], "the pair below is one of four voxels"
+    above = labels.copy()
+    keep_largest(above, 0.5, (1,), 1.5)
+    assert above[0, 4, :3].all() and not above[1].any() and not (above[2] == 1).any()
+    assert np.array_equal(above == 2, labels == 2)
+    nothing = np.zeros((2, 2, 2), np.uint8)
+    keep_largest(nothing, 1.0, (1,), None)
+    assert not nothing.any()
 
 
 # Folders and zips

@@ -63,6 +63,27 @@ class ComponentRule:
 
 
 @dataclass(frozen=True)
+class LargestRule:
+    """Structures of which, taken together, only the largest 6-connected component stays, as nnU-Net v1 has it.
+
+    Attributes:
+        structures: their names.
+        below_ml: only components of less volume go; None: all but the largest.
+    """
+
+    structures: tuple[str, ...]
+    below_ml: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"structures": list(self.structures), "below_ml": self.below_ml}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LargestRule:
+        below = data.get("below_ml")
+        return cls(tuple(map(str, data["structures"])), None if below is None else float(below))
+
+
+@dataclass(frozen=True)
 class LesionRule:
     """How sure a net of its own for tumours must be for a lesion to be drawn: hysteresis thresholding of its margin, by
     which the tumour's logit exceeds the highest of its others.
@@ -109,6 +130,7 @@ class Plan:
         network: what to build.
         labels: label value of each output channel and its structure name; channel 0 is background.
         components: post-processing per structure name.
+        largest: post-processing of several structures together, one rule after the other.
         coarse: the plan of a low-resolution net that finds the region first, or None.
         tumour: the plan of a net of its own for the tumours, or None; its grid may be another.
         lesions: which of what that net says is drawn.
@@ -133,6 +155,7 @@ class Plan:
     axes: Index = (0, 1, 2)
     parity: bool = False
     nnunet: int = 2
+    largest: tuple[LargestRule, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -143,7 +166,7 @@ class Plan:
     def needs_format(self) -> int:
         """The model format that can tell this plan: 5 where it follows nnU-Net v1, 4 where tumours have a net of their
         own, 3 where a structure is kept free of fat, 2 where it has what came with imported nnU-Net models."""
-        if self.nnunet != 2:
+        if self.nnunet != 2 or self.largest:
             return 5
         if self.tumour:
             return 4
@@ -218,6 +241,8 @@ class Plan:
             added["inference"] = {"parity": True}
         if self.nnunet != 2:
             added["inference"] = {"parity": self.parity, "nnunet": self.nnunet}
+        if self.largest:
+            added["largest"] = [rule.to_json() for rule in self.largest]
         return added
 
     @classmethod
@@ -255,6 +280,7 @@ class Plan:
                 axes=_index(data.get("axes", (0, 1, 2))),
                 parity=bool(data.get("inference", {}).get("parity", False)),
                 nnunet=int(data.get("inference", {}).get("nnunet", 2)),
+                largest=tuple(LargestRule.from_json(rule) for rule in data.get("largest", ())),
             )
             plan._check()
         except KeyError as error:

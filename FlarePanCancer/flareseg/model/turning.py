@@ -19,7 +19,7 @@ def turn_model(name: str, rule: OrientationRule, why: str) -> Path:
 
     Args:
         name: of the model.
-        rule: for its main net.
+        rule: for its main net, and for that of tumours.
         why: is kept with the model's provenance, as "axes".
 
     Raises:
@@ -29,7 +29,9 @@ def turn_model(name: str, rule: OrientationRule, why: str) -> Path:
     found = {entry.name: entry for entry in list_models()}.get(name)
     if found is None or found.origin != "yours":
         raise ModelError(f"'{name}' is none of your own models, which alone can be changed; import it first.")
-    plan = replace(read_description(found.folder).plan, orientation=rule)
+    plan = read_description(found.folder).plan
+    tumour = replace(plan.tumour, orientation=rule) if plan.tumour else None
+    plan = replace(plan, orientation=rule, tumour=tumour)
     with open_model(found.folder) as files:
         data = json.loads(files.read(JSON, LARGEST_JSON_BYTES) or b"{}")
     data["plan"] = plan.to_json()

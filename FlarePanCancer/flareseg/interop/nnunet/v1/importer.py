@@ -23,7 +23,14 @@ from flareseg.interop.nnunet.model_folder import DATASET, TrainedModel
 from flareseg.interop.nnunet.v1.checkpoint import read_v1_weights
 from flareseg.interop.nnunet.v1.folder import SETTINGS, configuration_of, folds_of, open_v1_model, task_of
 from flareseg.interop.nnunet.v1.pickles import LARGEST_PICKLE_BYTES, read_pickle
-from flareseg.interop.nnunet.v1.plans import Settings, as_version_2, convolutions_of, plan_of_v1, settings_of
+from flareseg.interop.nnunet.v1.plans import (
+    Settings,
+    as_version_2,
+    convolutions_of,
+    largest_rules,
+    plan_of_v1,
+    settings_of,
+)
 from flareseg.interop.nnunet.weights import own_tensors
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     import torch
 
 NOBODY = "nothing in the folder names them"
+POSTPROCESSING = "postprocessing.json"
 UNNAMED = "label_{}"
 """Of structures that nothing names."""
 MOST_LABELS = 255
@@ -54,6 +62,8 @@ def read_nnunet_v1(path: Path, choice: Choice | None = None) -> Imported:
         plan = plan_of_v1(first, labels, parity=choice.parity)
         if any(plan_of_v1(other, labels, parity=choice.parity) != plan for other in settings[1:]):
             raise ModelError(f"The folds of '{model.name}' are of different plans.")
+        if POSTPROCESSING in model.files:
+            plan = replace(plan, largest=largest_rules(model.read_json(POSTPROCESSING), labels))
         nets = [_net(model, name, plan, convolutions_of(first.plans)) for name in files.values()]
         task, configuration = task_of(model), configuration_of(model) or f"stage {first.stage}"
         axes = axes_of(choice.axes, plan.orientation, [task, *model.around], first.trainer)

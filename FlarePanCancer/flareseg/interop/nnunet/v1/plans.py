@@ -6,6 +6,7 @@ class, so trainers that are known to build another network are refused by name.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from flareseg.interop.nnunet.plans import FAST_STEP, LEAST_STD
 from flareseg.interop.nnunet.weights import nnunet_spec
 from flareseg.model.networks.dynunet import dynunet_spec, pads_as_nnunet
 from flareseg.model.networks.spec import NetworkSpec
-from flareseg.model.plan import Plan, ResamplingRule
+from flareseg.model.plan import LargestRule, Plan, ResamplingRule
 from flareseg.model.plan_checks import check_plan, short
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 MOST_FILTERS = 320
 """Of Generic_UNet in 3-D."""
 MOST_STAGES = 16
+MM3_IN_ML = 1000.0
+LONGEST_SIZES = 10_000
+"""Characters of the table of volumes that postprocessing.json holds as a text."""
 _PREPROCESSORS = {"GenericPreprocessor": 3, "GenericPreprocessor_linearResampling": 1}
 """How images are prepared, and by splines of which order they are interpolated."""
 _OTHER_NETWORK = re.compile(
@@ -108,6 +112,31 @@ def plan_of_v1(settings: Settings, labels: dict[int, str], *, parity: bool = Tru
     except ModelError as error:
         raise ModelError(short(str(error), 300)) from None
     return plan
+
+
+def largest_rules(data: dict[str, Any], labels: dict[int, str]) -> tuple[LargestRule, ...]:
+    """What a postprocessing.json says, which nnU-Net v1 applies wherever it lies in a model's folder.
+
+    Args:
+        data: its content.
+        labels: of the plan.
+
+    Raises:
+        ModelError: when it makes no sense.
+    """
+    try:
+        groups = [group if isinstance(group, list) else [group] for group in data["for_which_classes"]]
+        sizes = ast.literal_eval(str(data.get("min_valid_object_sizes"))[:LONGEST_SIZES])
+        if any(value == 0 for group in groups for value in group):
+            raise ValueError("background")
+        keys = [tuple(group) if len(group) > 1 else group[0] for group in groups]
+        below = [None if sizes is None else float(sizes[key]) / MM3_IN_ML for key in keys]
+        return tuple(
+            LargestRule(tuple(labels[int(value)] for value in group), ml)
+            for group, ml in zip(groups, below, strict=True)
+        )
+    except (KeyError, TypeError, ValueError, SyntaxError, IndexError, RecursionError, MemoryError):
+        raise ModelError("The model's postprocessing.json makes no sense.") from None
 
 
 def as_version_2(state: dict[str, torch.Tensor], stages: int, convolutions: int) -> dict[str, torch.Tensor]:
