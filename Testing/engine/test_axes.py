@@ -29,7 +29,7 @@ from Testing.engine import axes_phantom
 
 NO = (False, False, False)
 GOOD = 0.75
-"""DSC that every organ has where a net sees the body as it learnt it; the kidneys have 0.95."""
+"""DSC that every organ has where a net sees the body as it learnt it; shown mirrored, its kidneys have 0."""
 STORED = (("LPS", 0), ("RAS", 0), ("LAS", 0), ("RPI", 0), ("LPS", 1), ("RAS", 2))
 """Ways in which a CT is stored: where x, y and z run to, and along which of z, y, x its slices lie."""
 
@@ -69,8 +69,7 @@ def test_a_net_finds_the_right_kidney_on_the_right_however_the_ct_is_stored(
 ) -> None:
     import_model(folders[axes], name=axes, choice=Choice(axes=axes))
     for stored in STORED:
-        found = dsc(axes, stored)
-        assert min(found.values()) > GOOD and min(found["right_kidney"], found["left_kidney"]) > 0.95, stored
+        assert min(dsc(axes, stored).values()) > GOOD, stored
 
 
 @pytest.mark.parametrize("axes", ["lps", "ras"])
