@@ -1,9 +1,10 @@
 """What nnU-Net v1 itself says of small images with small networks, recorded for the tests in Testing/engine.
 
-    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 PYTHON record_nnunet_v1.py ../engine/data/nnunet_v1
+    make record-nnunet-v1
 
-PYTHON is that of an environment with torch and then nnunet==1.7.1 (and SimpleITK, which comes with it). Two trained
-models as nnU-Net 1.7.1's own trainers write them, each with an image and what nnU-Net's own predictor says of it:
+Runs in an environment with torch and then nnunet==1.7.1, which loads its own checkpoints with a newer torch only where
+TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 says so. Two trained models as nnU-Net 1.7.1's own trainers write them, each with an
+image and what nnU-Net's own predictor says of it:
 
     slices    nnUNetTrainerV2, 3d_fullres: first kernel and stride (1,3,3) and (1,2,2), two folds, all mirrored, slices
               resampled one by one

@@ -215,7 +215,7 @@ def test_zips_and_every_folder_around_a_model_are_the_same_model(trained: Path, 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in trained.rglob("*"):
             archive.write(file, file.relative_to(trained.parent))
-    for place in (path, trained.parent, trained / "3d_fullres", model_in(trained)):
+    for place in (path, trained.parent, trained / "3d_fullres", model_in(trained), model_in(trained) / "plans.pkl"):
         found = read_nnunet_v1(place)
         assert (found.plan, found.name, len(found.nets)) == (expected.plan, expected.name, 2)
         assert torch.equal(

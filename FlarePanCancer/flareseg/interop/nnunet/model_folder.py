@@ -1,4 +1,4 @@
-"""Where the files of an nnU-Net v2 trained model are.
+"""Where the files of an nnU-Net v2 trained model are (those of version 1: `v1/folder.py`).
 
 That is a folder with plans.json, dataset.json and fold_*/checkpoint_*.pth, a folder of such folders, or a zip of either
 (as nnU-Net's export writes them).
@@ -23,7 +23,7 @@ from flareseg.interop.nnunet.plans import CONFIGURATIONS
 from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
 from flareseg.system.temporary import temporary_folder
 
-PLANS, DATASET = "plans.json", "dataset.json"
+PLANS, V1_PLANS, DATASET = "plans.json", "plans.pkl", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 """In the order in which they are taken; the first is nnU-Net's own choice."""
 FOLD = re.compile(r"fold_(\d{1,2}|all)")
@@ -196,7 +196,7 @@ def around(given: Path, root: str) -> tuple[str, ...]:
 def listed_files(path: Path) -> Iterator[tuple[dict[str, Any], zipfile.ZipFile | None]]:
     """Every file by its name within `path`."""
     is_folder = _is_folder(path)
-    if is_folder or (path.name == PLANS and is_plain_file(path)):
+    if is_folder or (path.name in (PLANS, V1_PLANS) and is_plain_file(path)):
         folder = path if is_folder else path.parent
         try:
             files = dict(islice(_files_of(folder), MOST_MEMBERS + 1))
