@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.head import Head, LazyLogits, Logits, slabs_of
-from flareseg.inference.logits_to_labels import lazy_logits_to_labels, logits_to_labels, winning_class
+from flareseg.inference.confidence import confidence_of
+from flareseg.inference.head import Head, LazyLogits, Logits
+from flareseg.inference.logits_to_labels import lazy_logits_to_labels, logits_to_labels, winners
 from flareseg.inference.memory import release_gpu_memory, tensor_bytes
 from flareseg.inference.normalization import standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
@@ -162,12 +163,15 @@ class Engine:
             return self.labels(logits.cpu(), shape_zyx, spacing_zyx_mm, progress)
         return labels
 
+    def confidence(self, logits: Logits, shape_zyx: Index) -> NDArray[np.uint8]:
+        """How sure the label of each voxel is, in per cent; see `confidence_of`."""
+        return confidence_of(logits, shape_zyx)
+
     def coarse_labels(
         self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """The labels on the plan's own grid, where a look is enough."""
-        logits = self.logits(self.resampled(hu, spacing_zyx_mm), progress).cpu()
-        return torch.cat([winning_class(slab) for _, slab in slabs_of(logits, logits.shape[1])]).numpy()
+        return winners(self.logits(self.resampled(hu, spacing_zyx_mm), progress).cpu()).numpy()
 
     def _window(self, planned: Index) -> Index | None:
         """The window that the GPU's memory allows; None when none is left to try."""

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.head import LazyLogits, Logits, grid_of
+from flareseg.inference.head import LazyLogits, Logits, grid_of, slabs_of
 from flareseg.inference.linear_axis import Axis
 from flareseg.progress import Progress, part_of
 from flareseg.volume import Index
@@ -162,6 +162,12 @@ def winning_class(logits: torch.Tensor, report: Report = _silent) -> torch.Tenso
 
     _each(_slabs(logits), work, logits.device, report)
     return label
+
+
+def winners(logits: Logits) -> torch.Tensor:
+    """`winning_class` of logits that may not be at hand."""
+    size = logits.slices_at_once if isinstance(logits, LazyLogits) else logits.shape[1]
+    return torch.cat([winning_class(slab) for _, slab in slabs_of(logits, size)])
 
 
 def _undecided(winners: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.inference.case import Case
-from flareseg.inference.confidence import confidence_of
 from flareseg.inference.engine import Engine
 from flareseg.inference.head import Logits
 from flareseg.model.structures import structures_of
@@ -45,7 +44,7 @@ class Strategy(ABC):
         shape = case.ct.hu[box].shape
         with case.progress.stage("labels"):
             if case.certainty is not None:
-                case.certainty[box] = confidence_of(logits, shape)
+                case.certainty[box] = self.engine.confidence(logits, shape)
             labels = self.engine.labels(logits, shape, case.spacing_zyx_mm, case.progress)
             return labels if self._values is None else self._values[labels]
 
