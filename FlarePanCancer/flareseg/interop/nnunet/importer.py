@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.interop.nnunet.checkpoint import read_checkpoint
@@ -16,7 +16,7 @@ from flareseg.interop.nnunet.weights import own_tensors
 from flareseg.model.bundle import COARSE, LONGEST_TEXT, load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.registry import parameter_shapes
-from flareseg.model.plan import Plan
+from flareseg.model.plan import OrientationRule, Plan
 from flareseg.text import one_line
 
 if TYPE_CHECKING:
@@ -28,6 +28,21 @@ CITATION = (
 )
 VERSION = "1"
 NOT_STATED = "not stated; ask whoever gave you the model"
+_ORIENTATIONS: dict[str, OrientationRule] = {"lps": "canonical", "ras": "ras", "stored": "stored"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What whoever publishes a model says of it, in place of what its files say. Each is one line.
+
+    Attributes:
+        provenance: is added to what the files tell.
+    """
+
+    description: str
+    licence: str
+    citation: str
+    provenance: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,9 @@ class Choice:
         checkpoint: file name; checkpoint_final.pth unless given.
         parity: nnU-Net's own answer is what the model gives, unless the user asks for the faster way.
         region: the faster way looks only where the embedded model's coarse net finds organs.
+        axes: how the net wants a CT's axes to run, where the files do not say it, or not truly; "stored" is as they
+            lie in the file.
+        about: what is known of the model from elsewhere.
     """
 
     configuration: str | None = None
@@ -47,6 +65,8 @@ class Choice:
     checkpoint: str | None = None
     parity: bool = True
     region: bool = False
+    axes: Literal["lps", "ras", "stored"] | None = None
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -100,13 +120,16 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         plan, (weights, *others) = first.plan, [fold.weights for fold in folds]
         if choice.region:
             plan, weights = _with_region(plan, weights)
-        return Imported(
+        if choice.axes:
+            plan = replace(plan, orientation=_ORIENTATIONS[choice.axes])
+        found = Imported(
             name=_name(plans, first.configuration),
             plan=plan,
             nets=(weights, *others),
             texts=_texts(plans, dataset, first, list(files)),
             provenance=_provenance(model, plans, dataset, first, files),
         )
+        return _with_texts(found, choice.about) if choice.about else found
 
 
 @dataclass(frozen=True)
@@ -186,6 +209,16 @@ def _provenance(
         "checkpoint": _line(next(iter(files.values())).rpartition("/")[2]),
         "trained on": _line(f"{dataset.get('numTraining', 'an unknown number of')} cases"),
     }
+
+
+def _with_texts(found: Imported, about: About) -> Imported:
+    texts = {"description": about.description, "licence": about.licence, "citation": about.citation}
+    added = {key: _line(value) for key, value in about.provenance.items()}
+    return replace(
+        found,
+        texts={key: _line(value, LONGEST_TEXT) for key, value in texts.items()},
+        provenance=found.provenance | added,
+    )
 
 
 def _card(name: str, texts: dict[str, str], provenance: dict[str, str], plan: Plan) -> str:
