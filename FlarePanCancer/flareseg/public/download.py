@@ -13,10 +13,9 @@ from typing import Protocol
 
 from flareseg.public.entries import PublicModel
 from flareseg.public.partial import Partial, Source
-from flareseg.public.transport import DownloadError, Interrupted, ask, read
+from flareseg.public.transport import DownloadError, Interrupted, ask, pieces
 from flareseg.system.background import aside, result_of
 
-CHUNK_BYTES = 2**18
 MOST_BYTES = 2**34
 """Of a file whose size neither the catalogue nor its server states."""
 TRIES = 5
@@ -130,12 +129,12 @@ class _Try:
         try:
             with self._part.file.open("ab") as file:
                 follower.received(done, total)
-                while chunk := result_of(aside(bound(read, answer, CHUNK_BYTES), "download"), cancelled):
-                    done += len(chunk)
+                for piece in pieces(answer, cancelled):
+                    done += len(piece)
                     if done > (total or MOST_BYTES):
                         self._part.discard()
                         raise DownloadError(f"The server sends more than the {total or MOST_BYTES:,} bytes of the file")
-                    file.write(chunk)
+                    file.write(piece)
                     file.flush()
                     follower.received(done, total)
         except OSError as error:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from zipfile import is_zipfile
 
 from flareseg.errors import Cancelled, FlareError, ModelError, UsageError
 from flareseg.io.opening import check_kind
@@ -82,7 +83,8 @@ def get_model(request: Request, follower: Follower, cancelled: Callable[[], bool
             installed = _import(request, part.file, {"downloaded from": address, "archive sha256": digest})
         except (ModelError, UsageError) as error:  # others, such as no room for the model, may be over at the next try
             part.discard()
-            raise type(error)(f"'{entry.name}' was downloaded, but cannot be used: {error}") from None
+            reason = str(error).replace(str(part.file), entry.file_name)
+            raise ModelError(f"'{entry.name}' was downloaded, but cannot be used: {reason}") from None
         part.discard()
     note_digest(entry, digest)
     return installed
@@ -113,6 +115,8 @@ def _fetch(entry: PublicModel, part: Partial, follower: Follower, cancelled: Cal
 
 def _check(entry: PublicModel, part: Partial, digest: str) -> None:
     try:
+        if not is_zipfile(part.file):
+            raise DownloadError("What came is no zip; perhaps a page that asks to log in")
         check_digest(entry, digest)
     except DownloadError as error:
         part.discard()

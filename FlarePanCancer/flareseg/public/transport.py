@@ -18,18 +18,24 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.message import Message
 from importlib import import_module
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from flareseg import __version__
-from flareseg.errors import FlareError
+from flareseg.errors import Cancelled, FlareError
 from flareseg.public.entries import check_address
+from flareseg.system.background import LOOK_EVERY_S
 from flareseg.text import one_line
 
 TIMEOUT_S = 30
 """How long a server may say nothing."""
+PIECE_BYTES, PIECES_AHEAD = 2**18, 16
 
 
 class DownloadError(FlareError):
@@ -67,16 +73,44 @@ def ask(address: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         raise DownloadError(_reason(error, host)) from None
 
 
-def read(answer: IO[bytes], most: int) -> bytes:
-    """The next bytes of an answer's body, none at its end.
+def pieces(answer: http.client.HTTPResponse, cancelled: Callable[[], bool]) -> Iterator[bytes]:
+    """The body of an answer as it comes, read in a thread, so that a server that says nothing delays no cancel.
 
     Raises:
         Interrupted: when the connection is lost.
+        Cancelled: when `cancelled` says so.
     """
+    waiting: Queue[bytes | Interrupted] = Queue(PIECES_AHEAD)
+    left = Event()
+
+    def receive() -> None:
+        piece: bytes | Interrupted = b"more"
+        while isinstance(piece, bytes) and piece and not left.is_set():
+            try:
+                piece = answer.read1(PIECE_BYTES)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                piece = Interrupted(f"The connection was lost ({_short(error)})")
+            waiting.put(piece)
+
+    Thread(target=receive, name="flareseg download", daemon=True).start()
     try:
-        return answer.read(most)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Interrupted(f"The connection was lost ({_short(error)})") from None
+        while True:
+            if cancelled():
+                raise Cancelled
+            try:
+                piece = waiting.get(timeout=LOOK_EVERY_S)
+            except Empty:
+                continue
+            if isinstance(piece, Interrupted):
+                raise piece
+            if not piece:
+                return
+            yield piece
+    finally:
+        left.set()
+        with suppress(Empty):  # the thread may be waiting for a place
+            while True:
+                waiting.get_nowait()
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -88,7 +122,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         try:
             check_address(newurl)
         except ValueError as error:
-            raise urllib.error.URLError(f"it leads elsewhere, and {error}") from None
+            raise urllib.error.URLError(f"it leads elsewhere: {error}") from None
         return super().redirect_request(req, fp, code, msg, cast(Any, headers), newurl)
 
 
@@ -106,6 +140,8 @@ def _context() -> ssl.SSLContext:
 
 
 def _refusal(status: int, host: str | None) -> str:
+    if status < 400:
+        return f"{host} leads elsewhere, to where nothing is encrypted ({status})"
     if status in (404, 410):
         return f"{host} no longer has the file there ({status})"
     if status == 407:
