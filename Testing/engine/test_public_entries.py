@@ -168,6 +168,24 @@ def test_the_list_tells_people_and_programs_what_there_is(capsys: pytest.Capture
     assert told["models"][0]["installed"] == [] and told["models"][0]["bytes"] == 135_386_075
 
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_models_says_what_the_catalogue_says() -> None:
+    rows = re.findall(r"^\| \[`([^`]+)`\]\(([^)]+)\) \| (\d+) \| (.+) \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)
+    assert [row[0] for row in rows] == [one.name for one in read_catalogue()]
+    for one, (_, page, count, licence, size, axes) in zip(read_catalogue(), rows, strict=True):
+        assert (page, int(count), axes.lower()) == (one.page, len(one.structures), one.axes)
+        assert size == (f"{round(one.bytes / 1e6)} MB" if one.bytes else "unknown")
+        assert licence.startswith("[to be read" if one.terms == "unread" else one.licence)
+
+
+def test_the_pages_example_of_a_catalogue_is_one(tmp_path: Path) -> None:
+    [example] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "c.json").write_text(example, encoding="utf-8")
+    assert [one.name for one in read_catalogue(tmp_path / "c.json")[15:]] == ["our-liver"]
+
+
 def test_a_damaged_file_of_the_user_is_one_line_and_the_other_commands_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

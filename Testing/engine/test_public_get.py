@@ -151,16 +151,16 @@ def test_of_several_nets_in_a_zip_the_entry_names_the_right_one(server: Served, 
     assert load_bundle(models_folder() / "replica").plan.orientation == "stored"
 
 
-def test_our_own_models_can_be_published_too(
-    server: Served, write: Write, a_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_our_own_models_can_be_published_too(server: Served, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write(entry(server.address))
+    assert get("replica", "--yes") == 0
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for file in a_model.iterdir():
+        for file in (models_folder() / "replica").iterdir():
             archive.write(file, file.name)
     server.data = packed.getvalue()
-    write(entry(server.address, layout="flareseg", axes=None))
-    assert get("replica", "--yes") == 0
+    write(entry(server.address.replace("model", "own"), layout="flareseg", axes=None))
+    assert get("replica", "--yes", "--overwrite") == 0
     assert installed() == ["replica"]
     capsys.readouterr()
     assert get("replica") == 0 and "is installed" in capsys.readouterr().out
@@ -231,11 +231,12 @@ def test_programs_read_json_lines(server: Served, write: Write, capsys: pytest.C
 
 
 def test_an_unknown_name_and_a_taken_one_are_said_before_anything_is_downloaded(
-    server: Served, write: Write, a_model: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert get("nothing") == 2 and "flareseg models available" in told(capsys.readouterr())
     write(entry(server.address))
-    assert main(["models", "import", str(a_model), "--name", "taken"]) == 0
+    (tmp_path / "other.zip").write_bytes(server.data)
+    assert main(["models", "import", str(tmp_path / "other.zip"), "--name", "taken"]) == 0
     capsys.readouterr()
     for name, words in (
         ("taken", "already a model 'taken'"),
