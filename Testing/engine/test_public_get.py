@@ -81,7 +81,7 @@ def test_one_command_downloads_checks_converts_and_keeps_nothing_else(
     assert get("replica", "--yes") == 0
     shown = capsys.readouterr().out
     assert "Apache-2.0, of the weights" in shown and "Nobody, A Replica, 2026" in shown and SHA256 in shown
-    assert "Installed 'replica'; use it with: flareseg segment CT --model replica" in shown
+    assert "'replica' is installed; use it with: flareseg segment CT --model replica" in shown
     bundle = load_bundle(models_folder() / "replica")
     assert bundle.plan.orientation == "ras" and bundle.plan.labels == {0: "background", 1: "liver", 2: "tumour"}
     facts = provenance()
@@ -220,6 +220,9 @@ def test_programs_read_json_lines(server: Served, write: Write, capsys: pytest.C
     assert [event["stage"] for event in events if event["event"] == "stage"] == ["download", "install"]
     assert (events[-1]["event"], events[-1]["model"]) == ("done", "replica")
     assert Path(events[-1]["output"]) == models_folder() / "replica"
+    assert get("replica", "--progress", "json") == 0
+    [event] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert event == events[-1], "as if it had been installed now"
     server.status = 404
     assert get("replica", "--yes", "--overwrite", "--progress", "json") == 1
     captured = capsys.readouterr()

@@ -22,7 +22,7 @@ class GetListener(Follower, Protocol):
     """A follower that also hears how it ended."""
 
     def installed(self, name: str, folder: str) -> None:
-        """The model is installed."""
+        """The model is installed, now or since earlier."""
 
     def error(self, text: str) -> None:
         """It is not: one line."""
@@ -130,4 +130,4 @@ class SilentFollower:
 
 
 def installed_line(name: str) -> str:
-    return f"Installed '{name}'; use it with: flareseg segment CT --model {name}"
+    return f"'{name}' is installed; use it with: flareseg segment CT --model {name}"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from flareseg.commands.download_console import BarFollower, GetListener, JsonFollower, SilentFollower
 from flareseg.errors import FlareError, UsageError
-from flareseg.model.catalogue import list_models
+from flareseg.model.catalogue import list_models, models_folder
 from flareseg.progress import AVAILABLE
 from flareseg.public.entries import PublicModel, find_public, read_catalogue
 from flareseg.public.get import Request, get_model, installed_models
@@ -43,19 +43,35 @@ def available_command(arguments: argparse.Namespace) -> int:
 
 def get_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg models get`; returns its exit status."""
-    entry = find_public(arguments.model, read_catalogue(arguments.catalogue))
     kinds: dict[str, Callable[[str], GetListener]] = {
         "bar": BarFollower,
         "json": JsonFollower,
         "none": SilentFollower,
     }
-    listener = kinds[arguments.progress](entry.name)
+    listener = kinds[arguments.progress](arguments.model)
+
+    def work(cancelled: Callable[[], bool]) -> int:
+        if arguments.progress == "json":
+            from flareseg.system.listening import listener_left
+
+            end_when(listener_left())
+        try:
+            return _get(arguments, listener, cancelled)
+        except FlareError as error:
+            if arguments.debug:
+                raise
+            listener.error(str(error))
+            return error.exit_status
+
+    return run_until_signal(work)
+
+
+def _get(arguments: argparse.Namespace, listener: GetListener, cancelled: Callable[[], bool]) -> int:
+    entry = find_public(arguments.model, read_catalogue(arguments.catalogue))
     already = _Installed().of(entry)
     if already and not arguments.overwrite and arguments.name in (None, *already):
-        if arguments.progress == "bar":
-            print_line(
-                f"'{already[0]}' is installed; use it with: flareseg segment CT --model {already[0]}", sys.stdout
-            )
+        name = arguments.name or already[0]
+        listener.installed(name, str(models_folder() / name))
         return 0
     if entry.terms != "open" and not arguments.accept_licence:
         raise UsageError(_not_accepted(entry))
@@ -65,23 +81,9 @@ def get_command(arguments: argparse.Namespace) -> int:
         print_line("Nothing was downloaded.", sys.stdout)
         return 1
     request = Request(entry, arguments.name, arguments.overwrite, arguments.file)
-
-    def work(cancelled: Callable[[], bool]) -> int:
-        if arguments.progress == "json":
-            from flareseg.system.listening import listener_left
-
-            end_when(listener_left())
-        try:
-            model = get_model(request, listener, cancelled)
-        except FlareError as error:
-            if arguments.debug:
-                raise
-            listener.error(str(error))
-            return error.exit_status
-        listener.installed(model.name, str(model.folder))
-        return 0
-
-    return run_until_signal(work)
+    model = get_model(request, listener, cancelled)
+    listener.installed(model.name, str(model.folder))
+    return 0
 
 
 class _Installed:
