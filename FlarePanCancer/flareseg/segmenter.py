@@ -13,8 +13,9 @@ from flareseg.errors import UsageError
 from flareseg.inference.case import Case, roi_in
 from flareseg.inference.fast import FastStrategy
 from flareseg.inference.orientation import network_orientation
-from flareseg.inference.parity import ParityStrategy
-from flareseg.inference.postprocessing import clean_labels
+from flareseg.inference.parity import ParityEngine, ParityStrategy
+from flareseg.inference.parity_v1 import V1Engine
+from flareseg.inference.postprocessing import clean_labels, keep_largest
 from flareseg.inference.strategy import Strategy
 from flareseg.inference.turns import Turns
 from flareseg.labels import Structure
@@ -112,7 +113,8 @@ class Segmenter:
         self.model_name = f"{bundle.name} {bundle.version}"
         self._plan = bundle.plan
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        self._strategy: Strategy = ParityStrategy(bundle, options) if parity else FastStrategy(bundle, options)
+        engine = ParityEngine if bundle.plan.nnunet == 2 else V1Engine
+        self._strategy: Strategy = ParityStrategy(bundle, options, engine) if parity else FastStrategy(bundle, options)
         self._engine = self._strategy.engine
         self.structures: tuple[Structure, ...] = self._strategy.structures
         self._turns.device = self._engine.device
@@ -193,14 +195,21 @@ class Segmenter:
         strategy.extend_region(case, box, body)
         with case.progress.stage("components"):
             clean_labels(case.labels, case.ct, self._component_rules())
+            for rule in self._plan.largest:
+                values = [self._value_of(name) for name in rule.structures]
+                keep_largest(case.labels, case.ct.geometry.voxel_ml, values, rule.below_ml)
             self._reject_non_abdomen(case)
             if len(case.wanted) < len(self.structures):
                 case.keep_wanted()
 
     def _component_rules(self) -> dict[int, ComponentRule]:
         """By label value."""
+        return {self._value_of(name): rule for name, rule in self._plan.components.items()}
+
+    def _value_of(self, name: str) -> int:
+        """The label value of the structure that the plan calls so."""
         channels = {name: channel for channel, name in self._plan.labels.items()}
-        return {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
+        return self.structures[channels[name] - 1].value
 
     def _reject_non_abdomen(self, case: Case) -> None:
         """An empty result, with a note, where too little was found for an abdomen."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
-from flareseg.interop.nnunet.importer import Choice, Imported, read_nnunet
+from flareseg.interop.nnunet.axes import RECOGNISED
+from flareseg.interop.nnunet.importer import AXES, LABELS, Choice, Imported, read_nnunet
 from flareseg.interop.nnunet.model_folder import is_nnunet
+from flareseg.interop.nnunet.v1.folder import is_nnunet_v1
+from flareseg.interop.nnunet.v1.importer import NOBODY, read_nnunet_v1
 from flareseg.io.opening import check_kind
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description
@@ -20,7 +23,7 @@ def import_model(
     """Copy a model folder or zip into the user's models, after checking all of it; nnU-Net's become our own.
 
     Args:
-        source: the folder or zip of a model, or of an nnU-Net v2 trained model.
+        source: the folder or zip of a model, or of an nnU-Net trained model.
         name: what to call it; the name that the model carries unless given.
         overwrite: replace one of the user's models that has this name.
         choice: of an nnU-Net model, which configuration, folds and checkpoint, and how it runs.
@@ -33,6 +36,8 @@ def import_model(
     source = Path(source)
     check_kind(source, ModelError)
     foreign = _nnunet_at(source, choice)
+    if foreign and choice and choice.about:
+        foreign = foreign.described(choice.about)
     name = name or (foreign.name if foreign else read_description(source).info["name"])
     folder = place_for(name, overwrite=overwrite)
     if foreign:
@@ -42,10 +47,24 @@ def import_model(
     return entry_of(folder, "yours")
 
 
+def notes_of(folder: Path) -> list[str]:
+    """What a user should know of an imported model, as its provenance says: one line each."""
+    said = read_description(folder).info["provenance"]
+    notes = []
+    if RECOGNISED in (axes := str(said.get(AXES, ""))):
+        notes.append(f"Axes: {axes}; if that is wrong, import it again with --axes stored or --axes lps.")
+    if said.get(LABELS) == NOBODY:
+        notes.append("Labels: nothing in the folder names the structures; import it again with --labels NAME,NAME,...")
+    return notes
+
+
 def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     """The nnU-Net model there, None where it is one of ours (or none)."""
-    if not is_plain_file(source / JSON) and is_nnunet(source):
-        return read_nnunet(source, choice)
+    if not is_plain_file(source / JSON):
+        if is_nnunet(source):
+            return read_nnunet(source, choice)
+        if is_nnunet_v1(source):
+            return read_nnunet_v1(source, choice)
     if choice:
-        raise UsageError(f"'{source}' is no nnU-Net model; leave out --configuration, --folds and --checkpoint.")
+        raise UsageError(f"'{source}' is no nnU-Net model; leave out the options that are for those, such as --axes.")
     return None

@@ -24,10 +24,10 @@ from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 4
+FORMAT = 5
 """The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
 ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat; format 4
-with a net of its own for the tumours."""
+with a net of its own for the tumours; format 5 with the rules of nnU-Net v1."""
 COARSE, TUMOUR_NET = "coarse.", "tumour."
 """What the names of the tensors of the coarse net, and of the tumours' net, begin with."""
 

@@ -143,7 +143,13 @@ def _import(request: Request, file: Path, facts: dict[str, str]) -> Entry:
     entry = request.entry
     facts = {IN_CATALOGUE: entry.name, "made by": entry.authors, "page": entry.page} | facts
     about = About(entry.title, entry.licence, entry.citation, facts)
-    choice = Choice(configuration=entry.configuration, folds=entry.folds, axes=entry.axes, about=about)
+    choice = Choice(
+        configuration=entry.configuration,
+        folds=entry.folds,
+        axes=entry.axes,
+        labels=entry.structures if entry.layout == "nnunet-v1" else None,
+        about=about,
+    )
     return import_model(
         file,
         name=request.name or entry.name,
