@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 RECORDED = Path(__file__).parent / "data" / "nnunet" / "old" / "model"
+RECORDED_V1 = Path(__file__).parent / "data" / "nnunet_v1" / "slices" / "3d_fullres" / "Task900_Toy"
 TRAINED = "Dataset297_TotalSegmentator_total_3mm_1559subj/nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__{}"
 
 
@@ -39,6 +40,17 @@ def totalsegmentator_zip(configuration: str = "3d_fullres", folder: str = TRAINE
         for name, content in files.items():
             archive.writestr(f"{root}/{name}", content)
             archive.writestr(f"__MACOSX/{root}/{Path(name).parent}/._{Path(name).name}", b"\0\5\26\7")
+    return packed.getvalue()
+
+
+def decathlon_zip() -> bytes:
+    """A zip in the layout of nnU-Net v1's nets of the Decathlon: every configuration, pickles, no names of labels."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for configuration in ("2d", "3d_fullres", "3d_lowres"):
+            for file in sorted(RECORDED_V1.rglob("*")):
+                if file.is_file():
+                    archive.write(file, f"{configuration}/Task007_Pancreas/{file.relative_to(RECORDED_V1).as_posix()}")
     return packed.getvalue()
 
 

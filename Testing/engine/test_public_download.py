@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import ssl
 import sys
@@ -233,6 +234,27 @@ def test_a_redirect_is_followed_but_not_to_where_nothing_is_encrypted(server: Se
             first.leads_to = elsewhere
             assert "leads elsewhere" in refusal(model_at(first.address))
     assert "no https address" in refusal(model_at("http://example.org/model.zip"))
+
+
+def test_a_download_goes_on_behind_a_redirect(server: Served) -> None:
+    server.hangs_after = HALF
+    with serving(b"") as first:
+        first.leads_to = server.address
+        with pytest.raises(Cancelled):
+            fetch(model_at(first.address), Recorded(cancel_after=HALF))
+        server.hangs_after = None
+        assert fetch(model_at(first.address)) == DATA
+    assert server.ranges_asked == ["", f"bytes={HALF}-"]
+
+
+def test_nothing_but_the_transport_can_open_a_connection() -> None:
+    engine = Path(downloading.__file__).parents[1]
+    opens = re.compile(
+        r"^ *(import|from) (ssl|http|urllib\.request|urllib\.error|socket|ftplib|requests)\b", re.MULTILINE
+    )
+    hits = {path.name for path in engine.rglob("*.py") if opens.search(path.read_text(encoding="utf-8"))}
+    assert hits == {"transport.py", "download.py"}, "the second names a type of http's for mypy"
+    assert "if TYPE_CHECKING:\n    from http" in Path(downloading.__file__).read_text(encoding="utf-8")
 
 
 def test_the_way_leads_through_the_proxy_of_the_environment(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:

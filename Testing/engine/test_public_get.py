@@ -22,7 +22,7 @@ from flareseg.model.catalogue import list_models, models_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from file_server import Served, serving
-from public_replicas import catalogue_of, entry, totalsegmentator_zip
+from public_replicas import catalogue_of, decathlon_zip, entry, totalsegmentator_zip
 
 SHA256 = hashlib.sha256(totalsegmentator_zip()).hexdigest()
 Write = Callable[..., Path]
@@ -149,6 +149,24 @@ def test_of_several_nets_in_a_zip_the_entry_names_the_right_one(server: Served, 
     assert get("replica", "--yes", "--progress", "none") == 0
     assert provenance()["configuration"] == "3d_lowres"
     assert load_bundle(models_folder() / "replica").plan.orientation == "stored"
+
+
+def test_a_net_of_version_1_gets_the_names_of_the_catalogue(server: Served, write: Write) -> None:
+    server.data = decathlon_zip()
+    row = entry(
+        server.address,
+        structures=["pancreas", "cancer"],
+        terms="unread",
+        licence="see the record at https://example.org/replica",
+        layout="nnunet-v1",
+        axes="stored",
+        configuration="3d_fullres",
+    )
+    write(row)
+    assert get("replica", "--yes", "--accept-licence", "--progress", "none") == 0
+    plan = load_bundle(models_folder() / "replica").plan
+    assert (plan.labels, plan.orientation) == ({0: "background", 1: "pancreas", 2: "tumour"}, "stored")
+    assert provenance()["licence"] == row["licence"] and provenance()["catalogue"] == "replica"
 
 
 def test_our_own_models_can_be_published_too(server: Served, write: Write, capsys: pytest.CaptureFixture[str]) -> None:

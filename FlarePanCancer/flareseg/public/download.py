@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
-import http.client
 import re
 import shutil
 from collections.abc import Callable, Iterable
 from functools import partial as bound
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flareseg.public.entries import PublicModel
 from flareseg.public.partial import Partial, Source
 from flareseg.public.transport import DownloadError, Interrupted, ask, pieces
 from flareseg.system.background import aside, result_of
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 MOST_BYTES = 2**34
 """Of a file whose size neither the catalogue nor its server states."""
@@ -112,7 +114,7 @@ class _Try:
         self._receive(answer, total, follower, cancelled)
         answer.close()  # not where it was cancelled: that would wait for what is being read
 
-    def _ask(self, headers: dict[str, str], cancelled: Callable[[], bool]) -> http.client.HTTPResponse:
+    def _ask(self, headers: dict[str, str], cancelled: Callable[[], bool]) -> HTTPResponse:
         return result_of(aside(bound(ask, self._address, headers), "download"), cancelled)
 
     def _kept(self) -> tuple[int, Source]:
@@ -123,7 +125,7 @@ class _Try:
         return (have, source) if right and (source.validator or whole) else (0, Source())
 
     def _receive(
-        self, answer: http.client.HTTPResponse, total: int | None, follower: Follower, cancelled: Callable[[], bool]
+        self, answer: HTTPResponse, total: int | None, follower: Follower, cancelled: Callable[[], bool]
     ) -> None:
         done = self._part.bytes
         try:
@@ -145,7 +147,7 @@ class _Try:
             raise Interrupted(f"The connection ended after {done:,} of {total:,} bytes")
 
 
-def _range(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
+def _range(answer: HTTPResponse) -> tuple[int, int | None]:
     """Where in the file the answer's body begins, and how many bytes the whole file has."""
     if answer.status == 206:
         found = re.fullmatch(
@@ -156,7 +158,7 @@ def _range(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
     return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
-def _validator(answer: http.client.HTTPResponse) -> str:
+def _validator(answer: HTTPResponse) -> str:
     """What If-Range takes: a strong ETag, else the date."""
     tag = answer.headers.get("ETag", "").strip()
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "").strip()
