@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from flareseg import __version__
 from flareseg.commands.model_options import add_model_options
+from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
 from flareseg.system.arguments import finite, positive_int, quoted
 from flareseg.system.failures import told
@@ -132,11 +133,12 @@ def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("models", help="list, describe, import, export and remove models")
+    parser = commands.add_parser("models", help="list, get, describe, import, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
         handler=_models_list
     )
+    add_public_verbs(verbs)
     info = verbs.add_parser("info", help="what a model is, was trained on, and scored")
     info.add_argument("model", nargs="?", default="default")
     info.set_defaults(handler=_models_info)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
@@ -14,11 +13,8 @@ from flareseg.interop.nnunet.v1.importer import NOBODY, read_nnunet_v1
 from flareseg.io.opening import check_kind
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description
-from flareseg.model.catalogue import Entry, entry_of, list_models, models_folder
+from flareseg.model.catalogue import Entry, entry_of, place_for
 from flareseg.model.storage import JSON
-
-# Of names that Windows keeps for devices, whatever their ending.
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 def import_model(
@@ -40,16 +36,10 @@ def import_model(
     source = Path(source)
     check_kind(source, ModelError)
     foreign = _nnunet_at(source, choice)
+    if foreign and choice and choice.about:
+        foreign = foreign.described(choice.about)
     name = name or (foreign.name if foreign else read_description(source).info["name"])
-    if not _is_usable(name):
-        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.' with --name.")
-    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
-    if taken and taken.origin == "embedded":
-        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another with --name.")
-    if taken and not overwrite:
-        raise ModelError(f"There is already a model '{taken.name}'; choose another with --name, or use --overwrite.")
-    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
-    folder = taken.folder if taken else models_folder() / name
+    folder = place_for(name, overwrite=overwrite)
     if foreign:
         foreign.save(folder, name=folder.name, overwrite=overwrite)
     else:
@@ -78,8 +68,3 @@ def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     if choice:
         raise UsageError(f"'{source}' is no nnU-Net model; leave out the options that are for those, such as --axes.")
     return None
-
-
-def _is_usable(name: str) -> bool:
-    plain = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name) is not None
-    return plain and name.split(".")[0].lower() not in _RESERVED

@@ -34,6 +34,20 @@ AXES, LABELS = "axes", "labels"
 
 
 @dataclass(frozen=True)
+class About:
+    """What whoever publishes a model says of it, in place of what its files say. Each is one line.
+
+    Attributes:
+        provenance: is added to what the files tell.
+    """
+
+    description: str
+    licence: str
+    citation: str
+    provenance: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which of several nets is imported, and how it runs.
 
@@ -45,6 +59,7 @@ class Choice:
         region: the faster way looks only where the embedded model's coarse net finds organs.
         axes: which way the body lies before the net; None goes by the plans, and by what the model is called.
         labels: names of the output channels 1, 2, ... of a model of version 1, whose folder may not name them.
+        about: what is known of the model from elsewhere.
     """
 
     configuration: str | None = None
@@ -54,6 +69,7 @@ class Choice:
     region: bool = False
     axes: AxesName | None = None
     labels: tuple[str, ...] | None = None
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,16 @@ class Imported:
     nets: tuple[dict[str, torch.Tensor], ...]
     texts: dict[str, str]
     provenance: dict[str, Any]
+
+    def described(self, about: About) -> Imported:
+        """The same model, with what is known of it from elsewhere."""
+        texts = {"description": about.description, "licence": about.licence, "citation": about.citation}
+        added = {key: _line(value) for key, value in about.provenance.items()}
+        return replace(
+            self,
+            texts={key: _line(value, LONGEST_TEXT) for key, value in texts.items()},
+            provenance=self.provenance | added,
+        )
 
     def save(self, folder: Path, *, name: str, overwrite: bool) -> None:
         """Write it as a model folder; raises as `save_bundle`."""
