@@ -202,7 +202,7 @@ class ParityEngine(Engine):
                 image,
                 network,
                 plan.patch_zyx,
-                step=options.step or STEP,
+                step=options.step or (plan.step if plan.resampling == "corners" else STEP),
                 mirror_axes=mirror,
                 progress=part_of(progress, number, len(self._networks)),
             )

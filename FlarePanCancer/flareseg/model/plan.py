@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flareseg.errors import ModelError
 from flareseg.labels import by_name, is_known
@@ -16,7 +16,7 @@ from flareseg.model.networks.spec import NetworkSpec
 from flareseg.volume import Index, Triple
 
 WindowRule = Literal["fixed", "fitted"]
-ResamplingRule = Literal["auto", "isotropic", "separate_z"]
+ResamplingRule = Literal["auto", "isotropic", "separate_z", "corners"]
 IntensityScheme = Literal["ct", "zscore", "zscore_nonzero"]
 OrientationRule = Literal["canonical", "stored", "ras"]
 MOST_STRIDES = 16
@@ -119,7 +119,8 @@ class Plan:
         padding_hu: what surrounds an image that is smaller than a window: this many HU, as the network saw it in
             training; None is nnU-Net's way, 0 after normalisation.
         resampling: "auto" is nnU-Net's rule: separate z (nearest along the coarse axis, cubic in plane) where the
-            spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule.
+            spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule. "corners"
+            is TotalSegmentator's way, see `inference/totalsegmentator.py`.
         image_order: of the splines that interpolate the image; 3 is cubic.
         orientation: how a CT's voxels are ordered for the network: "canonical" (LPS), "ras", or as they are "stored"
             in the file, which is nnU-Net's way.
@@ -309,7 +310,7 @@ class Plan:
             raise ValueError(f"intensity std {self.intensity.std_hu}")
         if sorted(self.labels) != list(range(len(self.labels))) or len(self.labels) < 2:
             raise ValueError(f"label values {sorted(self.labels)}, expected 0, 1, 2, ... without gaps")
-        if self.windows not in ("fixed", "fitted") or self.resampling not in ("auto", "isotropic", "separate_z"):
+        if self.windows not in ("fixed", "fitted") or self.resampling not in get_args(ResamplingRule):
             raise ValueError(f"windows '{self.windows}' or resampling '{self.resampling}'")
         if set(self.mirror_axes) - {0, 1, 2}:
             raise ValueError(f"mirror axes {self.mirror_axes}")
