@@ -132,7 +132,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("models", help="list, describe, import, export and remove models")
+    parser = commands.add_parser("models", help="list, describe, import, combine, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
         handler=_models_list
@@ -158,6 +158,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     importing.add_argument("--name", help="call it so (default: the name it carries)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
     importing.set_defaults(handler=_models_import)
+    _add_models_combine(verbs)
     exporting = verbs.add_parser("export", help="write a model for nnU-Net, ONNX Runtime or MONAI")
     exporting.add_argument("model", metavar="NAME|FOLDER")
     exporting.add_argument("--format", required=True, choices=("nnunet", "onnx", "monai-bundle"), help="for which")
@@ -172,6 +173,24 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     removing = verbs.add_parser("remove", help="delete one of the user's models")
     removing.add_argument("model")
     removing.set_defaults(handler=_models_remove)
+
+
+def _add_models_combine(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    parser = verbs.add_parser("combine", help="put models together: organs of some, tumours of others, one result")
+    parser.add_argument("name", metavar="NAME", help="call it so")
+    parser.add_argument(
+        "--organs", action="append", required=True, metavar="MODEL", help="draws organs; of several, the first that can"
+    )
+    parser.add_argument(
+        "--tumour",
+        action="append",
+        default=[],
+        metavar="MODEL[:LABEL]@HOST[+MM][/min=ML]",
+        help="draws tumours in and up to MM (default 10) around its hosts, from ML (default 0.1) on; LABEL: what it "
+        "calls them; HOST: liver, kidneys, ...; several with ','",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a model of that name")
+    parser.set_defaults(handler=_models_combine)
 
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -251,6 +270,14 @@ def _models_import(arguments: argparse.Namespace) -> int:
         choice=None if choice == Choice() else choice,
     )
     print_line(f"Imported '{entry.name}'; use it with: flareseg segment CT --model {entry.name}", sys.stdout)
+    return 0
+
+
+def _models_combine(arguments: argparse.Namespace) -> int:
+    from flareseg.interop.combine_models import combine_models
+
+    entry = combine_models(arguments.name, arguments.organs, arguments.tumour, overwrite=arguments.overwrite)
+    print_line(f"Put together '{entry.name}'; use it with: flareseg segment CT --model {entry.name}", sys.stdout)
     return 0
 
 

@@ -38,20 +38,29 @@ def import_model(
     check_kind(source, ModelError)
     foreign = _nnunet_at(source, choice)
     name = name or (foreign.name if foreign else read_description(source).info["name"])
-    if not _is_usable(name):
-        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.' with --name.")
-    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
-    if taken and taken.origin == "embedded":
-        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another with --name.")
-    if taken and not overwrite:
-        raise ModelError(f"There is already a model '{taken.name}'; choose another with --name, or use --overwrite.")
-    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
-    folder = taken.folder if taken else models_folder() / name
+    folder = folder_for(name, overwrite=overwrite)
     if foreign:
         foreign.save(folder, name=folder.name, overwrite=overwrite)
     else:
         copy_bundle(source, folder, overwrite=overwrite)
     return entry_of(folder, "yours")
+
+
+def folder_for(name: str, *, overwrite: bool = False, flag: str = " with --name") -> Path:
+    """Where a new model of the user's called `name` goes; nothing is made. `flag` is how a user says the name.
+
+    Raises:
+        ModelError: when nothing can be called so, or the name is taken and `overwrite` is not set.
+    """
+    if not _is_usable(name):
+        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.'{flag}.")
+    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
+    if taken and taken.origin == "embedded":
+        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another{flag}.")
+    if taken and not overwrite:
+        raise ModelError(f"There is already a model '{taken.name}'; choose another{flag}, or use --overwrite.")
+    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
+    return taken.folder if taken else models_folder() / name
 
 
 def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:

@@ -13,6 +13,8 @@ from flareseg.errors import FlareError, ModelError
 from flareseg.labels import Structure
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import read_description
+from flareseg.model.combined import read_combined
+from flareseg.model.members import Members, describe_combined, fingerprint_of
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.storage import CARD, JSON, delete_model
@@ -71,7 +73,7 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelError: when there is none, with the names that there are.
     """
-    folders = {folder.name: folder for folder in (*_own_folders(), *_model_folders(EMBEDDED))}
+    folders = _folders()
     if str(model) in folders:
         return folders[str(model)]
     path = Path(model)
@@ -85,20 +87,44 @@ def find_model(model: str | Path) -> Path:
     raise ModelError(f"There is no model '{model}'; at hand: {', '.join(sorted(folders)) or 'none'}.")
 
 
+def find_installed(name: str) -> Path | None:
+    """The folder of the embedded or imported model called `name`; a folder elsewhere is none."""
+    return _folders().get(name)
+
+
+def _folders() -> dict[str, Path]:
+    return {folder.name: folder for folder in (*_own_folders(), *_model_folders(EMBEDDED))}
+
+
 def structures_in(model: str | Path) -> tuple[Structure, ...]:
     """What the model called `model` segments. Its weights are not read.
 
     Raises:
         ModelError: when there is no such model, or it is damaged.
     """
-    return structures_of(read_description(find_model(model)).plan)
+    path = find_model(model)
+    if combined := read_combined(path):
+        return Members(combined, find_installed).structures
+    return structures_of(read_description(path).plan)
+
+
+def fingerprint(model: str | Path) -> dict[str, Any]:
+    """What tells the results of a model from those of another: name and version, sha256 of weights and of the plan.
+
+    Raises:
+        ModelError: when there is no such model, or it is damaged.
+    """
+    path = find_model(model)
+    if combined := read_combined(path):
+        return Members(combined, find_installed).fingerprint()
+    return fingerprint_of(read_description(path))
 
 
 def remove_model(name: str) -> None:
     """Delete one of the user's models.
 
     Raises:
-        ModelError: when there is none of that name, or it is embedded.
+        ModelError: when there is none of that name, it is embedded, or another model is put together of it.
         OutputError: when it cannot be deleted.
     """
     if any(folder.name == name for folder in _model_folders(EMBEDDED)):
@@ -107,12 +133,29 @@ def remove_model(name: str) -> None:
     yours = {folder.name: folder for folder in _own_folders()}
     if name not in yours:
         raise ModelError(f"There is no model '{name}' among yours; they are: {', '.join(yours) or 'none'}.")
+    if users := _put_together_of(name):
+        raise ModelError(
+            f"'{name}' is part of '{users[0]}', which cannot run without it; first: flareseg models remove {users[0]}."
+        )
     delete_model(yours[name])
+
+
+def _put_together_of(name: str) -> list[str]:
+    """The user's models of which it is a member."""
+    found = []
+    for folder in _own_folders():
+        with suppress(ModelError):  # a damaged one needs nothing any more
+            combined = read_combined(folder)
+            if combined and any(member.model == name for member in combined.members):
+                found.append(folder.name)
+    return found
 
 
 def describe(model: str | Path) -> str:
     """What a person wants to know of a model: source, licence, plan, training, scores."""
     path = find_model(model)
+    if combined := read_combined(path):
+        return describe_combined(Members(combined, find_installed), path)
     description = read_description(path)
     info, plan = description.info, description.plan
     lines = [
@@ -183,6 +226,10 @@ def _model_folders(place: Path) -> Iterator[Path]:
 def entry_of(folder: Path, origin: Origin) -> Entry:
     """How a model is listed: by its folder's name, which whoever imported it chose."""
     try:
+        if combined := read_combined(folder):
+            members = Members(combined, find_installed)
+            about = combined.info["version"], combined.info["description"]
+            return Entry(folder.name, *about, origin, folder, members.parity, members.structures)
         found = read_description(folder)
         parts = structures_of(found.plan)
     except FlareError as error:
