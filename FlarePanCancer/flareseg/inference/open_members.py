@@ -31,6 +31,7 @@ class OpenMembers:
         self._options = replace(options, parity=False if options.parity is False else None)
         self._keeps_all = members.weight_bytes() <= MOST_RESIDENT_BYTES
         self._open: dict[int, OneModel] = {}
+        self._first = True
         # What cannot run is said before a CT is read.
         for number in range(len(self._every) if self._keeps_all else 1):
             self.member(number)
@@ -43,9 +44,7 @@ class OpenMembers:
         """
         if number not in self._open:
             if not self._keeps_all:
-                self._open.clear()
-                gc.collect()
-                release_gpu_memory()
+                self._let_go()
             member = self._every[number]
             self._members.description(member)
             bundle = load_bundle(self._members.folder(member))
@@ -54,6 +53,18 @@ class OpenMembers:
                 bundle = replace(bundle, plan=replace(bundle.plan, coarse=None), coarse_weights=None)
             self._open[number] = OneModel(bundle, self._options)
         return self._open[number]
+
+    def _let_go(self) -> None:
+        """Give the memory of what is loaded back."""
+        if not self._open:
+            return
+        self._open.clear()
+        if self._first:
+            self._first = False
+            # What torch could not import while it ran a network for the first time still refers to that network, in a
+            # circle; later ones are freed without this, which takes a second.
+            gc.collect()
+        release_gpu_memory()
 
     @property
     def device(self) -> torch.device:
