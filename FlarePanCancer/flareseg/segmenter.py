@@ -100,7 +100,7 @@ class Segmenter:
     def _load(self) -> None:
         name_user()
         model, options = self._source
-        self._model = open_model(find_model(model), options)
+        self._model = _opened(find_model(model), options)
         self.model_name = self._model.name
         self.structures: tuple[Structure, ...] = self._model.structures
         self._turns.device = self._model.device
@@ -164,7 +164,7 @@ def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) ->
     return segmenter
 
 
-def open_model(path: Path, options: Options) -> OneModel | CombinedModel:
+def _opened(path: Path, options: Options) -> OneModel | CombinedModel:
     """The model in a folder or zip, ready to run; raises as `Segmenter`."""
     if combined := read_combined(path):
         return CombinedModel(Members(combined, find_installed), options)

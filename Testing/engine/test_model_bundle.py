@@ -24,7 +24,7 @@ from flareseg.errors import FlareError, ModelError, OutputError
 from flareseg.labels import structures
 from flareseg.model import archive
 from flareseg.model import bundle as bundle_module
-from flareseg.model.bundle import COARSE, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
+from flareseg.model.bundle import COARSE, FORMAT, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import build_network, load_weights, parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan
@@ -347,8 +347,11 @@ def _only_json(read_bytes: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
 
 
 def test_a_newer_format_asks_for_an_update(model: Path) -> None:
-    edit_json(model, lambda data: data.update(format=5))
-    assert refusal(model) == "'tiny' is of model format 5, this flareseg reads up to 4; update flareseg."
+    edit_json(model, lambda data: data.update(format=FORMAT + 1))
+    assert (
+        refusal(model)
+        == f"'tiny' is of model format {FORMAT + 1}, this flareseg reads up to {FORMAT}; update flareseg."
+    )
     for strange in (0, -1, None, "1", [1], 1.5):
         edit_json(model, lambda data, strange=strange: data.update(format=strange))
         assert "unknown model format" in refusal(model)

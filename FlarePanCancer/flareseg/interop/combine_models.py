@@ -13,9 +13,10 @@ from flareseg.errors import ModelError, UsageError
 from flareseg.interop.import_model import folder_for
 from flareseg.interop.nnunet.labels import structure_named
 from flareseg.labels import TUMOUR, Structure, same_name
-from flareseg.model.bundle import COMBINED, FORMAT, LONGEST_TEXT, read_description
+from flareseg.model.bundle import COMBINED, LONGEST_TEXT, read_description
 from flareseg.model.catalogue import Entry, entry_of, find_installed, list_models
 from flareseg.model.combined import (
+    FORMAT,
     LARGEST_MARGIN_MM,
     LARGEST_MINIMUM_ML,
     MARGIN_MM,
@@ -49,11 +50,6 @@ def combine_models(name: str, organs: Sequence[str], tumours: Sequence[str] = ()
         organs: names of the models that draw organs; each organ is drawn by the first that has it.
         tumours: models that draw tumours, each as "MODEL[:LABEL]@HOST[+MM][/min=ML]"; see `flareseg models combine`.
         overwrite: replace one of the user's models that has this name.
-
-    Example:
-        >>> from flareseg.interop.combine_models import combine_models
-        >>> combine_models("abdomen", ["default"], ["tumours@liver,kidneys+10"]).name  # doctest: +SKIP
-        'abdomen'
 
     Raises:
         UsageError: when `tumours` cannot be understood, or a host is drawn by none of the models.

@@ -16,6 +16,8 @@ from flareseg.labels import TUMOUR, Structure, by_name, paired_sides
 from flareseg.model.bundle import COMBINED, info_of, is_line, read_model_json
 from flareseg.model.storage import JSON, open_model
 
+FORMAT = 6
+"""Of model.json, since there are combined models; see `bundle.FORMAT`."""
 MARGIN_MM = 10.0
 SMALLEST_ML = 0.1
 LARGEST_MARGIN_MM = 1000.0
