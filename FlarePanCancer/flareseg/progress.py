@@ -22,8 +22,10 @@ from typing import NamedTuple, Protocol
 from flareseg.errors import Cancelled
 
 STAGE, PROGRESS, PREVIEW, DONE, ERROR, DEVICES = "stage", "progress", "preview", "done", "error", "devices"
+AVAILABLE = "available"
 """What `"event"` says in the JSON lines of the command line. The first report of a stage is `STAGE`, later ones and
-messages are `PROGRESS`; `DEVICES` is the answer of `flareseg devices --json`."""
+messages are `PROGRESS`; `DEVICES` is the answer of `flareseg devices --json`, `AVAILABLE` that of `flareseg models
+available --json`."""
 
 
 class Stage(NamedTuple):

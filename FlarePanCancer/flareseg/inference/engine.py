@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
+from flareseg.inference.logits_to_labels import confidence_of, logits_to_labels, winning_class
 from flareseg.inference.memory import release_gpu_memory, tensor_bytes
 from flareseg.inference.normalization import standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
@@ -155,6 +155,10 @@ class Engine:
             _report(progress, CPU_FINISHES)
             return self.labels(logits.cpu(), shape_zyx, spacing_zyx_mm, progress)
         return labels
+
+    def confidence(self, logits: torch.Tensor, shape_zyx: Index) -> NDArray[np.uint8]:
+        """How sure the label of each voxel is, in per cent; see `confidence_of`."""
+        return confidence_of(logits, shape_zyx)
 
     def coarse_labels(
         self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None

@@ -11,8 +11,9 @@ import torch
 from flareseg.inference.case import Case, roi_in
 from flareseg.inference.fast import FastStrategy
 from flareseg.inference.orientation import network_orientation
-from flareseg.inference.parity import ParityStrategy
-from flareseg.inference.postprocessing import clean_labels
+from flareseg.inference.parity import ParityEngine, ParityStrategy
+from flareseg.inference.parity_v1 import V1Engine
+from flareseg.inference.postprocessing import clean_labels, keep_largest
 from flareseg.inference.strategy import Strategy
 from flareseg.labels import Structure
 from flareseg.model.bundle import Bundle
@@ -63,7 +64,8 @@ class OneModel:
         self.name = f"{bundle.name} {bundle.version}"
         self.plan = bundle.plan
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        self.strategy: Strategy = ParityStrategy(bundle, options) if parity else FastStrategy(bundle, options)
+        engine = ParityEngine if bundle.plan.nnunet == 2 else V1Engine
+        self.strategy: Strategy = ParityStrategy(bundle, options, engine) if parity else FastStrategy(bundle, options)
         self.structures: tuple[Structure, ...] = self.strategy.structures
 
     @property
@@ -109,6 +111,9 @@ class OneModel:
         strategy.extend_region(case, box, body)
         with case.progress.stage("components"):
             clean_labels(case.labels, case.ct, self._component_rules())
+            for rule in self.plan.largest:
+                values = [self._value_of(name) for name in rule.structures]
+                keep_largest(case.labels, case.ct.geometry.voxel_ml, values, rule.below_ml)
             found = strategy.finds_abdomen(case)
             if not found:
                 case.labels[:] = 0
@@ -118,8 +123,12 @@ class OneModel:
 
     def _component_rules(self) -> dict[int, ComponentRule]:
         """By label value."""
+        return {self._value_of(name): rule for name, rule in self.plan.components.items()}
+
+    def _value_of(self, name: str) -> int:
+        """The label value of the structure that the plan calls so."""
         channels = {name: channel for channel, name in self.plan.labels.items()}
-        return {self.structures[channels[name] - 1].value: rule for name, rule in self.plan.components.items()}
+        return self.structures[channels[name] - 1].value
 
 
 def _segmentation(case: Case, volume: Volume, orientation: Orientation) -> Segmentation:

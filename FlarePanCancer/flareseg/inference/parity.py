@@ -216,10 +216,11 @@ class ParityStrategy(Strategy):
     Args:
         bundle: the model; its coarse net and its net for tumours, where it has them, are not asked.
         options: of the run.
+        engine: the kind that takes the steps: of nnU-Net v2, or another version's.
     """
 
-    def __init__(self, bundle: Bundle, options: Options) -> None:
-        super().__init__(ParityEngine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble))
+    def __init__(self, bundle: Bundle, options: Options, engine: type[ParityEngine] = ParityEngine) -> None:
+        super().__init__(engine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble))
 
     def find_body(self, case: Case) -> Box | None:
         with case.progress.stage("body"):

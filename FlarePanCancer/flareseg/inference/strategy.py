@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
-from flareseg.inference.logits_to_labels import confidence_of
 from flareseg.model.structures import structures_of
 from flareseg.volume import Box
 
@@ -45,7 +44,7 @@ class Strategy(ABC):
         shape = case.ct.hu[box].shape
         with case.progress.stage("labels"):
             if case.certainty is not None:
-                case.certainty[box] = confidence_of(logits, shape)
+                case.certainty[box] = self.engine.confidence(logits, shape)
             labels = self.engine.labels(logits, shape, case.spacing_zyx_mm, case.progress)
             return labels if self._values is None else self._values[labels]
 

@@ -10,11 +10,10 @@ from typing import Any
 
 from flareseg import __version__
 from flareseg.errors import ModelError, UsageError
-from flareseg.interop.import_model import folder_for
 from flareseg.interop.nnunet.labels import structure_named
 from flareseg.labels import TUMOUR, Structure, same_name
 from flareseg.model.bundle import COMBINED, LONGEST_TEXT, read_description
-from flareseg.model.catalogue import Entry, entry_of, find_installed, list_models
+from flareseg.model.catalogue import Entry, entry_of, find_installed, list_models, place_for
 from flareseg.model.combined import (
     FORMAT,
     LARGEST_MARGIN_MM,
@@ -56,7 +55,7 @@ def combine_models(name: str, organs: Sequence[str], tumours: Sequence[str] = ()
         ModelError: when a model is not there, damaged, put together itself, or the name is taken.
         OutputError: when the user's models folder cannot be written.
     """
-    folder = folder_for(name, overwrite=overwrite, flag="")
+    folder = place_for(name, overwrite=overwrite, flag="")
     if not tumours and len(organs) < 2:
         raise UsageError("One model alone needs nothing put together; add --tumour, or another --organs.")
     if len(organs) + len(tumours) > MOST_MEMBERS:

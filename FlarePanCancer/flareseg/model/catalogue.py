@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from flareseg.text import one_line
 EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
 Origin = Literal["embedded", "yours"]
+# Of names that Windows keeps for devices, whatever their ending.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,30 @@ def find_installed(name: str) -> Path | None:
 
 def _folders() -> dict[str, Path]:
     return {folder.name: folder for folder in (*_own_folders(), *_model_folders(EMBEDDED))}
+
+
+def place_for(name: str, *, overwrite: bool = False, flag: str = " with --name") -> Path:
+    """The folder in which a model of the user's that is called `name` would lie. `flag` is how a user says the name.
+
+    Raises:
+        ModelError: when nothing can be called so, or the name is taken and `overwrite` is not set.
+        NoHome: when the account has no place for models.
+    """
+    if not is_usable_name(name):
+        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.'{flag}.")
+    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
+    if taken and taken.origin == "embedded":
+        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another{flag}.")
+    if taken and not overwrite:
+        raise ModelError(f"There is already a model '{taken.name}'; choose another{flag}, or use --overwrite.")
+    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
+    return taken.folder if taken else models_folder() / name
+
+
+def is_usable_name(name: str) -> bool:
+    """Whether a model can be called so on every system."""
+    plain = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name) is not None
+    return plain and name.split(".")[0].lower() not in _RESERVED
 
 
 def structures_in(model: str | Path) -> tuple[Structure, ...]:
