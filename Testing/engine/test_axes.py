@@ -28,6 +28,8 @@ from flareseg.segmenter import Segmenter
 from Testing.engine import axes_phantom
 
 NO = (False, False, False)
+GOOD = 0.75
+"""DSC that every organ has where a net sees the body as it learnt it; shown mirrored, its kidneys have 0."""
 STORED = (("LPS", 0), ("RAS", 0), ("LAS", 0), ("RPI", 0), ("LPS", 1), ("RAS", 2))
 """Ways in which a CT is stored: where x, y and z run to, and along which of z, y, x its slices lie."""
 
@@ -67,7 +69,7 @@ def test_a_net_finds_the_right_kidney_on_the_right_however_the_ct_is_stored(
 ) -> None:
     import_model(folders[axes], name=axes, choice=Choice(axes=axes))
     for stored in STORED:
-        assert min(dsc(axes, stored).values()) > 0.8, stored
+        assert min(dsc(axes, stored).values()) > GOOD, stored
 
 
 @pytest.mark.parametrize("axes", ["lps", "ras"])
@@ -77,7 +79,7 @@ def test_a_net_that_is_shown_cts_as_stored_is_right_for_those_stored_as_it_learn
     import_model(folders[axes], name="toy")
     assert load_bundle(catalogue.find_model("toy")).plan.orientation == "stored"
     same, other = ("LPS", "RAS") if axes == "lps" else ("RAS", "LPS")
-    assert min(dsc("toy", (same, 0)).values()) > 0.8
+    assert min(dsc("toy", (same, 0)).values()) > GOOD
     assert min(dsc("toy", (other, 0)).values()) < 0.2, "this is the error that nobody notices"
 
 
@@ -197,7 +199,7 @@ def test_check_finds_another_way_and_changes_the_model(
     data = json.loads(capsys.readouterr().out)
     assert (data["best"], data["now"], data["fits"], data["axes"]) == ("RAS", "RAS", True, "ras")
     assert data["views"]["RAS"]["left_kidney"] > 0.8 > 0.2 > data["views"]["LPS"]["left_kidney"]
-    assert min(dsc("toy", ("LPS", 0)).values()) > 0.8
+    assert min(dsc("toy", ("LPS", 0)).values()) > GOOD
 
 
 @pytest.mark.usefixtures("embedded_knows")

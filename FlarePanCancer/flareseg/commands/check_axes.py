@@ -69,8 +69,10 @@ def verdict_of(found: AxesCheck) -> str:
             f"'{found.model}' wants {best.view.name}, which --axes cannot say (lps, ras or stored); "
             "ask whoever made it how its images were turned."
         )
+    now = found.view_of(found.rule)
+    has = now.name if now else "its axes in another order"
     return (
-        f"'{found.model}' wants {best.view.name}, and has another way; change it with --fix, or import it again: "
+        f"'{found.model}' wants {best.view.name}, and has {has} now; change it with --fix, or import it again: "
         f"flareseg models import FOLDER --axes {NAMES[rule]} --name {found.model} --overwrite"
     )
 
