@@ -203,7 +203,9 @@ def test_the_tumours_label_is_found_by_its_name_or_asked_for():
     assert "several (tumour, lesion of bone)".capitalize() in refused(UsageError, "x", ["organs"], ["vessels@liver"])
     assert "spleens:LABEL@HOST" in refused(UsageError, "x", ["organs"], ["spleens@liver"])
     assert "it has: spleen, cyst" in refused(UsageError, "x", ["organs"], ["spleens:tumour@liver"])
-    combine_models("y", ["organs"], ["spleens:cyst@kidneys"])
+    combine_models("y", ["organs"], ["spleens:Cyst@kidneys"])
+    save_threshold_model("pancreases", {"pancreas": 1, "tumour": 2})  # so an import calls "cancer"
+    combine_models("z", ["organs"], ["pancreases:cancer@liver"])
 
 
 def test_hosts_may_be_pairs_and_must_be_drawn():

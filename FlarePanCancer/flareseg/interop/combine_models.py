@@ -126,7 +126,9 @@ def _number(text: str | None, default: float, most: float, what: str) -> float:
 def _named(text: str, own: Sequence[Structure], model: str) -> tuple[str, ...]:
     labels = []
     for word in text.split(","):
-        label = next((one.name for one in own if same_name(word, one.name) or same_name(word, one.title)), None)
+        # An import gives what FLARE has too FLARE's name: the makers' "cancer" is "tumour" by now.
+        called = [word, structure_named(word) or word]
+        label = next((one.name for one in own if any(same_name(name, one.name) for name in called)), None)
         if label is None:
             raise UsageError(f"'{model}' has no label '{word.strip()}'; it has: {_names(own)}.")
         labels.append(label)
