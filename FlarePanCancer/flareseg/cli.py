@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from flareseg import __version__
+from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
@@ -133,7 +134,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("models", help="list, get, describe, import, export and remove models")
+    parser = commands.add_parser("models", help="list, get, describe, import, combine, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
         handler=_models_list
@@ -171,6 +172,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     importing.add_argument("--name", help="call it so (default: the name it carries)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
     importing.set_defaults(handler=_models_import)
+    add_combine_verb(verbs)
     checking = verbs.add_parser("check", help="find out which way a model wants the body to lie, on a CT of an abdomen")
     checking.add_argument("model", metavar="NAME")
     checking.add_argument("input", type=Path, metavar="CT")
