@@ -14,7 +14,7 @@ from flareseg.inference.engine import Engine
 from flareseg.inference.head import Logits, at_hand
 from flareseg.inference.normalization import own_statistics
 from flareseg.inference.region import Body, can_be_abdomen, extension
-from flareseg.inference.strategy import Strategy
+from flareseg.inference.strategy import LogitsStrategy
 from flareseg.inference.tumour_net import TumourLogits, merge_tumour_logits, tumour_channel
 from flareseg.labels import TUMOUR
 from flareseg.model.bundle import Bundle
@@ -24,7 +24,7 @@ from flareseg.progress import Progress, part_of
 from flareseg.volume import Box, box_of
 
 
-class FastStrategy(Strategy):
+class FastStrategy(LogitsStrategy):
     """Every step in the order and precision that takes least time.
 
     Args:

@@ -15,6 +15,7 @@ from flareseg.inference.parity import ParityEngine, ParityStrategy
 from flareseg.inference.parity_v1 import V1Engine
 from flareseg.inference.postprocessing import clean_labels, keep_largest
 from flareseg.inference.strategy import Strategy
+from flareseg.inference.totalsegmentator import TotalSegmentatorStrategy
 from flareseg.labels import Structure
 from flareseg.model.bundle import Bundle
 from flareseg.model.plan import ComponentRule
@@ -64,8 +65,7 @@ class OneModel:
         self.name = f"{bundle.name} {bundle.version}"
         self.plan = bundle.plan
         self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        engine = ParityEngine if bundle.plan.nnunet == 2 else V1Engine
-        self.strategy: Strategy = ParityStrategy(bundle, options, engine) if parity else FastStrategy(bundle, options)
+        self.strategy = _strategy_of(bundle, options)
         self.structures: tuple[Structure, ...] = self.strategy.structures
 
     @property
@@ -129,6 +129,15 @@ class OneModel:
         """The label value of the structure that the plan calls so."""
         channels = {name: channel for channel, name in self.plan.labels.items()}
         return self.structures[channels[name] - 1].value
+
+
+def _strategy_of(bundle: Bundle, options: Options) -> Strategy:
+    """How a model goes from a CT to labels."""
+    if bundle.plan.resampling == "corners":
+        return TotalSegmentatorStrategy(bundle, options)
+    if options.parity:
+        return ParityStrategy(bundle, options, ParityEngine if bundle.plan.nnunet == 2 else V1Engine)
+    return FastStrategy(bundle, options)
 
 
 def _segmentation(case: Case, volume: Volume, orientation: Orientation) -> Segmentation:

@@ -27,7 +27,7 @@ from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.normalization import normalize
 from flareseg.inference.resample import SLAB_BYTES, nearest_axis, nearest_indices, spline_matrix, target_shape
 from flareseg.inference.sliding import Forward, flips_of, pad_to_window, window_starts
-from flareseg.inference.strategy import Strategy
+from flareseg.inference.strategy import LogitsStrategy
 from flareseg.model.bundle import Bundle
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
@@ -211,7 +211,7 @@ class ParityEngine(Engine):
         return total.div_(len(self._networks)) if len(self._networks) > 1 else total
 
 
-class ParityStrategy(Strategy):
+class ParityStrategy(LogitsStrategy):
     """nnU-Net's own way: all that is not 0 goes through the main net, and nothing else.
 
     Args:

@@ -64,7 +64,7 @@ class TotalSegmentatorStrategy(Strategy):
                 certainty = np.full(out, 100, np.uint8)
                 certainty[part] = self.engine.confidence(logits, labels[part].shape)
                 case.certainty[box] = nearest(certainty, hu.shape)
-            return nearest(labels if self._values is None else self._values[labels], hu.shape)
+            return nearest(self.values(labels), hu.shape)
 
 
 def zoomed(

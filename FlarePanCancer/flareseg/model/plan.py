@@ -165,8 +165,11 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 5 where it follows nnU-Net v1, 4 where tumours have a net of their
-        own, 3 where a structure is kept free of fat, 2 where it has what came with imported nnU-Net models."""
+        """The model format that can tell this plan: 7 for the resampling of TotalSegmentator, 5 where it follows
+        nnU-Net v1, 4 where tumours have a net of their own, 3 where a structure is kept free of fat, 2 where it has
+        what came with imported nnU-Net models."""
+        if self.resampling == "corners":
+            return 7
         if self.nnunet != 2 or self.largest:
             return 5
         if self.tumour:

@@ -6,11 +6,11 @@ sees it, and nothing in plans or checkpoint tells. Their models are known here b
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from flareseg.interop.nnunet.makers import maker_of
 from flareseg.model.plan import OrientationRule
 from flareseg.text import one_line
 
@@ -25,13 +25,6 @@ IN_WORDS: dict[OrientationRule, str] = {
 }
 RECOGNISED = "recognised as a net of"
 """How the reason begins where a name told, which may be wrong."""
-_MAKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("TotalSegmentator", re.compile(r"total_?segmentator", re.IGNORECASE)),
-    ("CADS", re.compile(r"Dataset55\d_Totalseg25\d", re.IGNORECASE)),
-    ("MOOSE", re.compile(r"(^|[^a-z])clin_ct_|Dataset123_Organs", re.IGNORECASE)),
-)
-_SUBJECTS = re.compile(r"Dataset\d{3}_\w+_\d+subj$")
-"""How TotalSegmentator names its further data sets; they are trained without mirroring."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +43,20 @@ class Axes:
         return IN_WORDS[self.rule] + (f" ({self.why})" if self.why else "")
 
 
-def axes_of(chosen: AxesName | None, reader: OrientationRule, names: Sequence[str], trainer: str = "") -> Axes:
+def axes_of(chosen: AxesName | None, reader: OrientationRule, names: Sequence[str]) -> Axes:
     """What the user chose, else what the plans' reader turns images to, else what the maker is known to do.
 
     Args:
         chosen: by the user.
         reader: of the plans; "stored" where it turns nothing.
         names: of the data set, and of the folders and the zip that the model came in.
-        trainer: its class.
     """
     if chosen:
         return Axes(ORIENTATIONS[chosen], "chosen at import")
     if reader != "stored":
         return Axes(reader, "by the reader that the plans name")
-    known = _known(names, trainer)
+    known = maker_of(names)
     if known:
         maker, name = known
         return Axes("ras", f"{RECOGNISED} {maker} by '{one_line(name, 60)}'")
     return Axes("stored")
-
-
-def _known(names: Iterable[str], trainer: str) -> tuple[str, str] | None:
-    """The maker of a net and the name that gives it away."""
-    for name in names:
-        for maker, pattern in _MAKERS:
-            if pattern.search(name):
-                return maker, name
-        if "NoMirroring" in trainer and _SUBJECTS.search(name):
-            return "TotalSegmentator", name
-    return None

@@ -11,6 +11,7 @@ from flareseg.errors import ModelError, UsageError
 from flareseg.interop.nnunet.axes import AxesName, axes_of
 from flareseg.interop.nnunet.checkpoint import read_checkpoint
 from flareseg.interop.nnunet.labels import plan_labels
+from flareseg.interop.nnunet.makers import in_the_way_of, maker_of
 from flareseg.interop.nnunet.model_folder import DATASET, PLANS, TrainedModel, open_trained_model
 from flareseg.interop.nnunet.plans import plan_of
 from flareseg.interop.nnunet.weights import own_tensors
@@ -133,8 +134,10 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         if any(fold.configuration != first.configuration for fold in folds):
             raise ModelError(f"The folds of '{model.name}' are of different configurations.")
         names = [str(plans.get("dataset_name", "")), *model.around]
-        axes = axes_of(choice.axes, first.plan.orientation, names, first.trainer)
+        axes = axes_of(choice.axes, first.plan.orientation, names)
         plan, (weights, *others) = replace(first.plan, orientation=axes.rule), [fold.weights for fold in folds]
+        if known := maker_of(names):
+            plan = in_the_way_of(known[0], plan, names[0])
         if choice.region:
             plan, weights = with_region(plan, weights)
         return Imported(

@@ -66,7 +66,7 @@ def read_nnunet_v1(path: Path, choice: Choice | None = None) -> Imported:
             plan = replace(plan, largest=largest_rules(model.read_json(POSTPROCESSING), labels))
         nets = [_net(model, name, plan, convolutions_of(first.plans)) for name in files.values()]
         task, configuration = task_of(model), configuration_of(model) or f"stage {first.stage}"
-        axes = axes_of(choice.axes, plan.orientation, [task, *model.around], first.trainer)
+        axes = axes_of(choice.axes, plan.orientation, [task, *model.around])
         plan = replace(plan, orientation=axes.rule)
         weights, others = nets[0], tuple(nets[1:])
         if choice.region:
