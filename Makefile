@@ -107,4 +107,4 @@ screenshots: $(READY) ## pictures of the Slicer module, from its tests' parts
 	$(BIN)/python Testing/gui/make_screenshots.py
 
 clean: ## remove what was made, the environments included
-	rm -rf $(VENV) .venv-nnunet demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-nnunet-v1 demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -232,7 +232,8 @@ class FitConfig:
         batch_size: patches a process and step.
         foreground: share of the patches that lie around some annotated structure.
         emphasis: structures around which more patches lie than around others, and how many times as many.
-        largest_weight: most that a voxel of a small structure weighs in the cross entropy, see `losses.py`; 1: alike.
+        largest_weight: most that a voxel of a small structure weighs in the cross entropy (1: all alike), see
+            `dice_and_cross_entropy.py`.
         validate_every, validation_patches: after every so many epochs that many fixed patches of the validation cases
             are scored; the best such average is kept as best.ckpt. 0: never.
         precision: of the network's arithmetic; where the device has no bf16, fp16 on a GPU and fp32 on a CPU instead.

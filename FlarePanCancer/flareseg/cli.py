@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from flareseg import __version__
+from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.model_options import add_model_options
+from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
 from flareseg.system.arguments import finite, positive_int, quoted
 from flareseg.system.failures import told
@@ -132,11 +134,12 @@ def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("models", help="list, describe, import, export and remove models")
+    parser = commands.add_parser("models", help="list, get, describe, import, combine, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     verbs.add_parser("list", help="the models at hand and the folder of the user's own").set_defaults(
         handler=_models_list
     )
+    add_public_verbs(verbs)
     info = verbs.add_parser("info", help="what a model is, was trained on, and scored")
     info.add_argument("model", nargs="?", default="default")
     info.set_defaults(handler=_models_info)
@@ -155,9 +158,27 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
         action="store_true",
         help="the fast way looks only where the embedded model's coarse net finds organs; what that misses is lost",
     )
+    importing.add_argument(
+        "--axes",
+        choices=("lps", "ras", "stored"),
+        help="of nnU-Net's: which way the body lies before the net (default: as the plans say, or the model's name)",
+    )
+    importing.add_argument(
+        "--labels",
+        type=_names,
+        metavar="NAME,NAME",
+        help="of nnU-Net v1's: structures 1, 2, ..., which it may not name",
+    )
     importing.add_argument("--name", help="call it so (default: the name it carries)")
     importing.add_argument("--overwrite", action="store_true", help="replace a model of that name")
     importing.set_defaults(handler=_models_import)
+    add_combine_verb(verbs)
+    checking = verbs.add_parser("check", help="find out which way a model wants the body to lie, on a CT of an abdomen")
+    checking.add_argument("model", metavar="NAME")
+    checking.add_argument("input", type=Path, metavar="CT")
+    checking.add_argument("--fix", action="store_true", help="change one of your own models where another way fits")
+    checking.add_argument("--json", action="store_true", help="as one line of JSON, for programs")
+    checking.set_defaults(handler=_models_check)
     exporting = verbs.add_parser("export", help="write a model for nnU-Net, ONNX Runtime or MONAI")
     exporting.add_argument("model", metavar="NAME|FOLDER")
     exporting.add_argument("--format", required=True, choices=("nnunet", "onnx", "monai-bundle"), help="for which")
@@ -238,11 +259,17 @@ def _models_info(arguments: argparse.Namespace) -> int:
 
 
 def _models_import(arguments: argparse.Namespace) -> int:
-    from flareseg.interop.import_model import import_model
+    from flareseg.interop.import_model import import_model, notes_of
     from flareseg.interop.nnunet.importer import Choice
 
     choice = Choice(
-        arguments.configuration, arguments.folds, arguments.checkpoint, not arguments.no_parity, arguments.region
+        configuration=arguments.configuration,
+        folds=arguments.folds,
+        checkpoint=arguments.checkpoint,
+        parity=not arguments.no_parity,
+        region=arguments.region,
+        axes=arguments.axes,
+        labels=arguments.labels,
     )
     entry = import_model(
         arguments.source,
@@ -250,8 +277,16 @@ def _models_import(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         choice=None if choice == Choice() else choice,
     )
+    for note in notes_of(entry.folder):
+        print_line(note, sys.stdout)
     print_line(f"Imported '{entry.name}'; use it with: flareseg segment CT --model {entry.name}", sys.stdout)
     return 0
+
+
+def _models_check(arguments: argparse.Namespace) -> int:
+    from flareseg.commands.check_axes import check_command
+
+    return check_command(arguments)
 
 
 def _models_export(arguments: argparse.Namespace) -> int:
@@ -314,6 +349,13 @@ def _folds(text: str) -> tuple[str, ...]:
     if not all(fold.isdecimal() or fold == "all" for fold in folds):
         raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of folds like 0,1,2")
     return folds
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of names like liver,tumour")
+    return names
 
 
 if __name__ == "__main__":

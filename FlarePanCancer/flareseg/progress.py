@@ -22,8 +22,10 @@ from typing import NamedTuple, Protocol
 from flareseg.errors import Cancelled
 
 STAGE, PROGRESS, PREVIEW, DONE, ERROR, DEVICES = "stage", "progress", "preview", "done", "error", "devices"
+AVAILABLE = "available"
 """What `"event"` says in the JSON lines of the command line. The first report of a stage is `STAGE`, later ones and
-messages are `PROGRESS`; `DEVICES` is the answer of `flareseg devices --json`."""
+messages are `PROGRESS`; `DEVICES` is the answer of `flareseg devices --json`, `AVAILABLE` that of `flareseg models
+available --json`."""
 
 
 class Stage(NamedTuple):
@@ -151,6 +153,48 @@ class Progress:
 def part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
     """Of a stage that does `count` equal things one after the other, the progress of thing `number`."""
     return _Part(progress, number, count) if progress and count > 1 else progress
+
+
+class Relay:
+    """Several models that work on one case one after the other, and take the same stages.
+
+    A stage is reported as far as all of them together have come with it, so that no bar goes back; times and messages
+    are those of the case.
+
+    Args:
+        whole: the progress of the case.
+        count: how many models there are.
+    """
+
+    def __init__(self, whole: Progress, count: int) -> None:
+        self.whole, self._count = whole, count
+        self._reached: dict[str, float] = {}
+
+    def leg(self, number: int, part: int = 0, parts: int = 1) -> Progress:
+        """The progress of model `number`, or of one of the parts that it does one after the other."""
+        return _Leg(self, number + part / parts, 1 / parts)
+
+    def finish(self) -> None:
+        """Report every stage as done, also where models were left out."""
+        for name, fraction in self._reached.items():
+            if fraction < 1:
+                self.report(name, self._count)
+
+    def report(self, name: str, models: float) -> None:
+        """Stage `name` is done for so many models; raises as `Progress.update`."""
+        self._reached[name] = max(self._reached.get(name, 0.0), models / self._count)
+        self.whole._current = name
+        self.whole.update(self._reached[name])
+
+
+class _Leg(Progress):
+    def __init__(self, relay: Relay, before: float, share: float) -> None:
+        whole = relay.whole
+        super().__init__(whole.listener, whole.cancelled, whole.seconds, whole.messages)
+        self._relay, self._before, self._share = relay, before, share
+
+    def update(self, fraction: float) -> None:
+        self._relay.report(self._current, self._before + self._share * min(max(fraction, 0.0), 1.0))
 
 
 class _Part(Progress):

@@ -1,33 +1,27 @@
-"""One CT in, one segmentation out: the whole pipeline, in the order in which it happens."""
+"""A model as callers use it: loaded once, shared by threads, sent to other processes. What it does with a CT is in
+`inference/one_model.py`, and in `inference/combined.py` for one that is put together of others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flareseg.errors import UsageError
-from flareseg.inference.case import Case, roi_in
-from flareseg.inference.fast import FastStrategy
-from flareseg.inference.orientation import network_orientation
-from flareseg.inference.parity import ParityStrategy
-from flareseg.inference.postprocessing import clean_labels
-from flareseg.inference.strategy import Strategy
+from flareseg.inference.combined import CombinedModel
+from flareseg.inference.one_model import NOTHING_FOUND as NOTHING_FOUND
+from flareseg.inference.one_model import OneModel, Request
 from flareseg.inference.turns import Turns
 from flareseg.labels import Structure
 from flareseg.model.bundle import load_bundle
-from flareseg.model.catalogue import find_model
-from flareseg.model.plan import ComponentRule
+from flareseg.model.catalogue import find_installed, find_model
+from flareseg.model.combined import read_combined
+from flareseg.model.members import Members
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
 from flareseg.system.user_folders import name_user
-from flareseg.volume import Orientation, Volume, WorldBox
-
-NOTHING_FOUND = "No abdominal organ was found in this CT; the result is empty."
+from flareseg.volume import Volume, WorldBox
 
 
 class Segmenter:
@@ -106,22 +100,16 @@ class Segmenter:
     def _load(self) -> None:
         name_user()
         model, options = self._source
-        bundle = load_bundle(find_model(model))
-        parity = bundle.plan.parity if options.parity is None else options.parity
-        options = replace(options, parity=parity)
-        self.model_name = f"{bundle.name} {bundle.version}"
-        self._plan = bundle.plan
-        self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
-        self._strategy: Strategy = ParityStrategy(bundle, options) if parity else FastStrategy(bundle, options)
-        self._engine = self._strategy.engine
-        self.structures: tuple[Structure, ...] = self._strategy.structures
-        self._turns.device = self._engine.device
+        self._model = _opened(find_model(model), options)
+        self.model_name = self._model.name
+        self.structures: tuple[Structure, ...] = self._model.structures
+        self._turns.device = self._model.device
         self._loaded = True
 
     @property
     def device_description(self) -> str:
         """What the network runs on now, e.g. "CPU, 8 threads, OpenVINO bf16"."""
-        return self._engine.description
+        return self._model.description
 
     def segment(
         self,
@@ -155,22 +143,7 @@ class Segmenter:
         progress = progress or Progress()
         with self._turns.turn(progress.cancelled):
             wanted = self._wanted(structures)
-            if self._cannot_mirror:
-                progress.message(f"The model '{self.model_name}' was not trained for mirroring; it runs without.")
-            orientation = network_orientation(self._plan, volume.geometry)
-            ct = volume.oriented(orientation)
-            case = Case(
-                ct=ct,
-                wanted=wanted,
-                progress=progress,
-                labels=np.zeros(ct.hu.shape, np.uint8),
-                certainty=np.zeros(ct.hu.shape, np.uint8) if confidence else None,
-                roi=roi_in(ct, roi) if roi else None,
-                preview=preview,
-                model=self.model_name,
-            )
-            self._fill(case)
-            return _segmentation(case, volume, orientation)
+            return self._model.segment(volume, Request(wanted, progress, roi, confidence, preview))
 
     def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
         if structures is None:
@@ -179,34 +152,6 @@ class Segmenter:
         if missing:
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
         return tuple(structure for structure in self.structures if structure in structures)
-
-    def _fill(self, case: Case) -> None:
-        """Fill `case.labels`, and `case.certainty` where that is wanted."""
-        strategy = self._strategy
-        body = strategy.find_body(case)
-        region = strategy.find_region(case, body) if body else None
-        box = case.within_roi(region) if region else None
-        if not body or not box:
-            case.progress.message(NOTHING_FOUND)
-            return
-        case.labels[box] = strategy.label(case, box)
-        strategy.extend_region(case, box, body)
-        with case.progress.stage("components"):
-            clean_labels(case.labels, case.ct, self._component_rules())
-            self._reject_non_abdomen(case)
-            if len(case.wanted) < len(self.structures):
-                case.keep_wanted()
-
-    def _component_rules(self) -> dict[int, ComponentRule]:
-        """By label value."""
-        channels = {name: channel for channel, name in self._plan.labels.items()}
-        return {self.structures[channels[name] - 1].value: rule for name, rule in self._plan.components.items()}
-
-    def _reject_non_abdomen(self, case: Case) -> None:
-        """An empty result, with a note, where too little was found for an abdomen."""
-        if not self._strategy.finds_abdomen(case):
-            case.labels[:] = 0
-            case.progress.message(NOTHING_FOUND)
 
 
 def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) -> Segmenter:
@@ -219,17 +164,8 @@ def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) ->
     return segmenter
 
 
-def _segmentation(case: Case, volume: Volume, orientation: Orientation) -> Segmentation:
-    """What was found, on the grid of the volume as it was given."""
-    certainty, messages = case.certainty, case.progress.messages
-    return Segmentation(
-        labels=np.ascontiguousarray(orientation.from_canonical(case.labels)),
-        geometry=volume.geometry,
-        structures=case.wanted,
-        name=volume.name,
-        model=case.model,
-        notes=(*volume.notes, *(text for text in messages if text not in volume.notes)),
-        seconds=dict(case.progress.seconds),
-        confidence=None if certainty is None else np.ascontiguousarray(orientation.from_canonical(certainty)),
-        source=volume.source,
-    )
+def _opened(path: Path, options: Options) -> OneModel | CombinedModel:
+    """The model in a folder or zip, ready to run; raises as `Segmenter`."""
+    if combined := read_combined(path):
+        return CombinedModel(Members(combined, find_installed), options)
+    return OneModel(load_bundle(path), options)

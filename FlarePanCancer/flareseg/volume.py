@@ -230,6 +230,13 @@ class Volume:
         source = self.source.oriented(orientation) if self.source else None
         return replace(self, hu=hu, geometry=orientation.geometry_to_canonical(self.geometry), source=source)
 
+    def part(self, box: Box) -> Volume:
+        """The voxels in a box (a view), where they lie in the patient; without the DICOM images."""
+        hu, corner = self.hu[box], (box[0].start, box[1].start, box[2].start)
+        shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+        grid = replace(self.geometry, shape_zyx=shape, origin_xyz_mm=self.geometry.world_of(corner), nifti=None)
+        return replace(self, hu=hu, geometry=grid, source=None)
+
 
 def box_of(array: NDArray[Any]) -> Box | None:
     """The smallest part of a 3-D array, in any axis order, that holds all that is not 0; None where all is."""

@@ -63,7 +63,7 @@ class CountedWindows:
     @classmethod
     def of(cls, segmenter: Any) -> CountedWindows:
         """Counts in the main net of a segmenter, the first one of an ensemble."""
-        networks = segmenter._engine._networks
+        networks = segmenter._model.strategy.engine._networks
         networks[0] = counted = cls(networks[0])
         return counted
 

@@ -129,7 +129,7 @@ def _is_narrow(node: Any, filters: int) -> bool:
 def windows_of(segmenter: Segmenter, cts: list[Volume], count: int) -> list[np.ndarray]:
     """What the main net gets to see of some CTs, the same number of windows of each."""
     seen: list[np.ndarray] = []
-    network = segmenter._engine._networks[0]
+    network = segmenter._model.strategy.engine._networks[0]
 
     class Recorder:
         def __getattr__(self, name: str) -> Any:
@@ -139,14 +139,14 @@ def windows_of(segmenter: Segmenter, cts: list[Volume], count: int) -> list[np.n
             seen.append(windows.numpy().copy())
             return network(windows)
 
-    segmenter._engine._networks[0] = Recorder()
+    segmenter._model.strategy.engine._networks[0] = Recorder()
     chosen: list[np.ndarray] = []
     for ct in cts:
         seen.clear()
         segmenter.segment(ct)
         places = np.linspace(0, len(seen) - 1, min(count // len(cts), len(seen))).round().astype(int)
         chosen += [seen[place] for place in places]
-    segmenter._engine._networks[0] = network
+    segmenter._model.strategy.engine._networks[0] = network
     return chosen
 
 
@@ -166,8 +166,10 @@ def variants(bundle: Bundle, windows: list[np.ndarray]) -> Iterator[Variant]:
 
 def measured(variant: Variant, segmenter: Segmenter, cts: dict[str, Volume], threads: int) -> dict[str, Any]:
     """Labels, seconds in the network and seconds in all of every CT: medians of the runs after the first."""
-    network = GraphNetwork(variant.graph, variant.precision, threads, segmenter._engine._networks[0].classes)
-    segmenter._engine._networks[0] = network
+    network = GraphNetwork(
+        variant.graph, variant.precision, threads, segmenter._model.strategy.engine._networks[0].classes
+    )
+    segmenter._model.strategy.engine._networks[0] = network
     result: dict[str, Any] = {}
     for name, ct in cts.items():
         in_network, in_all, labels = [], [], np.zeros(0, np.uint8)

@@ -50,7 +50,7 @@ def test_what_leaves_the_region_is_followed_however_the_file_lies(the_embedded_o
     def too_short(case, body):
         return (slice(middle - 12, middle + 12), *body[1:])
 
-    monkeypatch.setattr(the_embedded_one._strategy, "find_region", too_short)
+    monkeypatch.setattr(the_embedded_one._model.strategy, "find_region", too_short)
     progress = Progress()
     followed = the_embedded_one.segment(ct, progress=progress, confidence=True)
     assert "beyond" in progress.seconds

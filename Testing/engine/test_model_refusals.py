@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from bundles import edit_json, make_plan, make_weights, refusal, replace_weights, save_model
 
-from flareseg.model.bundle import read_description
+from flareseg.model.bundle import FORMAT, read_description
 from flareseg.model.storage import JSON, WEIGHTS
 
 
@@ -83,8 +83,9 @@ def _only_json(read_bytes: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
 
 
 def test_a_newer_format_asks_for_an_update(model: Path) -> None:
-    edit_json(model, lambda data: data.update(format=5))
-    assert refusal(model) == "'tiny' is of model format 5, this flareseg reads up to 4; update flareseg."
+    edit_json(model, lambda data: data.update(format=FORMAT + 1))
+    expected = f"'tiny' is of model format {FORMAT + 1}, this flareseg reads up to {FORMAT}; update flareseg."
+    assert refusal(model) == expected
     for strange in (0, -1, None, "1", [1], 1.5):
         edit_json(model, lambda data, strange=strange: data.update(format=strange))
         assert "unknown model format" in refusal(model)

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reordered import reordered, reordered_array
 
 from flareseg.errors import Cancelled, UsageError
+from flareseg.inference.confidence import confidence_of
 from flareseg.inference.devices import openvino_installed
-from flareseg.inference.logits_to_labels import confidence_of
 from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.options import Options
 from flareseg.progress import Progress

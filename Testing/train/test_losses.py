@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
-from train.training.losses import deep_supervision_loss, dice_and_cross_entropy, dice_counts, distillation_loss
+from train.data.index import IGNORE
+from train.training import dice_and_cross_entropy as module
+from train.training.dice_and_cross_entropy import dice_and_cross_entropy
+from train.training.losses import deep_supervision_loss, dice_counts, distillation_loss
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 
@@ -79,6 +82,58 @@ def test_half_precision_logits_are_scored_in_single_precision():
         loss = dice_and_cross_entropy(logits, labels, known)
     assert loss.dtype == torch.float32
     assert float(loss) == pytest.approx(float(dice_and_cross_entropy(logits.float(), labels, known)), rel=1e-6)
+
+
+def by_autograd(logits, labels, known, largest_weight):
+    """The same loss, every step of it left to autograd."""
+    logp = logits.double().flatten(2).log_softmax(1)
+    target = labels.flatten(1).long()
+    valid = (target != IGNORE).double()
+    target = target.where(target != IGNORE, torch.zeros_like(target))
+    onehot = torch.nn.functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * valid[:, None]
+    hidden = ~known
+    hidden[:, 0] = True
+    background = logp.masked_fill(~hidden[:, :, None], -torch.inf).logsumexp(1)
+    chosen = torch.where(target == 0, background, logp.gather(1, target[:, None])[:, 0])
+    weight = (0.05 * valid.sum() / onehot.sum((0, 2)).clamp(min=1)).sqrt().clamp(1, largest_weight)
+    weight[0] = 1
+    cross_entropy = -(chosen * weight[target] * valid).sum() / valid.sum()
+    counted = known[:, 1:, None].double()
+    p, onehot = logp.exp()[:, 1:] * valid[:, None] * counted, onehot[:, 1:] * counted
+    hit, predicted, true = (part.sum((0, 2)) for part in (p * onehot, p, onehot))
+    scored = known[:, 1:].any(0) & ((true > 0) | (predicted > 1))
+    return cross_entropy + 1 - ((2 * hit + 1) / (predicted + true + 1))[scored].mean()
+
+
+@pytest.mark.parametrize("largest_weight", [1.0, 10.0])
+@pytest.mark.parametrize("missing", [(), (3,), (2, 3)])
+def test_loss_and_gradient_are_those_of_autograd_over_several_blocks(monkeypatch, missing, largest_weight):
+    monkeypatch.setattr(module, "CPU_BLOCK", 50)
+    torch.manual_seed(1)
+    labels = torch.randint(0, 5, (2, 4, 6, 9), dtype=torch.uint8)
+    labels[labels == 4] = IGNORE
+    known = torch.ones(2, 5, dtype=torch.bool)
+    known[0, list(missing)] = False
+    logits = (3 * torch.randn(2, 5, 4, 6, 9)).to(memory_format=torch.channels_last_3d)
+    gradients = []
+    for loss_of in (dice_and_cross_entropy, by_autograd):
+        leaf = logits.clone().requires_grad_()
+        loss = loss_of(leaf, labels, known, largest_weight)
+        (2 * loss).backward()
+        gradients.append((float(loss.detach()), leaf.grad))
+    (ours, our_gradient), (reference, reference_gradient) = gradients
+    assert ours == pytest.approx(reference, rel=1e-6)
+    torch.testing.assert_close(our_gradient, reference_gradient, rtol=1e-4, atol=1e-8)
+
+
+def test_an_impossible_label_gives_a_finite_gradient():
+    logits = torch.zeros(1, 3, 1, 1, 2, requires_grad=True)
+    with torch.no_grad():
+        logits[0, 0] = 200.0  # the probability of the others underflows
+    dice_and_cross_entropy(logits, torch.tensor([[[[1, 0]]]]).byte(), torch.ones(1, 3, dtype=torch.bool)).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+    assert float(logits.grad[0, 1, 0, 0, 0]) < -0.1
 
 
 def test_deep_supervision_halves_the_weight_of_every_coarser_answer():

@@ -2,12 +2,17 @@
 
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from flareseg.errors import OutputError
 from train.common import parallel
 from train.common.parallel import in_parallel, with_progress
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -18,6 +23,18 @@ def test_results_come_in_the_order_of_the_items(processes):
 def test_a_process_that_is_killed_is_told_in_one_line():
     with pytest.raises(OutputError, match=r"stage 'count' was ended from outside.*fewer processes: what is finished"):
         list(in_parallel(os._exit, [9, 9, 9], 2, "count"))
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    work = "print('begun', flush=True); __import__('time').sleep(600)"
+    call = f"list(in_parallel(exec, {[work] * 3}, 2, 'work'))"
+    script = f"from train.common.parallel import in_parallel\nif __name__ == '__main__': {call}"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        assert [parent.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+        parent.kill()
+        # the pipe closes when the last process that could write to it has ended
+        assert parent.communicate(timeout=120)[0] == ""
 
 
 def test_an_error_of_the_work_is_that_error():

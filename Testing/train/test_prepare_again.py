@@ -147,6 +147,6 @@ def test_processes_share_the_work_and_phantoms_are_a_source(data, paths):
 
 
 def test_a_process_that_is_killed_is_told_in_one_line(data, paths, monkeypatch):
-    monkeypatch.setattr(parallel, "_one_thread", functools.partial(os._exit, 9))
+    monkeypatch.setattr(parallel, "_begin_worker", functools.partial(os._exit, 9))
     with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
         prepare(config_for(source(data), processes=2), paths)

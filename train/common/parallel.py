@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 from flareseg.errors import OutputError
@@ -28,7 +30,7 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes
     try:
         # spawned: forking a process in which torch has started its threads may hang
         spawn = get_context("spawn")
-        with ProcessPoolExecutor(min(processes, len(items)), mp_context=spawn, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(min(processes, len(items)), mp_context=spawn, initializer=_begin_worker) as pool:
             try:
                 yield from pool.map(work, items)
             except BaseException:
@@ -53,7 +55,19 @@ def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator
         yield result
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    """One thread for each process, and an end with the parent, however that ends.
+
+    A parent that is killed cannot end its workers, and they would work on what they were given, then wait for ever.
+    """
     import torch
 
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)

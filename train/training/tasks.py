@@ -20,7 +20,8 @@ from flareseg.model.networks.registry import build_network, load_weights
 from flareseg.model.plan import Plan
 from train.augmentation.model_genesis import corrupted
 from train.config import FitConfig, NetConfig
-from train.training.losses import deep_supervision_loss, dice_and_cross_entropy, dice_counts, distillation_loss
+from train.training.dice_and_cross_entropy import dice_and_cross_entropy
+from train.training.losses import deep_supervision_loss, dice_counts, distillation_loss
 
 Batch = dict[str, Any]
 

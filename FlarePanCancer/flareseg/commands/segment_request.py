@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +51,10 @@ def model_and_options(request: SegmentRequest) -> dict[str, Any]:
     Raises:
         ModelError: when there is no such model.
     """
-    from flareseg.model.bundle import read_description
-    from flareseg.model.catalogue import find_model
+    from flareseg.model.catalogue import fingerprint
 
-    model = read_description(find_model(request.model))
-    plan = hashlib.sha256(json.dumps(model.plan.to_json(), sort_keys=True).encode()).hexdigest()
     return {
-        "model": f"{model.info['name']} {model.info['version']}",
-        "weights": [model.sha256, *model.ensemble_sha256],
-        "plan": plan,
+        **fingerprint(request.model),
         "structures": [one.name for one in request.structures] if request.structures else None,
         "roi": [list(request.roi.low_xyz_mm), list(request.roi.high_xyz_mm)] if request.roi else None,
         "series": request.series,

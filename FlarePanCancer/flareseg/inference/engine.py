@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flareseg.inference.logits_to_labels import logits_to_labels, winning_class
+from flareseg.inference.confidence import confidence_of
+from flareseg.inference.head import Head, LazyLogits, Logits
+from flareseg.inference.logits_to_labels import lazy_logits_to_labels, logits_to_labels, winners
 from flareseg.inference.memory import release_gpu_memory, tensor_bytes
 from flareseg.inference.normalization import standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
@@ -61,6 +63,11 @@ class Engine:
         self.plan = plan
         self._options = options
         every = (weights, *ensemble)
+        # Networks of an ensemble have features of their own, and nnU-Net's answer is that of logits added up.
+        self._head = None if ensemble or options.parity else Head.worth_cutting(plan, weights)
+        if self._head:
+            plan, weights = self._head.cut_off(plan, weights)
+            every = (weights,)
         self._networks = [open_network(plan, one, options) for one in every]
         # Kept for when a GPU runs out of memory, and only then: a large net's weights are hundreds of megabytes.
         kept = () if self._network.device.type == "cpu" else every
@@ -116,8 +123,8 @@ class Engine:
                 return standardize_(image, intensity)
             self._move_to_cpu(progress)
 
-    def logits(self, image: torch.Tensor, progress: Progress | None = None) -> torch.Tensor:
-        """(z, y, x) normalised image to (classes, z, y, x) logits.
+    def logits(self, image: torch.Tensor, progress: Progress | None = None) -> Logits:
+        """(z, y, x) normalised image to (classes, z, y, x) logits, all at hand unless the network has many classes.
 
         A GPU that runs out of memory gets smaller windows, then the CPU takes over. Both hold for the rest of this
         engine's life: the next case would only run out of memory again.
@@ -135,7 +142,7 @@ class Engine:
             work = partial(self._mean_logits, image, window, step=step, mirror_axes=mirror, progress=progress)
             result = self._attempt(work)
             if result is not None:
-                return result
+                return LazyLogits(result, self._head) if self._head else result
             if self._halvings < MOST_HALVINGS:
                 self._halvings += 1
                 _report(progress, SMALLER_WINDOWS)
@@ -143,25 +150,28 @@ class Engine:
                 self._move_to_cpu(progress)
 
     def labels(
-        self, logits: torch.Tensor, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
+        self, logits: Logits, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """(classes, z, y, x) logits to the labels on the CT's own grid of `shape_zyx`."""
         nearest = nearest_axis(self.plan.resampling, self.plan.spacing_zyx_mm, spacing_zyx_mm)
         if logits.device.type == "mps":
             # Apple's GPU shares the memory of the CPU, which has every operation that is needed here.
             logits = logits.cpu()
-        labels = self._attempt(lambda: logits_to_labels(logits, shape_zyx, nearest, progress), logits.device)
+        labels = self._attempt(lambda: _labels_of(logits, shape_zyx, nearest, progress), logits.device)
         if labels is None:
             _report(progress, CPU_FINISHES)
             return self.labels(logits.cpu(), shape_zyx, spacing_zyx_mm, progress)
         return labels
 
+    def confidence(self, logits: Logits, shape_zyx: Index) -> NDArray[np.uint8]:
+        """How sure the label of each voxel is, in per cent; see `confidence_of`."""
+        return confidence_of(logits, shape_zyx)
+
     def coarse_labels(
         self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """The labels on the plan's own grid, where a look is enough."""
-        logits = self.logits(self.resampled(hu, spacing_zyx_mm), progress)
-        return winning_class(logits.cpu()).numpy()
+        return winners(self.logits(self.resampled(hu, spacing_zyx_mm), progress).cpu()).numpy()
 
     def _window(self, planned: Index) -> Index | None:
         """The window that the GPU's memory allows; None when none is left to try."""
@@ -192,7 +202,7 @@ class Engine:
         """Where the logits of a volume are put together: where the network runs, unless they would crowd it out."""
         device = self._network.device
         voxels = math.prod(max(size, window) for size, window in zip(shape_zyx, window_zyx, strict=True))
-        half_precision = 2 * self.plan.classes * voxels
+        half_precision = 2 * self._network.classes * voxels
         fits = half_precision <= LOGITS_SHARE * tensor_bytes(self._options.gpu_memory_gb)
         return device if device.type == "cpu" or fits else torch.device("cpu")
 
@@ -214,6 +224,12 @@ class Engine:
         self._networks = self._reopen_on_cpu()
         self._halvings = 0
         release_gpu_memory()
+
+
+def _labels_of(logits: Logits, shape_zyx: Index, nearest: int | None, progress: Progress | None) -> NDArray[np.uint8]:
+    if isinstance(logits, LazyLogits):
+        return lazy_logits_to_labels(logits, shape_zyx, nearest, progress)
+    return logits_to_labels(logits, shape_zyx, nearest, progress)
 
 
 def _report(progress: Progress | None, text: str) -> None:

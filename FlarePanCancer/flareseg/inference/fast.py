@@ -11,9 +11,10 @@ from flareseg.inference.body import body_box
 from flareseg.inference.case import Case
 from flareseg.inference.coarse import CoarseNet
 from flareseg.inference.engine import Engine
+from flareseg.inference.head import Logits, at_hand
 from flareseg.inference.normalization import own_statistics
 from flareseg.inference.region import Body, can_be_abdomen, extension
-from flareseg.inference.strategy import Strategy
+from flareseg.inference.strategy import LogitsStrategy
 from flareseg.inference.tumour_net import TumourLogits, merge_tumour_logits, tumour_channel
 from flareseg.labels import TUMOUR
 from flareseg.model.bundle import Bundle
@@ -23,7 +24,7 @@ from flareseg.progress import Progress, part_of
 from flareseg.volume import Box, box_of
 
 
-class FastStrategy(Strategy):
+class FastStrategy(LogitsStrategy):
     """Every step in the order and precision that takes least time.
 
     Args:
@@ -74,7 +75,7 @@ class FastStrategy(Strategy):
             return True
         return can_be_abdomen(case.labels, case.ct.hu, case.spacing_zyx_mm, self._coarse.body_axis(case))
 
-    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+    def _logits(self, case: Case, box: Box) -> Logits:
         # Tumours that nobody wants would only be holes in organs.
         tumour = self._tumour if case.wants(TUMOUR) else None
         with case.progress.stage("resample"):
@@ -82,16 +83,16 @@ class FastStrategy(Strategy):
         with case.progress.stage("network"):
             if tumour is None:
                 return self.engine.logits(image, case.progress)
-            logits = self.engine.logits(image, part_of(case.progress, 0, 2))
+            organ_logits = at_hand(self.engine.logits(image, part_of(case.progress, 0, 2)))
             if not tumour.plan.same_preprocessing(self.plan):
                 image = _image(tumour, case, box)
             tumour_logits = tumour.logits(image, part_of(case.progress, 1, 2))
             merge_tumour_logits(
-                TumourLogits(logits, tumour_channel(self.plan)),
-                TumourLogits(tumour_logits, tumour_channel(tumour.plan)),
+                TumourLogits(organ_logits, tumour_channel(self.plan)),
+                TumourLogits(at_hand(tumour_logits), tumour_channel(tumour.plan)),
                 self.plan.lesions,
             )
-            return logits
+            return organ_logits
 
 
 def _image(engine: Engine, case: Case, box: Box, progress: Progress | None = None) -> torch.Tensor:

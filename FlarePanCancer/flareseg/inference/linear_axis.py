@@ -54,3 +54,33 @@ class Axis:
         """For some outputs the samples on both sides, and how much of the upper one there is in each."""
         cells = self.cell_of[outputs]
         return self.low[cells], self.high[cells], self.weight_of[outputs]
+
+    def part(self, cells: slice) -> AxisPart:
+        """Some neighbouring cells by themselves."""
+        first = int(self.low[cells][0])
+        samples = slice(first, int(self.high[cells][-1]) + 1)
+        members = self.members[:, cells]
+        outputs = slice(int(members[0, 0]), int(members[-1, -1]) + 1)
+        axis = Axis(
+            low=self.low[cells] - first,
+            high=self.high[cells] - first,
+            cell_of=self.cell_of[outputs] - cells.start,
+            members=members - outputs.start,
+            weight=self.weight[:, cells],
+            weight_of=self.weight_of[outputs],
+        )
+        return AxisPart(axis, samples, outputs)
+
+
+@dataclass(frozen=True)
+class AxisPart:
+    """Some neighbouring cells of an axis.
+
+    Attributes:
+        axis: of these alone, numbered from 0.
+        samples, outputs: where its samples and outputs are in the whole.
+    """
+
+    axis: Axis
+    samples: slice
+    outputs: slice

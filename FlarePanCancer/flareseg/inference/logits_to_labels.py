@@ -1,4 +1,4 @@
-"""From the network's logits to labels and confidence on the CT's grid, without ever holding all classes on that grid.
+"""From the network's logits to labels on the CT's grid, without ever holding all classes on that grid.
 
 Linear interpolation lies between the samples around it. So where the samples at the corners of a cell agree on the
 class that wins, it wins everywhere in the cell and nothing need be interpolated; and in the other cells, at the borders
@@ -17,11 +17,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from flareseg.inference.head import LazyLogits, Logits, grid_of, slabs_of
 from flareseg.inference.linear_axis import Axis
-from flareseg.progress import Progress
+from flareseg.progress import Progress, part_of
 from flareseg.volume import Index
 
 Item = TypeVar("Item")
@@ -40,10 +40,6 @@ BITS = 31
 """Classes to a word of candidates: the sign of an int32 is left alone."""
 ROUNDING = 1e-5
 """Relative room for rounding when classes are ruled out: the result is that of trying every class."""
-
-
-SLICES = 8
-"""Of the network's grid at a time for the confidence: softmax in single precision needs room for every class."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +83,36 @@ def logits_to_labels(
     Returns:
         (z, y, x) uint8 class numbers; the lowest of classes with equal values.
     """
-    axes = [
+    axes = _axes(logits, out_shape_zyx, nearest)
+    return _labels(logits, axes, progress, rounded=rounded).cpu().numpy()
+
+
+def lazy_logits_to_labels(
+    logits: LazyLogits, out_shape_zyx: Index, nearest: int | None, progress: Progress | None = None
+) -> NDArray[np.uint8]:
+    """The same of logits that are computed for some slices at a time; arguments and result as there."""
+    axes = _axes(logits, out_shape_zyx, nearest)
+    labels = torch.empty(out_shape_zyx, dtype=torch.uint8)
+    cells = range(len(axes[0].low))
+    starts = cells[:: logits.slices_at_once]
+    for number, start in enumerate(starts):
+        part = axes[0].part(slice(start, start + logits.slices_at_once))
+        share = part_of(progress, number, len(starts))
+        labels[part.outputs] = _labels(logits.slices(part.samples), [part.axis, *axes[1:]], share).cpu()
+    return labels.numpy()
+
+
+def _axes(logits: Logits, out_shape_zyx: Index, nearest: int | None) -> list[Axis]:
+    return [
         Axis.of(size_in, size_out, nearest == axis, logits.device)
-        for axis, (size_in, size_out) in enumerate(zip(logits.shape[1:], out_shape_zyx, strict=True))
+        for axis, (size_in, size_out) in enumerate(zip(grid_of(logits), out_shape_zyx, strict=True))
     ]
+
+
+def _labels(
+    logits: torch.Tensor, axes: Sequence[Axis], progress: Progress | None, *, rounded: bool = False
+) -> torch.Tensor:
+    """(z, y, x) uint8 class numbers at the outputs of all axes."""
     winners = winning_class(logits, _between(0.0, 0.1, progress))
     labels = winners
     # x first: single voxels are copied while the array is small, whole rows and slices when it has grown
@@ -113,7 +135,7 @@ def logits_to_labels(
         outputs = int(np.prod([len(axis.members) for axis in axes]))
         batches = torch.split(cells, max(1, _values_at_once(logits) // outputs))
         _each(batches, partial(_decide_cells, work, candidates), logits.device, _between(done, 1.0, progress))
-    return labels.cpu().numpy()
+    return labels
 
 
 def _crowded(undecided: torch.Tensor, axes: Sequence[Axis], classes: int) -> torch.Tensor:
@@ -142,7 +164,13 @@ def winning_class(logits: torch.Tensor, report: Report = _silent) -> torch.Tenso
     return label
 
 
-def _undecided(winners: torch.Tensor, axes: list[Axis]) -> torch.Tensor:
+def winners(logits: Logits) -> torch.Tensor:
+    """`winning_class` of logits that may not be at hand."""
+    size = logits.slices_at_once if isinstance(logits, LazyLogits) else logits.shape[1]
+    return torch.cat([winning_class(slab) for _, slab in slabs_of(logits, size)])
+
+
+def _undecided(winners: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:
     """(z, y, x) whether a cell's corners do not all have the same winner."""
     lowest = highest = winners
     for number, axis in enumerate(axes):
@@ -155,7 +183,7 @@ def _undecided(winners: torch.Tensor, axes: list[Axis]) -> torch.Tensor:
     return lowest != highest
 
 
-def _contested(candidates: torch.Tensor, axes: list[Axis]) -> torch.Tensor:
+def _contested(candidates: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:
     """(z, y, x) whether more than one class may win in a cell."""
     several = torch.zeros(candidates.shape[1:], dtype=torch.bool, device=candidates.device)
     count = torch.zeros(several.shape, dtype=torch.uint8, device=candidates.device)
@@ -329,22 +357,3 @@ def _each(items: Sequence[Item], work: Callable[[Item], None], device: torch.dev
 def _between(start: float, stop: float, progress: Progress | None) -> Report:
     """Reports a part of a stage, which goes from fraction `start` to `stop`."""
     return (lambda fraction: progress.update(start + (stop - start) * fraction)) if progress else _silent
-
-
-def confidence_of(logits: torch.Tensor, out_shape_zyx: Index) -> NDArray[np.uint8]:
-    """Softmax probability of the class that wins, in per cent.
-
-    Args:
-        logits: (classes, z, y, x) on the network's grid.
-        out_shape_zyx: of the CT's grid over the same box.
-
-    Returns:
-        uint8 (z, y, x), interpolated linearly.
-    """
-    best = torch.empty(logits.shape[1:])
-    for start in range(0, logits.shape[1], SLICES):
-        part = logits[:, start : start + SLICES].float()
-        best[start : start + SLICES] = (part.amax(0) - torch.logsumexp(part, 0)).exp().cpu()
-    if best.shape != out_shape_zyx:
-        best = F.interpolate(best[None, None], size=out_shape_zyx, mode="trilinear", align_corners=False)[0, 0]
-    return (best * 100).round().clamp(0, 100).to(torch.uint8).numpy()

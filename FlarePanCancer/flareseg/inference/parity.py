@@ -22,11 +22,12 @@ from scipy import ndimage
 
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
+from flareseg.inference.head import Logits, at_hand
 from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.normalization import normalize
 from flareseg.inference.resample import SLAB_BYTES, nearest_axis, nearest_indices, spline_matrix, target_shape
 from flareseg.inference.sliding import Forward, flips_of, pad_to_window, window_starts
-from flareseg.inference.strategy import Strategy
+from flareseg.inference.strategy import LogitsStrategy
 from flareseg.model.bundle import Bundle
 from flareseg.model.plan import Intensity, Plan
 from flareseg.options import Options
@@ -186,11 +187,11 @@ class ParityEngine(Engine):
             self._move_to_cpu(progress)
 
     def labels(
-        self, logits: torch.Tensor, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
+        self, logits: Logits, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None
     ) -> NDArray[np.uint8]:
         """(classes, z, y, x) logits to the labels on the CT's own grid of `shape_zyx`."""
         nearest = nearest_axis(self.plan.resampling, self.plan.spacing_zyx_mm, spacing_zyx_mm)
-        return logits_to_labels(logits, shape_zyx, nearest, progress, rounded=True)
+        return logits_to_labels(at_hand(logits), shape_zyx, nearest, progress, rounded=True)
 
     def _mean_of_folds(self, image: torch.Tensor, progress: Progress | None) -> torch.Tensor:
         plan, options = self.plan, self._options
@@ -201,7 +202,7 @@ class ParityEngine(Engine):
                 image,
                 network,
                 plan.patch_zyx,
-                step=options.step or STEP,
+                step=options.step or (plan.step if plan.resampling == "corners" else STEP),
                 mirror_axes=mirror,
                 progress=part_of(progress, number, len(self._networks)),
             )
@@ -210,22 +211,23 @@ class ParityEngine(Engine):
         return total.div_(len(self._networks)) if len(self._networks) > 1 else total
 
 
-class ParityStrategy(Strategy):
+class ParityStrategy(LogitsStrategy):
     """nnU-Net's own way: all that is not 0 goes through the main net, and nothing else.
 
     Args:
         bundle: the model; its coarse net and its net for tumours, where it has them, are not asked.
         options: of the run.
+        engine: the kind that takes the steps: of nnU-Net v2, or another version's.
     """
 
-    def __init__(self, bundle: Bundle, options: Options) -> None:
-        super().__init__(ParityEngine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble))
+    def __init__(self, bundle: Bundle, options: Options, engine: type[ParityEngine] = ParityEngine) -> None:
+        super().__init__(engine(bundle.plan, bundle.weights, options, ensemble=bundle.ensemble))
 
     def find_body(self, case: Case) -> Box | None:
         with case.progress.stage("body"):
             return box_of(case.ct.hu)
 
-    def _logits(self, case: Case, box: Box) -> torch.Tensor:
+    def _logits(self, case: Case, box: Box) -> Logits:
         with case.progress.stage("resample"):
             image = self.engine.resampled(case.ct.hu[box], case.spacing_zyx_mm, case.progress)
         with case.progress.stage("network"):

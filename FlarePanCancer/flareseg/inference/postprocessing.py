@@ -83,6 +83,32 @@ def remove_small_components(
     return labels
 
 
+def keep_largest(labels: NDArray[np.uint8], voxel_ml: float, values: Collection[int], below_ml: float | None) -> None:
+    """Of some structures together keep the largest 6-connected component, and those that are as large.
+
+    Args:
+        labels: (z, y, x), changed in place.
+        voxel_ml: volume of a voxel.
+        values: of the structures.
+        below_ml: see `LargestRule`.
+    """
+    import cc3d
+
+    belongs = np.zeros(256, bool)
+    belongs[list(values)] = True
+    box = box_of(belongs[labels])
+    if box is None:
+        return
+    part = labels[box]
+    components, count = cc3d.connected_components(belongs[part].astype(np.uint8), connectivity=6, return_N=True)
+    voxels = np.bincount(components.ravel(), minlength=count + 1)
+    doomed = voxels < voxels[1:].max()
+    if below_ml is not None:
+        doomed &= voxels * voxel_ml < below_ml
+    doomed[0] = False
+    part[doomed[components]] = 0
+
+
 def exclude_fat(
     labels: NDArray[np.uint8], hu: NDArray[Any], spacing_zyx_mm: Triple, values: Collection[int]
 ) -> NDArray[np.uint8]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
-from flareseg.inference.logits_to_labels import confidence_of
+from flareseg.inference.head import Logits
 from flareseg.model.structures import structures_of
 from flareseg.volume import Box
 
@@ -39,19 +38,9 @@ class Strategy(ABC):
         """The part of the body that can hold what is looked for; None where nothing does."""
         return body
 
+    @abstractmethod
     def label(self, case: Case, box: Box) -> NDArray[np.uint8]:
         """The labels of a part of the CT; its confidence, where that is wanted, is put into `case.certainty`."""
-        logits = self._logits(case, box)
-        shape = case.ct.hu[box].shape
-        with case.progress.stage("labels"):
-            if case.certainty is not None:
-                case.certainty[box] = confidence_of(logits, shape)
-            labels = self.engine.labels(logits, shape, case.spacing_zyx_mm, case.progress)
-            return labels if self._values is None else self._values[labels]
-
-    @abstractmethod
-    def _logits(self, case: Case, box: Box) -> torch.Tensor:
-        """(classes, z, y, x) logits of a part of the CT, on the grid of the network."""
 
     def extend_region(self, case: Case, region: Box, body: Box) -> None:
         """Follow structures that leave the region; `case.labels` grow in place."""
@@ -60,3 +49,24 @@ class Strategy(ABC):
     def finds_abdomen(self, case: Case) -> bool:
         """Whether `case.labels` can be abdominal organs."""
         return True
+
+    def values(self, channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Output channels to label values."""
+        return channels if self._values is None else self._values[channels]
+
+
+class LogitsStrategy(Strategy):
+    """One whose logits are interpolated to the grid of the CT, where the highest gives the label."""
+
+    def label(self, case: Case, box: Box) -> NDArray[np.uint8]:
+        """The labels of a part of the CT; its confidence, where that is wanted, is put into `case.certainty`."""
+        logits = self._logits(case, box)
+        shape = case.ct.hu[box].shape
+        with case.progress.stage("labels"):
+            if case.certainty is not None:
+                case.certainty[box] = self.engine.confidence(logits, shape)
+            return self.values(self.engine.labels(logits, shape, case.spacing_zyx_mm, case.progress))
+
+    @abstractmethod
+    def _logits(self, case: Case, box: Box) -> Logits:
+        """(classes, z, y, x) logits of a part of the CT, on the grid of the network."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
-from flareseg.interop.nnunet.importer import Choice, Imported, read_nnunet
+from flareseg.interop.nnunet.axes import RECOGNISED
+from flareseg.interop.nnunet.importer import AXES, LABELS, Choice, Imported, read_nnunet
 from flareseg.interop.nnunet.model_folder import is_nnunet
+from flareseg.interop.nnunet.v1.folder import is_nnunet_v1
+from flareseg.interop.nnunet.v1.importer import NOBODY, read_nnunet_v1
 from flareseg.io.opening import check_kind
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import copy_bundle, read_description
-from flareseg.model.catalogue import Entry, entry_of, list_models, models_folder
+from flareseg.model.catalogue import Entry, entry_of, place_for
 from flareseg.model.storage import JSON
-
-# Of names that Windows keeps for devices, whatever their ending.
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 def import_model(
@@ -24,7 +23,7 @@ def import_model(
     """Copy a model folder or zip into the user's models, after checking all of it; nnU-Net's become our own.
 
     Args:
-        source: the folder or zip of a model, or of an nnU-Net v2 trained model.
+        source: the folder or zip of a model, or of an nnU-Net trained model.
         name: what to call it; the name that the model carries unless given.
         overwrite: replace one of the user's models that has this name.
         choice: of an nnU-Net model, which configuration, folds and checkpoint, and how it runs.
@@ -37,16 +36,10 @@ def import_model(
     source = Path(source)
     check_kind(source, ModelError)
     foreign = _nnunet_at(source, choice)
+    if foreign and choice and choice.about:
+        foreign = foreign.described(choice.about)
     name = name or (foreign.name if foreign else read_description(source).info["name"])
-    if not _is_usable(name):
-        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.' with --name.")
-    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
-    if taken and taken.origin == "embedded":
-        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another with --name.")
-    if taken and not overwrite:
-        raise ModelError(f"There is already a model '{taken.name}'; choose another with --name, or use --overwrite.")
-    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
-    folder = taken.folder if taken else models_folder() / name
+    folder = place_for(name, overwrite=overwrite)
     if foreign:
         foreign.save(folder, name=folder.name, overwrite=overwrite)
     else:
@@ -54,15 +47,24 @@ def import_model(
     return entry_of(folder, "yours")
 
 
+def notes_of(folder: Path) -> list[str]:
+    """What a user should know of an imported model, as its provenance says: one line each."""
+    said = read_description(folder).info["provenance"]
+    notes = []
+    if RECOGNISED in (axes := str(said.get(AXES, ""))):
+        notes.append(f"Axes: {axes}; if that is wrong, import it again with --axes stored or --axes lps.")
+    if said.get(LABELS) == NOBODY:
+        notes.append("Labels: nothing in the folder names the structures; import it again with --labels NAME,NAME,...")
+    return notes
+
+
 def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     """The nnU-Net model there, None where it is one of ours (or none)."""
-    if not is_plain_file(source / JSON) and is_nnunet(source):
-        return read_nnunet(source, choice)
+    if not is_plain_file(source / JSON):
+        if is_nnunet(source):
+            return read_nnunet(source, choice)
+        if is_nnunet_v1(source):
+            return read_nnunet_v1(source, choice)
     if choice:
-        raise UsageError(f"'{source}' is no nnU-Net model; leave out --configuration, --folds and --checkpoint.")
+        raise UsageError(f"'{source}' is no nnU-Net model; leave out the options that are for those, such as --axes.")
     return None
-
-
-def _is_usable(name: str) -> bool:
-    plain = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name) is not None
-    return plain and name.split(".")[0].lower() not in _RESERVED

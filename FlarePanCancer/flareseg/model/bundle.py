@@ -24,10 +24,13 @@ from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 4
+FORMAT = 7
 """The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
 ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat; format 4
-with a net of its own for the tumours."""
+with a net of its own for the tumours; format 5 with the rules of nnU-Net v1; format 6 with models that are put together
+of others, see `combined.py`; format 7 with TotalSegmentator's resampling."""
+COMBINED = "combined"
+"""The entry of model.json that stands in the place of the plan where a model is put together of others."""
 COARSE, TUMOUR_NET = "coarse.", "tumour."
 """What the names of the tensors of the coarse net, and of the tumours' net, begin with."""
 
@@ -226,7 +229,12 @@ def _of_net(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Te
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _described(files: ModelFiles, name: str) -> Description:
+def read_model_json(files: ModelFiles, name: str) -> dict[str, Any]:
+    """What model.json holds: JSON of a known format with its texts; plan and members are not checked.
+
+    Raises:
+        ModelError: when it is missing, damaged, or made for another flareseg.
+    """
     text = files.read(JSON, LARGEST_JSON_BYTES)
     if text is None:
         raise ModelError(f"'{name}' is no flareseg model: it has no {JSON}.")
@@ -234,19 +242,30 @@ def _described(files: ModelFiles, name: str) -> Description:
         data = json.loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError, MemoryError):
         raise ModelError(f"The {JSON} of '{name}' is damaged: it is not valid JSON.") from None
-    if not isinstance(data, dict) or not isinstance(data.get("plan"), dict):
+    if not isinstance(data, dict) or not any(isinstance(data.get(key), dict) for key in ("plan", COMBINED)):
         raise ModelError(f"The {JSON} of '{name}' describes no flareseg model.")
     _check_format(data.get("format"), name)
-    for key in (*TEXTS, "sha256"):
-        value = data.get(key)
-        if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_TEXT:
+    for key in TEXTS if COMBINED in data else (*TEXTS, "sha256"):
+        if not is_line(data.get(key)):
             raise ModelError(f"The {JSON} of '{name}' needs '{key}' as one line of text.")
-    ensemble = data.get("ensemble_sha256", [])
-    if not isinstance(ensemble, list) or len(ensemble) >= MOST_NETS or not all(isinstance(s, str) for s in ensemble):
-        raise ModelError(f"The {JSON} of '{name}' needs 'ensemble_sha256' as up to {MOST_NETS - 1} checksums.")
     for key in ("provenance", "metrics"):
         if not isinstance(data.get(key, {}), dict):
             raise ModelError(f"The {JSON} of '{name}' needs '{key}' as a table.")
+    return data
+
+
+def is_line(value: Any) -> bool:
+    """Whether it is one line of text."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TEXT
+
+
+def _described(files: ModelFiles, name: str) -> Description:
+    data = read_model_json(files, name)
+    if COMBINED in data:
+        raise ModelError(f"'{name}' is put together of other models and has no weights of its own; name one of those.")
+    ensemble = data.get("ensemble_sha256", [])
+    if not isinstance(ensemble, list) or len(ensemble) >= MOST_NETS or not all(isinstance(s, str) for s in ensemble):
+        raise ModelError(f"The {JSON} of '{name}' needs 'ensemble_sha256' as up to {MOST_NETS - 1} checksums.")
     try:
         plan = Plan.from_json(data["plan"])
         check_plan(plan)
@@ -254,9 +273,13 @@ def _described(files: ModelFiles, name: str) -> Description:
             raise ModelError(f"The network of '{name}' has more parameters than flareseg allows.")
     except ModelError as error:
         raise ModelError(short(str(error), 300)) from None
-    info = {key: data[key] for key in TEXTS}
-    info |= {"provenance": data.get("provenance", {}), "metrics": data.get("metrics", {})}
-    return Description(plan, info, data["sha256"], tuple(ensemble))
+    return Description(plan, info_of(data), data["sha256"], tuple(ensemble))
+
+
+def info_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Of a checked model.json, what people want to know: `Description.info`."""
+    texts = {key: data[key] for key in TEXTS}
+    return texts | {"provenance": data.get("provenance", {}), "metrics": data.get("metrics", {})}
 
 
 def _check_format(found: Any, name: str) -> None:

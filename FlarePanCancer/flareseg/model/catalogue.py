@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from flareseg.errors import FlareError, ModelError
 from flareseg.labels import Structure
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import read_description
+from flareseg.model.combined import read_combined
+from flareseg.model.members import Members, describe_combined, fingerprint_of
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.storage import CARD, JSON, delete_model
@@ -24,6 +27,8 @@ from flareseg.text import one_line
 EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
 Origin = Literal["embedded", "yours"]
+# Of names that Windows keeps for devices, whatever their ending.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def find_model(model: str | Path) -> Path:
     Raises:
         ModelError: when there is none, with the names that there are.
     """
-    folders = {folder.name: folder for folder in (*_own_folders(), *_model_folders(EMBEDDED))}
+    folders = _folders()
     if str(model) in folders:
         return folders[str(model)]
     path = Path(model)
@@ -85,20 +90,68 @@ def find_model(model: str | Path) -> Path:
     raise ModelError(f"There is no model '{model}'; at hand: {', '.join(sorted(folders)) or 'none'}.")
 
 
+def find_installed(name: str) -> Path | None:
+    """The folder of the embedded or imported model called `name`; a folder elsewhere is none."""
+    return _folders().get(name)
+
+
+def _folders() -> dict[str, Path]:
+    return {folder.name: folder for folder in (*_own_folders(), *_model_folders(EMBEDDED))}
+
+
+def place_for(name: str, *, overwrite: bool = False, flag: str = " with --name") -> Path:
+    """The folder in which a model of the user's that is called `name` would lie. `flag` is how a user says the name.
+
+    Raises:
+        ModelError: when nothing can be called so, or the name is taken and `overwrite` is not set.
+        NoHome: when the account has no place for models.
+    """
+    if not is_usable_name(name):
+        raise ModelError(f"'{name}' cannot name a model; choose letters, digits, '-', '_' and '.'{flag}.")
+    taken = {entry.name.casefold(): entry for entry in list_models()}.get(name.casefold())
+    if taken and taken.origin == "embedded":
+        raise ModelError(f"'{taken.name}' is the name of a model that comes with flareseg; choose another{flag}.")
+    if taken and not overwrite:
+        raise ModelError(f"There is already a model '{taken.name}'; choose another{flag}, or use --overwrite.")
+    # The name of one that is replaced stays, as some file systems do not tell "Liver" from "liver".
+    return taken.folder if taken else models_folder() / name
+
+
+def is_usable_name(name: str) -> bool:
+    """Whether a model can be called so on every system."""
+    plain = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name) is not None
+    return plain and name.split(".")[0].lower() not in _RESERVED
+
+
 def structures_in(model: str | Path) -> tuple[Structure, ...]:
     """What the model called `model` segments. Its weights are not read.
 
     Raises:
         ModelError: when there is no such model, or it is damaged.
     """
-    return structures_of(read_description(find_model(model)).plan)
+    path = find_model(model)
+    if combined := read_combined(path):
+        return Members(combined, find_installed).structures
+    return structures_of(read_description(path).plan)
+
+
+def fingerprint(model: str | Path) -> dict[str, Any]:
+    """What tells the results of a model from those of another: name and version, sha256 of weights and of the plan.
+
+    Raises:
+        ModelError: when there is no such model, or it is damaged.
+    """
+    path = find_model(model)
+    if combined := read_combined(path):
+        return Members(combined, find_installed).fingerprint()
+    return fingerprint_of(read_description(path))
 
 
 def remove_model(name: str) -> None:
     """Delete one of the user's models.
 
     Raises:
-        ModelError: when there is none of that name, or it is embedded.
+        ModelError: when there is none of that name, it is embedded, or another model is put together of it.
         OutputError: when it cannot be deleted.
     """
     if any(folder.name == name for folder in _model_folders(EMBEDDED)):
@@ -107,12 +160,29 @@ def remove_model(name: str) -> None:
     yours = {folder.name: folder for folder in _own_folders()}
     if name not in yours:
         raise ModelError(f"There is no model '{name}' among yours; they are: {', '.join(yours) or 'none'}.")
+    if users := _put_together_of(name):
+        raise ModelError(
+            f"'{name}' is part of '{users[0]}', which cannot run without it; first: flareseg models remove {users[0]}."
+        )
     delete_model(yours[name])
+
+
+def _put_together_of(name: str) -> list[str]:
+    """The user's models of which it is a member."""
+    found = []
+    for folder in _own_folders():
+        with suppress(ModelError):  # a damaged one needs nothing any more
+            combined = read_combined(folder)
+            if combined and any(member.model == name for member in combined.members):
+                found.append(folder.name)
+    return found
 
 
 def describe(model: str | Path) -> str:
     """What a person wants to know of a model: source, licence, plan, training, scores."""
     path = find_model(model)
+    if combined := read_combined(path):
+        return describe_combined(Members(combined, find_installed), path)
     description = read_description(path)
     info, plan = description.info, description.plan
     lines = [
@@ -183,6 +253,10 @@ def _model_folders(place: Path) -> Iterator[Path]:
 def entry_of(folder: Path, origin: Origin) -> Entry:
     """How a model is listed: by its folder's name, which whoever imported it chose."""
     try:
+        if combined := read_combined(folder):
+            members = Members(combined, find_installed)
+            about = combined.info["version"], combined.info["description"]
+            return Entry(folder.name, *about, origin, folder, members.parity, members.structures)
         found = read_description(folder)
         parts = structures_of(found.plan)
     except FlareError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flareseg.errors import ModelError
 from flareseg.labels import by_name, is_known
@@ -16,7 +16,7 @@ from flareseg.model.networks.spec import NetworkSpec
 from flareseg.volume import Index, Triple
 
 WindowRule = Literal["fixed", "fitted"]
-ResamplingRule = Literal["auto", "isotropic", "separate_z"]
+ResamplingRule = Literal["auto", "isotropic", "separate_z", "corners"]
 IntensityScheme = Literal["ct", "zscore", "zscore_nonzero"]
 OrientationRule = Literal["canonical", "stored", "ras"]
 MOST_STRIDES = 16
@@ -63,6 +63,27 @@ class ComponentRule:
 
 
 @dataclass(frozen=True)
+class LargestRule:
+    """Structures of which, taken together, only the largest 6-connected component stays, as nnU-Net v1 has it.
+
+    Attributes:
+        structures: their names.
+        below_ml: only components of less volume go; None: all but the largest.
+    """
+
+    structures: tuple[str, ...]
+    below_ml: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"structures": list(self.structures), "below_ml": self.below_ml}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> LargestRule:
+        below = data.get("below_ml")
+        return cls(tuple(map(str, data["structures"])), None if below is None else float(below))
+
+
+@dataclass(frozen=True)
 class LesionRule:
     """How sure a net of its own for tumours must be for a lesion to be drawn: hysteresis thresholding of its margin, by
     which the tumour's logit exceeds the highest of its others.
@@ -98,15 +119,19 @@ class Plan:
         padding_hu: what surrounds an image that is smaller than a window: this many HU, as the network saw it in
             training; None is nnU-Net's way, 0 after normalisation.
         resampling: "auto" is nnU-Net's rule: separate z (nearest along the coarse axis, cubic in plane) where the
-            spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule.
+            spacing is anisotropic by more than 3, else cubic along all axes; logits linear by the same rule. "corners"
+            is TotalSegmentator's way, see `inference/totalsegmentator.py`.
         image_order: of the splines that interpolate the image; 3 is cubic.
         orientation: how a CT's voxels are ordered for the network: "canonical" (LPS), "ras", or as they are "stored"
             in the file, which is nnU-Net's way.
         axes: of that order, which axis becomes the network's first, second and third (nnU-Net's transpose_forward).
         parity: give nnU-Net's own answer, voxel for voxel, unless the user asks for the faster way.
+        nnunet: whose answer that is, of version 2 or 1. Version 1 clips an image after it was resampled, not before,
+            and averages probabilities instead of logits.
         network: what to build.
         labels: label value of each output channel and its structure name; channel 0 is background.
         components: post-processing per structure name.
+        largest: post-processing of several structures together, one rule after the other.
         coarse: the plan of a low-resolution net that finds the region first, or None.
         tumour: the plan of a net of its own for the tumours, or None; its grid may be another.
         lesions: which of what that net says is drawn.
@@ -130,6 +155,8 @@ class Plan:
     orientation: OrientationRule = "canonical"
     axes: Index = (0, 1, 2)
     parity: bool = False
+    nnunet: int = 2
+    largest: tuple[LargestRule, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -138,8 +165,13 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 4 where tumours have a net of their own, 3 where a structure is
-        kept free of fat, 2 where it has what came with imported nnU-Net models."""
+        """The model format that can tell this plan: 7 for the resampling of TotalSegmentator, 5 where it follows
+        nnU-Net v1, 4 where tumours have a net of their own, 3 where a structure is kept free of fat, 2 where it has
+        what came with imported nnU-Net models."""
+        if self.resampling == "corners":
+            return 7
+        if self.nnunet != 2 or self.largest:
+            return 5
         if self.tumour:
             return 4
         if any(rule.without_fat for rule in self.components.values()):
@@ -211,6 +243,10 @@ class Plan:
             added["axes"] = list(self.axes)
         if self.parity:
             added["inference"] = {"parity": True}
+        if self.nnunet != 2:
+            added["inference"] = {"parity": self.parity, "nnunet": self.nnunet}
+        if self.largest:
+            added["largest"] = [rule.to_json() for rule in self.largest]
         return added
 
     @classmethod
@@ -247,6 +283,8 @@ class Plan:
                 orientation=data.get("orientation", "canonical"),
                 axes=_index(data.get("axes", (0, 1, 2))),
                 parity=bool(data.get("inference", {}).get("parity", False)),
+                nnunet=int(data.get("inference", {}).get("nnunet", 2)),
+                largest=tuple(LargestRule.from_json(rule) for rule in data.get("largest", ())),
             )
             plan._check()
         except KeyError as error:
@@ -275,7 +313,7 @@ class Plan:
             raise ValueError(f"intensity std {self.intensity.std_hu}")
         if sorted(self.labels) != list(range(len(self.labels))) or len(self.labels) < 2:
             raise ValueError(f"label values {sorted(self.labels)}, expected 0, 1, 2, ... without gaps")
-        if self.windows not in ("fixed", "fitted") or self.resampling not in ("auto", "isotropic", "separate_z"):
+        if self.windows not in ("fixed", "fitted") or self.resampling not in get_args(ResamplingRule):
             raise ValueError(f"windows '{self.windows}' or resampling '{self.resampling}'")
         if set(self.mirror_axes) - {0, 1, 2}:
             raise ValueError(f"mirror axes {self.mirror_axes}")
@@ -285,6 +323,8 @@ class Plan:
             raise ValueError(f"orientation '{self.orientation}' or axes {self.axes}")
         if not -100 <= self.lesions.lead <= self.lesions.peak <= 100:
             raise ValueError(f"lesions from {self.lesions.lead} up that peak at {self.lesions.peak}")
+        if self.nnunet not in (1, 2):
+            raise ValueError(f"rules of nnU-Net {self.nnunet}")
         if not 0 <= self.image_order <= 5:
             raise ValueError(f"interpolation order {self.image_order}")
 

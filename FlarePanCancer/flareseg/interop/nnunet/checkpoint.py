@@ -58,6 +58,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ModelError: when it is damaged, holds anything but data, or is none of nnU-Net's.
     """
+    return _checked(read_data(path), path.name)
+
+
+def read_data(path: Path) -> Any:
+    """The tensors and plain objects in what torch.save wrote, as a zip.
+
+    Raises:
+        ModelError: when it is damaged, or holds anything but data.
+    """
     import torch
 
     _check_archive(path)
@@ -72,7 +81,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except Exception as error:  # a damaged pickle, or zip, leads to errors of every kind
         reason = str(error).strip().partition("\n")[0][:120]
         raise ModelError(f"'{path.name}' is a damaged checkpoint ({_shown(reason)}); get the model again.") from None
-    return _checked(data, path.name)
+    return data
 
 
 def _checked(data: Any, name: str) -> Checkpoint:

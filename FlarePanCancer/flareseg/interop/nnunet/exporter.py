@@ -93,7 +93,7 @@ def nnunet_plans(
 ) -> dict[str, Any]:
     """What nnU-Net's planner would have written for this network, with its default preprocessing."""
     intensity, stages = plan.intensity, len(filters)
-    force = {"auto": None, "isotropic": False, "separate_z": True}[plan.resampling]
+    force = {"auto": None, "corners": None, "isotropic": False, "separate_z": True}[plan.resampling]
     rule = {"order_z": 0, "force_separate_z": force}
     schemes = {"ct": "CTNormalization", "zscore": "ZScoreNormalization", "zscore_nonzero": "ZScoreNormalization"}
     configuration = {

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError, UsageError
+from flareseg.interop.nnunet.axes import AxesName, axes_of
 from flareseg.interop.nnunet.checkpoint import read_checkpoint
 from flareseg.interop.nnunet.labels import plan_labels
+from flareseg.interop.nnunet.makers import in_the_way_of, maker_of
 from flareseg.interop.nnunet.model_folder import DATASET, PLANS, TrainedModel, open_trained_model
 from flareseg.interop.nnunet.plans import plan_of
 from flareseg.interop.nnunet.weights import own_tensors
@@ -28,6 +30,22 @@ CITATION = (
 )
 VERSION = "1"
 NOT_STATED = "not stated; ask whoever gave you the model"
+AXES, LABELS = "axes", "labels"
+"""The entries of the provenance that say which way the body lies before the net, and who named the structures."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What whoever publishes a model says of it, in place of what its files say. Each is one line.
+
+    Attributes:
+        provenance: is added to what the files tell.
+    """
+
+    description: str
+    licence: str
+    citation: str
+    provenance: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,9 @@ class Choice:
         checkpoint: file name; checkpoint_final.pth unless given.
         parity: nnU-Net's own answer is what the model gives, unless the user asks for the faster way.
         region: the faster way looks only where the embedded model's coarse net finds organs.
+        axes: which way the body lies before the net; None goes by the plans, and by what the model is called.
+        labels: names of the output channels 1, 2, ... of a model of version 1, whose folder may not name them.
+        about: what is known of the model from elsewhere.
     """
 
     configuration: str | None = None
@@ -47,6 +68,9 @@ class Choice:
     checkpoint: str | None = None
     parity: bool = True
     region: bool = False
+    axes: AxesName | None = None
+    labels: tuple[str, ...] | None = None
+    about: About | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +82,16 @@ class Imported:
     nets: tuple[dict[str, torch.Tensor], ...]
     texts: dict[str, str]
     provenance: dict[str, Any]
+
+    def described(self, about: About) -> Imported:
+        """The same model, with what is known of it from elsewhere."""
+        texts = {"description": about.description, "licence": about.licence, "citation": about.citation}
+        added = {key: _line(value) for key, value in about.provenance.items()}
+        return replace(
+            self,
+            texts={key: _line(value, LONGEST_TEXT) for key, value in texts.items()},
+            provenance=self.provenance | added,
+        )
 
     def save(self, folder: Path, *, name: str, overwrite: bool) -> None:
         """Write it as a model folder; raises as `save_bundle`."""
@@ -85,6 +119,8 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         UsageError: when it must be told which of several nets is meant.
     """
     choice = choice or Choice()
+    if choice.labels:
+        raise UsageError("--labels is for models of nnU-Net v1; this one names its structures itself.")
     with open_trained_model(path, choice.configuration) as model:
         plans, dataset = model.read_json(PLANS), model.read_json(DATASET)
         labels = plan_labels(dataset.get("labels"))
@@ -97,15 +133,19 @@ def read_nnunet(path: Path, choice: Choice | None = None) -> Imported:
         first = folds[0]
         if any(fold.configuration != first.configuration for fold in folds):
             raise ModelError(f"The folds of '{model.name}' are of different configurations.")
-        plan, (weights, *others) = first.plan, [fold.weights for fold in folds]
+        names = [str(plans.get("dataset_name", "")), *model.around]
+        axes = axes_of(choice.axes, first.plan.orientation, names)
+        plan, (weights, *others) = replace(first.plan, orientation=axes.rule), [fold.weights for fold in folds]
+        if known := maker_of(names):
+            plan = in_the_way_of(known[0], plan, names[0])
         if choice.region:
-            plan, weights = _with_region(plan, weights)
+            plan, weights = with_region(plan, weights)
         return Imported(
             name=_name(plans, first.configuration),
             plan=plan,
             nets=(weights, *others),
             texts=_texts(plans, dataset, first, list(files)),
-            provenance=_provenance(model, plans, dataset, first, files),
+            provenance=_provenance(model, plans, dataset, first, files) | {AXES: str(axes)},
         )
 
 
@@ -128,7 +168,7 @@ def _read_fold(file: Path, plans: dict[str, Any], labels: dict[int, str], choice
     return _Fold(plan, weights, checkpoint.configuration, checkpoint.trainer)
 
 
-def _with_region(plan: Plan, weights: dict[str, torch.Tensor]) -> tuple[Plan, dict[str, torch.Tensor]]:
+def with_region(plan: Plan, weights: dict[str, torch.Tensor]) -> tuple[Plan, dict[str, torch.Tensor]]:
     """With the embedded model's coarse net, which finds the abdomen.
 
     Raises:
@@ -154,9 +194,13 @@ def _check_channels(dataset: dict[str, Any]) -> None:
 
 
 def _name(plans: dict[str, Any], configuration: str) -> str:
-    """What the model is called unless the user says otherwise: letters, digits and '-' of the data set's name."""
-    own = re.sub(r"^Dataset\d+_", "", str(plans.get("dataset_name", "")))
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", f"{own[:40]}-{configuration[:20]}").strip("-")
+    """What the model is called unless the user says otherwise."""
+    return short_name(re.sub(r"^Dataset\d+_", "", str(plans.get("dataset_name", ""))), configuration)
+
+
+def short_name(dataset: str, configuration: str) -> str:
+    """Letters, digits and '-' of the names of a data set and a configuration."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", f"{dataset[:40]}-{configuration[:20]}").strip("-")
     return plain or "nnunet"
 
 
@@ -189,7 +233,8 @@ def _provenance(
 
 
 def _card(name: str, texts: dict[str, str], provenance: dict[str, str], plan: Plan) -> str:
-    facts = "".join(f"- {key}: {value}\n" for key, value in provenance.items() if value)
+    # The plan says which way the body lies, and `models check --fix` may change it.
+    facts = "".join(f"- {key}: {value}\n" for key, value in provenance.items() if value and key != AXES)
     structures = "".join(f"- {value} {label}\n" for value, label in plan.labels.items() if value)
     return (
         f"# {name}\n\n{texts['description']}. Imported by flareseg, which knows nothing of how well it segments.\n\n"

@@ -1,4 +1,4 @@
-"""Where the files of an nnU-Net v2 trained model are.
+"""Where the files of an nnU-Net v2 trained model are (those of version 1: `v1/folder.py`).
 
 That is a folder with plans.json, dataset.json and fold_*/checkpoint_*.pth, a folder of such folders, or a zip of either
 (as nnU-Net's export writes them).
@@ -23,15 +23,16 @@ from flareseg.interop.nnunet.plans import CONFIGURATIONS
 from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
 from flareseg.system.temporary import temporary_folder
 
-PLANS, DATASET = "plans.json", "dataset.json"
+PLANS, V1_PLANS, DATASET = "plans.json", "plans.pkl", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")
 """In the order in which they are taken; the first is nnU-Net's own choice."""
 FOLD = re.compile(r"fold_(\d{1,2}|all)")
 LARGEST_JSON_BYTES = 2**24
 MOST_MEMBERS = 20_000
 LARGEST_ZIP_DIRECTORY_BYTES = 2**23
-DEEPEST = 4
-"""Folders within the one that was given: the data set's, the trained model's, the fold's."""
+DEEPEST = 5
+"""Folders within the one that was given: of version 1 nnU-Net's, the configuration's, the data set's, the trained
+model's, the fold's."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ class TrainedModel:
 
     Attributes:
         name: of its folder, e.g. "nnUNetTrainer__nnUNetPlans__3d_fullres".
+        files: by name; where each is, on the disk or in the zip.
+        around: the names of the folders and the zip that it lies in, its own included.
     """
 
     name: str
-    _files: dict[str, Any] = field(repr=False)
+    files: dict[str, Any] = field(repr=False)
     _archive: zipfile.ZipFile | None = field(default=None, repr=False)
+    around: tuple[str, ...] = ()
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A table from one of its JSON files.
@@ -52,10 +56,7 @@ class TrainedModel:
         Raises:
             ModelError: when it is missing, too large or damaged.
         """
-        if name not in self._files:
-            raise ModelError(f"The nnU-Net model '{self.name}' has no {name}.")
-        with self._open(name) as file:
-            text = file.read(min(self._size(name), LARGEST_JSON_BYTES + 1))
+        text = self.read_bytes(name, LARGEST_JSON_BYTES + 1)
         try:
             data = json.loads(text.decode("utf-8")) if len(text) <= LARGEST_JSON_BYTES else None
         except (ValueError, RecursionError, MemoryError):
@@ -63,6 +64,17 @@ class TrainedModel:
         if not isinstance(data, dict):
             raise ModelError(f"The {name} of '{self.name}' is damaged: it is no table in JSON.")
         return data
+
+    def read_bytes(self, name: str, most: int) -> bytes:
+        """The first `most` bytes of one of its files.
+
+        Raises:
+            ModelError: when it is missing or damaged.
+        """
+        if name not in self.files:
+            raise ModelError(f"The nnU-Net model '{self.name}' has no {name}.")
+        with self._open(name) as file:
+            return file.read(min(self._size(name), most))
 
     def folds(self, wanted: tuple[str, ...] | None, checkpoint: str | None) -> dict[str, str]:
         """Folds ("0" to "99", or "all") and the checkpoint file of each.
@@ -76,7 +88,7 @@ class TrainedModel:
             UsageError: when one that is wanted is not there.
         """
         found: dict[str, set[str]] = {}
-        for name in self._files:
+        for name in self.files:
             folder, _, file = name.partition("/")
             match = FOLD.fullmatch(folder)
             if match and file.startswith("checkpoint_") and file.endswith(".pth"):
@@ -105,7 +117,7 @@ class TrainedModel:
             ModelError: when it is larger than any network needs, or damaged.
         """
         if self._archive is None:
-            yield self._files[name]
+            yield self.files[name]
             return
         with temporary_folder() as folder:
             path = folder / PurePosixPath(name).name
@@ -115,17 +127,17 @@ class TrainedModel:
 
     def _size(self, name: str) -> int:
         """Of a file; some of the system's state none, and have no end."""
-        found = self._files[name]
+        found = self.files[name]
         return int(found.stat().st_size if self._archive is None else found.file_size)
 
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
         try:
             if self._archive is None:
-                with self._files[name].open("rb") as file:
+                with self.files[name].open("rb") as file:
                     yield file
                 return
-            info = self._files[name]
+            info = self.files[name]
             if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ModelError(f"'{name}' is encrypted or packed by a rare method; unpack the zip, give the folder.")
             if info.file_size > LARGEST_CHECKPOINT_BYTES or is_bomb(info):
@@ -141,7 +153,7 @@ class TrainedModel:
 def is_nnunet(path: Path) -> bool:
     """Whether a folder or zip holds nnU-Net models; a plans.json of one counts as its folder."""
     try:
-        with _listed(path) as (names, _):
+        with listed_files(path) as (names, _):
             return bool(_roots(names))
     except (ModelError, OSError):
         return False
@@ -159,19 +171,32 @@ def open_trained_model(path: Path, configuration: str | None = None) -> Iterator
         ModelError: when there is none.
         UsageError: when there are several that can be run, and none is chosen.
     """
-    with _listed(path) as (names, archive):
+    with listed_files(path) as (names, archive):
         root = _chosen(_roots(names), configuration, path)
         prefix = f"{root}/" if root else ""
         files = {name.removeprefix(prefix): source for name, source in names.items() if name.startswith(prefix)}
-        own = PurePosixPath(root).name or (path if archive or _is_folder(path) else path.parent).resolve().stem
-        yield TrainedModel(own, files, archive)
+        given = given_folder(path, archive)
+        own = PurePosixPath(root).name or given.stem
+        yield TrainedModel(own, files, archive, around(given, root))
+
+
+def given_folder(path: Path, archive: zipfile.ZipFile | None) -> Path:
+    """What was given: the folder, also where one file in it was named, or the zip."""
+    return (path if archive or _is_folder(path) else path.parent).resolve()
+
+
+def around(given: Path, root: str) -> tuple[str, ...]:
+    """The names around a model: within what was given, and of that; of a folder of nnU-Net's also that of the data set,
+    which is the folder above."""
+    above = [given.parent.name] if not root and "__" in given.name else []
+    return (*PurePosixPath(root).parts, given.name, *above)
 
 
 @contextmanager
-def _listed(path: Path) -> Iterator[tuple[dict[str, Any], zipfile.ZipFile | None]]:
+def listed_files(path: Path) -> Iterator[tuple[dict[str, Any], zipfile.ZipFile | None]]:
     """Every file by its name within `path`."""
     is_folder = _is_folder(path)
-    if is_folder or (path.name == PLANS and is_plain_file(path)):
+    if is_folder or (path.name in (PLANS, V1_PLANS) and is_plain_file(path)):
         folder = path if is_folder else path.parent
         try:
             files = dict(islice(_files_of(folder), MOST_MEMBERS + 1))

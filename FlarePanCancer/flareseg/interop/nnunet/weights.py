@@ -85,7 +85,7 @@ def own_tensors(
 
     for theirs, ours in architecture_of(spec).nnunet_names(spec):
         weight = theirs.removesuffix("bias") + "weight"
-        if theirs.startswith("decoder.transpconvs") and theirs not in given and weight in used:
+        if theirs.startswith(("decoder.transpconvs", "decoder.seg_layers")) and theirs not in given and weight in used:
             result[ours] = torch.zeros(shapes[ours])  # of a network without biases
         else:
             take(theirs, ours)

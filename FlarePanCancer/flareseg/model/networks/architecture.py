@@ -20,11 +20,13 @@ class Architecture(ABC):
 
     Attributes:
         name: what plans call it.
+        head: its last layer, a 1×1×1 convolution to the classes.
         repeated: how the names of tensors begin that its state dict holds a second time.
         training_only: how the names of tensors begin that only training uses.
     """
 
     name: ClassVar[str]
+    head: ClassVar[str]
     repeated: ClassVar[tuple[str, ...]] = ()
     training_only: ClassVar[tuple[str, ...]] = ()
 

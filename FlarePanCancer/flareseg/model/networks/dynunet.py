@@ -99,6 +99,7 @@ class DynUNetArchitecture(Architecture):
     """MONAI is needed to build it, not to run it in OpenVINO."""
 
     name = NAME
+    head = HEAD
     repeated = ("skip_layers.",)
     training_only = ("deep_supervision_heads.",)
 

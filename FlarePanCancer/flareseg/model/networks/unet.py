@@ -25,6 +25,7 @@ class UNetArchitecture(Architecture):
     """It can be run, not trained."""
 
     name = NAME
+    head = HEAD
 
     def shapes(self, spec: NetworkSpec, outputs: int) -> dict[str, tuple[int, ...]]:
         layers = unet_layers(spec)
