@@ -69,7 +69,7 @@ def test_half_an_organ_scores_by_its_overlap(run):
 def test_a_structure_that_is_nowhere_is_left_out(run):
     _config, _places, index = run
     case = index.of("mine_p0")
-    case = replace(case, covered=(*case.covered, "stomach"))
+    case = replace(case, annotated=(*case.annotated, "stomach"))
     rows = score("m", case, Oracle(truth_of(0)))["rows"]
     assert "stomach" not in {row["structure"] for row in rows}
     invented = truth_of(0)

@@ -98,8 +98,8 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
         seconds = time.perf_counter() - begin
     orientation = Orientation.of(geometry)
     spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
-    annotates_tumours = TUMOUR in case.covered and any(s.name == TUMOUR for s in segmenter.structures)
-    known = [s for s in by_names(case.covered) if s in segmenter.structures]
+    annotates_tumours = TUMOUR in case.annotated and any(s.name == TUMOUR for s in segmenter.structures)
+    known = [s for s in by_names(case.annotated) if s in segmenter.structures]
     found = score_case(orientation.to_canonical(prediction), orientation.to_canonical(reference), spacing, known)
     rows = [
         {

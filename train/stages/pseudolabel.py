@@ -35,7 +35,7 @@ Read = Volume | InputError | MemoryError
 
 def complete(config: Config, paths: RunPaths, index: CaseIndex) -> bool:
     """Whether every case of every rank has its pseudo-labels, or the reason why it has none."""
-    return all(records.is_answered(case) for records in all_records(config, paths) for case in records.wanted(index))
+    return all(records.is_settled(case) for records in all_records(config, paths) for case in records.wanted(index))
 
 
 def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -> None:
@@ -110,7 +110,7 @@ def _segmenter(records: Records, rank: Rank) -> Segmenter:
 def _labelled(segmenter: Segmenter, records: Records, cases: Sequence[IndexedCase]) -> Iterator[bool]:
     """Label the cases; of each whether it failed."""
     for case, read in _read_ahead(cases):
-        records.forget(case)
+        records.remove(case)
         try:
             if isinstance(read, Exception):
                 raise read
@@ -119,7 +119,7 @@ def _labelled(segmenter: Segmenter, records: Records, cases: Sequence[IndexedCas
             facts = {FAILED: str(error)}
         except MemoryError:
             facts = {FAILED: f"'{case.image}' needs more memory than this machine has free."}
-        records.remember(case, facts | {"model": segmenter.model_name})
+        records.write(case, facts | {"model": segmenter.model_name})
         if FAILED in facts:
             print(f"pseudolabel {records.kind}: {case.name}: {facts[FAILED]}", flush=True)
         yield FAILED in facts

@@ -156,11 +156,11 @@ def _draw(folder: Path, drawing: Drawing) -> None:
         tumours=True if drawing.annotation == "tumour" else None,
     )
     geometry = Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)
-    covered = _covered(drawing)
+    annotated = _annotated_values(drawing)
     with new_case(folder / drawing.name) as case:
         write_ct(phantom.hu, geometry, case)
-        if covered:
-            kept = np.where(np.isin(phantom.labels, covered), phantom.labels, 0).astype(np.uint8)
+        if annotated:
+            kept = np.where(np.isin(phantom.labels, annotated), phantom.labels, 0).astype(np.uint8)
             write_labels(kept, geometry, case / TRUTH)
         if drawing.scenario == "flare" and drawing.teaches:
             rng = np.random.default_rng((drawing.seed, 2))
@@ -169,14 +169,14 @@ def _draw(folder: Path, drawing: Drawing) -> None:
             write_labels(phantom.labels, geometry, case / FULL)
         info = {
             "case": drawing.name, "licence": _LICENCE, "split": "train" if drawing.teaches else "validation",
-            "labels_present": {str(value): _names()[value] for value in covered},
+            "labels_present": {str(value): _names()[value] for value in annotated},
             **drawing.facts(), "phase": phantom.phase, "view": phantom.view, "sex": phantom.sex,
             "weight_kg": phantom.weight_kg, "volumes_ml": _volumes_ml(phantom.labels, geometry),
         }  # fmt: skip
         write_info(info, case)
 
 
-def _covered(drawing: Drawing) -> list[int]:
+def _annotated_values(drawing: Drawing) -> list[int]:
     """The label values that seg.nii.gz annotates."""
     organs = [value for value in DRAWN if value != TUMOUR]
     if drawing.annotation == "all":

@@ -28,7 +28,7 @@ from train.common.parallel import in_parallel, with_progress
 from train.config import NewPatientsConfig, SourceConfig
 from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
 from train.data.index import IGNORE
-from train.data.layouts.cases import covered_values
+from train.data.layouts.cases import annotated_values
 from train.synthetic.body.contrast import PHASES, draw_hu, draw_phase
 from train.synthetic.body.scanner import acquire
 from train.synthetic.deformation import draw_deformation
@@ -246,7 +246,7 @@ def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count
 
 def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:
     """The structures that a case's info.json names, or else those that occur in its labels."""
-    values = covered_values(present, about)
+    values = annotated_values(present, about)
     return [one for one in structures() if one.value in (np.unique(truth) if values is None else values)]
 
 
