@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save
 
 from flareseg.errors import FlareError, ModelError, OutputError
 from flareseg.labels import structures
-from flareseg.model import archive
 from flareseg.model import bundle as bundle_module
 from flareseg.model.bundle import COARSE, TUMOUR_NET, copy_bundle, load_bundle, read_description, save_bundle
 from flareseg.model.networks.dynunet import dynunet_spec
@@ -30,6 +29,7 @@ from flareseg.model.networks.registry import build_network, load_weights, parame
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan
 from flareseg.model.plan_checks import check_plan
 from flareseg.model.storage import CARD, JSON, WEIGHTS
+from flareseg.system import zip_bombs
 
 ALL_LABELS = {0: "background"} | {structure.value: structure.name for structure in structures()}
 ANISOTROPIC = dynunet_spec([4, 6, 8], [[1, 3, 3], 3, 3], [1, [1, 2, 2], 2])
@@ -511,7 +511,7 @@ def test_a_zip_bomb_is_refused_unpacked_neither_by_its_true_nor_by_a_forged_size
 def test_weights_that_unpack_to_a_thousand_times_their_size_are_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(zip_bombs, "LARGE_BYTES", 1000)
     path = zip_of(contents(model) | {WEIGHTS: bytes((model / WEIGHTS).stat().st_size)}, tmp_path / "zeros.zip")
     assert "would unpack to" in refusal(path)
 

@@ -25,11 +25,12 @@ from flareseg.interop.nnunet.importer import Choice, read_nnunet
 from flareseg.interop.nnunet.labels import plan_labels, structure_named
 from flareseg.interop.nnunet.plans import network_of, plan_of
 from flareseg.labels import by_name, structures
-from flareseg.model import archive, catalogue
+from flareseg.model import catalogue
 from flareseg.model.bundle import load_bundle, read_description
 from flareseg.model.catalogue import describe, list_models
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.structures import own_colour, structures_of
+from flareseg.system import zip_bombs
 
 RECORDED = Path(__file__).parent / "data" / "nnunet"
 PLANS = json.loads((RECORDED / "anisotropic" / "model" / "plans.json").read_text(encoding="utf-8"))
@@ -292,7 +293,7 @@ def test_a_folder_of_very_many_files_is_not_searched_to_its_end(trained: Path, m
 def test_a_checkpoint_that_unpacks_to_a_thousand_times_its_size_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(zip_bombs, "LARGE_BYTES", 1000)
     path = tmp_path / "zeros.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in (*trained.glob("*.json"), trained / CHECKPOINT):

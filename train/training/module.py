@@ -11,7 +11,7 @@ import lightning as L
 import torch
 
 from flareseg.errors import InputError, UsageError
-from flareseg.model.networks.registry import own_weights
+from flareseg.model.networks.registry import is_for_training, own_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import to_batch
 from train.config import FitConfig, NetConfig
@@ -21,8 +21,6 @@ from train.training.transfer import is_narrower, outer_stages, widened
 
 if TYPE_CHECKING:
     from train.data.cache import CachedCase
-
-HEADS = "deep_supervision_heads."
 
 
 @dataclass(frozen=True)
@@ -196,4 +194,5 @@ def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed:
 
 
 def without_heads(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if not name.startswith(HEADS)}
+    """The tensors without those of deep supervision heads."""
+    return {name: value for name, value in state.items() if not is_for_training(name)}

@@ -197,9 +197,13 @@ class Log:
             "is kept, but with which model and options it was made is not known.",
         )
 
+    def is_read(self, case: Case) -> bool:
+        """Whether reading the CT of a case has started."""
+        return case.name in self._sources
+
     def reads(self, case: Case) -> None:
-        """Note what tells the input of a case from another; to be called before it is read, so that a change while it
-        is read is found the next time."""
+        """Note that the CT of a case is about to be read, with the fingerprint of its files as they are now, so that
+        the next run notices files that change while they are read."""
         try:
             self._sources[case.name] = source_of(case) if self._manifest else {}
         except OSError:

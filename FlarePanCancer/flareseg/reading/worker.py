@@ -23,7 +23,7 @@ from flareseg.errors import FlareError, InputError
 from flareseg.reading.limits import input_bytes
 from flareseg.reading.messages import Began, Done, Failed, Message, Ready, Request, receive, send
 from flareseg.reading.shared import Sender
-from flareseg.system.failures import told
+from flareseg.system.failures import reported
 from flareseg.volume import Volume
 
 Read = Callable[[Request], Volume]
@@ -71,7 +71,7 @@ def _answer(request: Request, read: Read, sender: Sender, answers: IO[bytes]) ->
     except FlareError as error:
         return Failed(type(error).__name__, str(error), traceback.format_exc())
     except BaseException as error:
-        return Failed(InputError.__name__, told(error, request.source), traceback.format_exc())
+        return Failed(InputError.__name__, reported(error, request.source), traceback.format_exc())
     finally:
         faulthandler.cancel_dump_traceback_later()
         _bound_memory(None)
