@@ -33,7 +33,7 @@ class Structure:
         value: its number in a label map (FLARE's order).
         name: lower-case identifier, e.g. "right_kidney".
         title: what people read, e.g. "Right kidney".
-        colour: (red, green, blue), each 0 to 255; those of Slicer's General Anatomy list where they can be told apart.
+        colour: (red, green, blue), each 0 to 255; from Slicer's General Anatomy list where distinguishable.
         category, type, modifier: SNOMED CT terminology; `modifier` is the side, or None.
         nsd_tolerance_mm: tolerance of the normalised surface distance in FLARE's scoring.
         flare_organ: whether it is one of the 13 organs whose scores FLARE averages.

@@ -296,7 +296,7 @@ def test_no_case_left_is_an_error(data, paths):
 
 def test_a_structure_that_no_case_shows_is_an_error(data, paths):
     net = NetConfig(spacing_zyx_mm=SPACING, patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver", "spleen"])
-    with pytest.raises(InputError, match="No training case shows spleen, which the fit 'final' is to learn"):
+    with pytest.raises(InputError, match="No training case shows spleen, which the fit 'final' segments"):
         prepare(config_for(source(data), net=net), paths)
     organs = np.zeros(SHAPE, np.uint8)
     organs[2:5, 10:20, 22:30] = 3
@@ -434,5 +434,5 @@ def test_processes_share_the_work_and_phantoms_are_a_source(data, paths):
 
 def test_a_process_that_is_killed_is_told_in_one_line(data, paths, monkeypatch):
     monkeypatch.setattr(parallel, "_one_thread", functools.partial(os._exit, 9))
-    with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
+    with pytest.raises(OutputError, match=r"was killed.*fewer processes"):
         prepare(config_for(source(data), processes=2), paths)

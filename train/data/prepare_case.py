@@ -41,8 +41,8 @@ def prepare_case(job: PrepareJob) -> Prepared:
         return Prepared(job.name, refused=f"'{job.found.image}' cannot be read: {error.strerror or error}.")
     except MemoryError:
         raise OutputError(
-            f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: what is "
-            "finished is kept."
+            f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: "
+            "finished cases are kept."
         ) from None
 
 

@@ -1,14 +1,15 @@
-"""The losses that the nets minimise.
+"""Loss functions.
 
-`dice_and_cross_entropy` is for partly labelled cases. No public data set annotates every structure, so 0 in a case's
-labels means "none of the structures that this case annotates": background or any other. The loss must not punish a
-liver found in a case whose liver is not annotated. Therefore, where the label is 0, the probabilities of background and
-of all unannotated structures are added up and the sum is what should be 1 (the marginal loss of Shi et al., Medical
-Image Analysis 2021; a masked loss would throw the voxel away, with what it says about the annotated structures). Voxels
-of 255 do not count. Where everything is annotated it is equations 2 and 4 of the paper: soft Dice plus cross entropy.
+`dice_and_cross_entropy` handles partially labelled cases. No public data set annotates every structure, so label 0
+means background or any structure that is not annotated in this case. The loss must not penalise a predicted liver in a
+case without liver annotation. For label 0, the probabilities of background and of all unannotated structures are
+therefore summed, with target 1 (the marginal loss of Shi et al., Medical Image Analysis 2021; a masked loss would
+discard the voxel, including its information on annotated structures). Voxels of 255 are ignored. For fully annotated
+cases it is equations 2 and 4 of the paper: soft Dice plus cross entropy.
 
-An adrenal gland is a ten-thousandth of a patch. While its probability is near 0, the gradient of Dice vanishes and that
-of a plain mean is drowned, so a short training never finds it; voxels of small structures may therefore weigh more.
+An adrenal gland fills about 0.01 % of a patch. While its predicted probability is near 0, the gradient of Dice vanishes
+and its share of the mean cross entropy is negligible, so short trainings miss it; small structures can therefore get a
+higher weight.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from train.data.index import IGNORE
 def dice_and_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor, largest_weight: float = 1.0
 ) -> torch.Tensor:
-    """Mean cross entropy plus (1 - mean soft Dice), both over what is known; a scalar, computed in fp32.
+    """Mean cross entropy plus (1 - mean soft Dice) over known voxels and classes; a scalar, computed in fp32.
 
     Args:
         logits: (batch, channels, z, y, x).
         labels: (batch, z, y, x) integers, channel numbers; 255 is unknown. A voxel labelled with a structure counts as
-            that structure even where `known` lacks it (an implanted lesion where tumours are not annotated).
-        known: (batch, channels) bool, which structures the case annotates.
-        largest_weight: a structure that fills the share s of the batch's voxels weighs sqrt(0.05 / s) in the cross
-            entropy, at least 1 and at most this.
+            that structure even if it is not `known` (a lesion implanted in a case without annotated tumours).
+        known: (batch, channels) bool, the annotated structures of each case.
+        largest_weight: a structure that fills the fraction s of the batch has the weight sqrt(0.05 / s) in the cross
+            entropy, clipped to between 1 and this value.
     """
     channels = logits.shape[1]
     logp = F.log_softmax(logits.float().flatten(2), dim=1)
@@ -55,7 +56,7 @@ def dice_and_cross_entropy(
         importance[0] = 1.0
     cross_entropy = -(log_likelihood * importance[target] * valid).sum() / valid.sum().clamp(min=1)
 
-    # Soft Dice per structure over the whole batch, of the cases that annotate it.
+    # Batch Dice per structure, over the cases in which it is annotated.
     p = logp.exp()
     weight = valid.to(p.dtype)
     predicted = torch.einsum("bcn,bn->bc", p, weight)
@@ -72,12 +73,12 @@ def dice_and_cross_entropy(
 def deep_supervision_loss(
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], outputs: Sequence[torch.Tensor], labels: torch.Tensor
 ) -> torch.Tensor:
-    """Deep supervision: the mean of the loss at every resolution, each of half the weight of the finer one.
+    """Deep supervision: weighted mean of the loss at all resolutions; weights halve with each coarser one.
 
     Args:
         loss: of (logits, labels).
         outputs: logits, full resolution first.
-        labels: (batch, z, y, x) uint8; sampled at the middle of the coarser voxels.
+        labels: (batch, z, y, x) uint8; downsampled by nearest neighbour.
     """
     total, weights = torch.zeros((), device=labels.device), 0.0
     for depth, logits in enumerate(outputs):
@@ -90,7 +91,7 @@ def deep_supervision_loss(
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Kullback-Leibler divergence from the teacher's answer, mean over voxels; a scalar in fp32.
+    """Kullback-Leibler divergence from the teacher's prediction, mean over voxels; a scalar in fp32.
 
     Args:
         logits, teacher: (batch, channels, z, y, x).
@@ -103,9 +104,9 @@ def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tens
 def dice_counts(
     logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Per channel: voxels right, predicted and true among those that are known; to be added up over patches.
+    """True positive, predicted and ground-truth voxels per channel, to be summed over patches.
 
-    A structure's predictions do not count where it is not annotated.
+    Unknown voxels, and structures that are not annotated, do not count.
     """
     channels = logits.shape[1]
     target = labels.flatten(1).long()
@@ -122,8 +123,8 @@ def dice_counts(
 
 
 def _counts(values: torch.Tensor, counted: torch.Tensor, channels: int) -> torch.Tensor:
-    """(batch, channels): how often each value occurs where `counted`; (batch, n) both.
+    """Histogram of `values` (batch, n) where `counted` (batch, n): (batch, channels).
 
-    By comparison, one channel after the other: a scatter of millions of equal indices waits for itself on a GPU.
+    One comparison per channel: on a GPU, a scatter of millions of equal indices is serialised.
     """
     return torch.stack([((values == channel) & counted).sum(1) for channel in range(channels)], dim=1)

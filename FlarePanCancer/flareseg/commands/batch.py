@@ -263,7 +263,7 @@ class Batch:
             write_measurements(self.request.measurements, rows, overwrite=True)
 
     def _say(self, message: Callable[[str], None], text: str) -> None:
-        """What must be heard also by those who want no progress."""
+        """Report a message, also to users who want no progress."""
         if text:
             message(text)
             if isinstance(self.listener, SilentListener):

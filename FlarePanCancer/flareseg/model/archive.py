@@ -1,4 +1,4 @@
-"""A zip that somebody else made, opened within bounds: nothing in it is trusted, and nothing of it is unpacked here."""
+"""Open a zip from an untrusted source within limits, without unpacking it."""
 
 from __future__ import annotations
 

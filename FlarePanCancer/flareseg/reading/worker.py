@@ -80,7 +80,7 @@ def _answer(request: Request, read: Read, sender: Sender, answers: IO[bytes]) ->
 def _listen(requests: IO[bytes], waiting: queue.SimpleQueue[Message | None]) -> None:
     while (request := receive(requests)) is not None:
         waiting.put(request)
-    os._exit(0)  # whoever asked has gone, and what is being read is for nobody
+    os._exit(0)  # the parent has ended, so nobody needs the result
 
 
 def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
@@ -102,7 +102,7 @@ def _end_with_parent() -> None:
 
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Where memory runs out, the system shall end this process rather than the one that has the results.
+    # If memory runs out, the system should kill this process rather than the one with the results.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 

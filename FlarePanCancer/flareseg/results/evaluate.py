@@ -103,7 +103,7 @@ def evaluate(
     Raises:
         UsageError: when a file is compared to a folder, or two files of a folder are the same case.
         InputError: when a file is missing, damaged, no label map, or on another grid than its counterpart.
-        Cancelled: when `progress` was told to stop.
+        Cancelled: when `progress` was cancelled.
     """
     pairs, left_out = _pairs(Path(prediction), Path(reference), skip_missing)
     progress = progress or Progress()

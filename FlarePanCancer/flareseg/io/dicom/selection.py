@@ -256,7 +256,7 @@ def _listed(scans: Sequence[Scan]) -> str:
 
 
 def _acquisition_notes(title: str, chosen: Scan, scans: Sequence[Scan], why: str) -> tuple[str, ...]:
-    """The note that lists all acquisitions, and the one that tells of joined ones."""
+    """The note that lists all acquisitions, and the one on joined acquisitions."""
     notes: tuple[str, ...] = ()
     others = [scan for scan in scans if scan is not chosen]
     if others:

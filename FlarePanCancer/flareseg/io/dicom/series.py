@@ -222,6 +222,6 @@ def _pattern(file: Source) -> tuple[str, str]:
 
 
 def listed(series: list[Series]) -> str:
-    """A list for messages; the UID is given where numbers do not tell series apart."""
+    """A list for messages; the UID is given where series have the same number."""
     numbers = Counter(one.number for one in series)
     return "; ".join(f"{one}{f' UID {one.uid}' if one.number and numbers[one.number] > 1 else ''}" for one in series)
