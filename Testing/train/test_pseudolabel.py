@@ -183,7 +183,7 @@ def test_when_every_case_fails_it_stops_with_the_reason(run):
     _config, _places, index = run
     for case in index.cases:
         case.image.write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"None of 3 cases got tumour pseudo-labels; of the first: .*p1"):
+    with pytest.raises(InputError, match=r"None of 3 cases got tumour pseudo-labels; the first failed because: .*p1"):
         pseudolabel(*run, ALONE)
 
 
