@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print(Cancelled.told, file=sys.stderr)
+        print(Cancelled.message, file=sys.stderr)
         return Cancelled.exit_status
     return 0
 

@@ -1,7 +1,7 @@
-"""A configuration file, with key=value from the command line on top, read and checked whole.
+"""Read a configuration file with overrides from the command line, and validate it before anything runs.
 
-Nothing runs before everything here fits: an unknown key, a value of another type, a patch that the strides do not
-divide, a fit that starts from one that does not exist, a folder that is not there are one line each.
+An unknown key, a value of the wrong type, a patch size that is not divisible by the strides, a fit that starts from an
+unknown fit, or a missing folder is reported in one line.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """Read a configuration file and check all of it.
 
     Args:
-        path: a YAML file; its `extends` names another one beside it, whose values hold for keys that it lacks.
+        path: a YAML file; `extends` names another file in the same folder, which provides the missing keys.
         overrides: "key=value" or "section.key=value", values in YAML.
 
     Raises:
-        UsageError: when the file, a key or a value does not fit.
+        UsageError: when the file, a key or a value is invalid.
     """
     tables = read_tables(path, overrides or [])
     if isinstance(tables.get("sources"), dict):  # in the file a table by name, so that one value can be overridden

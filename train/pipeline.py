@@ -1,14 +1,14 @@
-"""The stages in order. Each skips what is done, so that a run can be stopped and started again at any point.
+"""The stages in order. Each skips finished work, so that a run can be stopped and resumed at any point.
 
 prepare      sources -> index, statistics, caches
 pretrain     Model Genesis on every CT (stage 1 of the paper)
 tumor        S_tum on the cases with tumour labels
-pseudolabel  S_tum on the cases without; an organ model on those without organ labels, if one is given
-fuse         ground truth over pseudo-labels, tumours over organs
-final        S on the fused labels (stage 2), and the net that finds the region
-distill      a smaller net that learns from S
-folds        as the exported fit, without some cases, to judge it on them
-evaluate     DSC and NSD of what each model has not seen
+pseudolabel  S_tum on cases without tumour labels; an organ model, if configured, on cases without organ labels
+fuse         label fusion: ground truth overrides pseudo-labels, tumours override organs
+final        S on the fused labels (stage 2), and the coarse network
+distill      a smaller network, distilled from S
+folds        the exported fit without some cases, which then evaluate it
+evaluate     DSC and NSD of each model on unseen cases
 export       a model folder for flareseg
 """
 
@@ -25,7 +25,7 @@ from train.training.fits import fit_named, fold_groups, hidden_from
 
 
 class Run:
-    """One configuration's stages, on this rank."""
+    """The stages of one configuration, on this rank."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -91,7 +91,7 @@ def fits(stage: Stage, run: Run) -> None:
 
 
 def _report(run: Run, name: str) -> None:
-    """A picture and figures of a net that reconstructs."""
+    """Report of a pre-training."""
     from train.stages.pretrain import report_reconstruction
 
     if run.config.fits[name].task == "reconstruct":
@@ -99,8 +99,7 @@ def _report(run: Run, name: str) -> None:
 
 
 def folds(run: Run) -> None:
-    """The exported fit, and those of its helpers that saw them, once without each group of cases that is judged
-    together."""
+    """Train the exported fit once without each fold, and its helpers too if they were trained on its cases."""
     export = run.config.export
     for left_out in fold_groups(run.config, run.index):
         for helper in filter(None, (export.coarse, export.tumour)):
@@ -111,7 +110,7 @@ def folds(run: Run) -> None:
 
 
 ALONE: dict[str, Callable[[Run], None]] = {"prepare": prepare, "fuse": fuse, "evaluate": evaluate, "export": export}
-"""Done by the main rank while the others wait."""
+"""Run by the main rank while the others wait."""
 TOGETHER: dict[str, Callable[[Run], None]] = {
     "pretrain": partial(fits, "pretrain"),
     "tumor": partial(fits, "tumor"),
@@ -120,7 +119,7 @@ TOGETHER: dict[str, Callable[[Run], None]] = {
     "distill": partial(fits, "distill"),
     "folds": folds,
 }
-"""Done by all ranks."""
+"""Run by all ranks."""
 STAGES = (
     "prepare",
     "pretrain",

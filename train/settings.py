@@ -1,4 +1,4 @@
-"""YAML tables into dataclasses: every key known, every value of the declared type. Knows nothing about training."""
+"""Read YAML files into dataclasses, checking keys and types. Independent of the training."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def read_tables(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """A YAML file on top of the one its `extends` names, with "section.key=value" on top of both.
+    """Read a YAML file merged over the one named in `extends`, then apply the overrides "section.key=value".
 
     Raises:
-        UsageError: when a file cannot be read or an override does not fit.
+        UsageError: when a file cannot be read or an override is invalid.
     """
     data = _read(path)
     for item in overrides:
@@ -40,7 +40,7 @@ def read_tables(path: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def build(kind: type[T], data: Any, where: str) -> T:
-    """An instance of the dataclass `kind` from a table.
+    """Build an instance of the dataclass `kind` from a table.
 
     Raises:
         UsageError: naming the key that is unknown, missing or of another type.
@@ -60,7 +60,7 @@ def build(kind: type[T], data: Any, where: str) -> T:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`, which is one of those that the configuration's dataclasses use."""
+    """Convert `value` to the type `hint`, one of those used in the dataclasses of the configuration."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -94,14 +94,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     elif hint is Path and isinstance(value, str):
         return Path(value).expanduser()
-    raise UsageError(f"{where} cannot be {value!r}, expected {_spoken(hint)}.")
+    raise UsageError(f"{where} cannot be {value!r}, expected {_type_name(hint)}.")
 
 
-def _spoken(hint: Any) -> str:
-    """A type in words."""
+def _type_name(hint: Any) -> str:
+    """Name of a type for messages."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_spoken(argument) for argument in arguments if argument is not type(None))
+        return " or ".join(_type_name(argument) for argument in arguments if argument is not type(None))
     if origin is tuple:
         return f"{len(arguments)} values"
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Path: "a path"}
@@ -128,7 +128,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _unshared(value: Any) -> Any:
-    """A copy in which YAML's aliases are separate tables, so that overriding one does not change the others."""
+    """A deep copy, so that overriding a value does not change other uses of the same YAML alias."""
     if isinstance(value, dict):
         return {key: _unshared(item) for key, item in value.items()}
     return [_unshared(item) for item in value] if isinstance(value, list) else value

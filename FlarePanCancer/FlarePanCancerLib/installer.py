@@ -215,7 +215,7 @@ def _state(absent: tuple[Requirement, ...]) -> str:
 
 @contextmanager
 def _printed_lines(heard: Callable[[str], None]) -> Iterator[deque[str]]:
-    """What is printed inside, line by line: Slicer prints pip's output and tells it to nobody else."""
+    """Capture what is printed inside, line by line, because Slicer only prints pip's output."""
     lines: deque[str] = deque(maxlen=400)
     original = sys.stdout
     sys.stdout = _Tee(original, heard, lines)

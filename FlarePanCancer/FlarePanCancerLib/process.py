@@ -1,4 +1,4 @@
-"""The engine in a process of its own: started, listened to, and ended with everything it has started."""
+"""The engine as a child process: started, read from, and ended with all processes it has started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ YIELD_S = 0.002
 
 
 class EngineProcess:
-    """`flareseg` with JSON progress. Two threads read what it says; nobody ever waits for it on the main thread.
+    """`flareseg` with JSON progress. Two threads read its output, so the main thread never waits for it.
 
     Example:
         process = EngineProcess(["segment", "ct.nrrd", "-o", "out.nrrd", "--progress", "json"])
@@ -64,7 +64,7 @@ class EngineProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it works, or has said something that nobody has heard yet."""
+        """Whether it is running, or has events that have not been delivered yet."""
         if self._tree is not None and not self._over and self._tree.status is not None:
             self._over = self._events.empty() and self._has_said_all(self._tree)
         return self._tree is not None and not self._over
@@ -163,7 +163,7 @@ class EngineProcess:
                     return
 
     def _with_labels(self, event: Event) -> Event:
-        """Loads the file that the event names, here, where it keeps nobody waiting."""
+        """Load the file named in the event, here in the background thread."""
         if event["event"] not in (PREVIEW, DONE) or self._cancelled:
             return event
         try:

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def how_to_leave() -> Callable[[int], Any]:
-    """Slicer is told to close; any other Python exits."""
+    """Close Slicer; any other Python exits."""
     try:
         import slicer.util
         from slicer import app  # noqa: F401  (PythonSlicer has slicer too, but no application)

@@ -17,7 +17,7 @@ from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
 from flareseg.system.arguments import finite, positive_int, quoted
-from flareseg.system.failures import told
+from flareseg.system.failures import reported
 from flareseg.system.leftovers import remove_temporary_leftovers
 from flareseg.system.streams import OutputGone, print_line, print_text, tell
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0  # such as `head`, which has read enough; that is no failure of ours
         if arguments.debug:
             raise
-        tell(f"flareseg: {told(error)}")
+        tell(f"flareseg: {reported(error)}")
         return error.exit_status if isinstance(error, FlareError) else 1
 
 
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
+    from flareseg.io.writers import endings_for
+
+    endings = endings_for("segmentation")
     parser = commands.add_parser("segment", help="segment one or many CTs")
     parser.add_argument(
         "inputs",
@@ -81,7 +84,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         default=[],
         type=Path,
         metavar="OUT",
-        help="a file ending in .nii.gz, .nii, .nrrd or .seg.nrrd (repeat it for several formats), or a folder; "
+        help=f"a file ending in {', '.join(endings)} (repeat it for several formats), or a folder; "
         "default: NAME_flareseg.nii.gz in the current folder",
     )
     parser.add_argument("--format", default=".nii.gz", help="ending of files in an output folder (default .nii.gz)")

@@ -50,11 +50,11 @@ class Cancelled(FlareError):
     """The user asked to stop; nothing was written."""
 
     exit_status = 130
-    told = "Cancelled; no partial file was left."
+    message = "Cancelled; no partial file was left."
 
     def __init__(self) -> None:
-        super().__init__(self.told)
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[type[Cancelled], tuple[()]]:
-        # Otherwise made again with its text as an argument, which it does not take; a pool of workers breaks on that.
+        # By default, unpickling passes the message to __init__, which takes none; that would break a process pool.
         return type(self), ()

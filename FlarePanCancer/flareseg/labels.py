@@ -33,9 +33,10 @@ class Structure:
         value: its number in a label map (FLARE's order).
         name: lower-case identifier, e.g. "right_kidney".
         title: what people read, e.g. "Right kidney".
-        colour: (red, green, blue), each 0 to 255; those of Slicer's General Anatomy list where they can be told apart.
+        colour: (red, green, blue), each 0 to 255; from Slicer's General Anatomy list where distinguishable.
         category, type, modifier: SNOMED CT terminology; `modifier` is the side, or None.
         nsd_tolerance_mm: tolerance of the normalised surface distance in FLARE's scoring.
+        flare_organ: whether it is one of the 13 organs whose scores FLARE averages.
         scored_where_labelled: whether FLARE scores it only between its lowest and highest labelled slice, as a
             structure that goes on beyond what was drawn.
         hollow: whether its mean HU says little of its wall, as it holds gas, food or contrast agent.
@@ -51,6 +52,7 @@ class Structure:
     type: Code
     modifier: Code | None
     nsd_tolerance_mm: float
+    flare_organ: bool = False
     scored_where_labelled: bool = False
     hollow: bool = False
     hosts_tumours: bool = False
@@ -128,6 +130,7 @@ def _structure(row: dict[str, str]) -> Structure:
         type=Code(row["type_code"], row["type"]),
         modifier=modifier,
         nsd_tolerance_mm=float(row["nsd_tolerance_mm"]),
+        flare_organ=row["flare_organ"] == "1",
         scored_where_labelled=row["scored_where_labelled"] == "1",
         hollow=row["hollow"] == "1",
         hosts_tumours=row["hosts_tumours"] == "1",

@@ -31,6 +31,7 @@ from flareseg.inference.openvino_network import _core, network_graph
 from flareseg.io.files import read_volume
 from flareseg.labels import structures
 from flareseg.model.bundle import Bundle, load_bundle
+from flareseg.model.networks.dynunet import dynunet_layers
 from flareseg.model.networks.openvino_layers import Layers
 from flareseg.model.networks.registry import architecture_of, parameter_shapes
 from flareseg.options import Options
@@ -78,18 +79,19 @@ class GraphNetwork:
         return torch.from_numpy(result)
 
 
-def pruned(weights: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
-    """Without that share of the filters between the two convolutions of every block."""
-    result = dict(weights)
-    for name in [key.removesuffix(".conv1.conv.weight") for key in weights if key.endswith(".conv1.conv.weight")]:
-        first, second = weights[f"{name}.conv1.conv.weight"].float(), weights[f"{name}.conv2.conv.weight"].float()
-        # what a filter can do: how far its norm lets it go, times how much of it is taken up
-        strength = weights[f"{name}.norm1.weight"].float().abs() * second.abs().sum(dim=(0, 2, 3, 4))
+def pruned(bundle: Bundle, share: float) -> dict[str, torch.Tensor]:
+    """The weights without that share of the filters between the two convolutions of every block."""
+    weights, result = bundle.weights, dict(bundle.weights)
+    layers = dynunet_layers(bundle.plan.network)
+    for block in (*layers.encoder, *layers.decoder_blocks):
+        (first, norm), (second, _) = block.layers
+        incoming, outgoing = weights[f"{first}.weight"].float(), weights[f"{second}.weight"].float()
+        # importance of a filter: the scale of its norm times the weights that read it
+        strength = weights[f"{norm}.weight"].float().abs() * outgoing.abs().sum(dim=(0, 2, 3, 4))
         kept = strength.argsort(descending=True)[: max(1, round(len(strength) * (1 - share)))].sort().values
-        result[f"{name}.conv1.conv.weight"] = first[kept]
-        result[f"{name}.conv2.conv.weight"] = second[:, kept]
+        result[f"{first}.weight"], result[f"{second}.weight"] = incoming[kept], outgoing[:, kept]
         for part in ("weight", "bias"):
-            result[f"{name}.norm1.{part}"] = weights[f"{name}.norm1.{part}"][kept]
+            result[f"{norm}.{part}"] = weights[f"{norm}.{part}"][kept]
     return result
 
 
@@ -97,7 +99,7 @@ def pruned_graph(bundle: Bundle, share: float) -> tuple[Any, int]:
     """The graph, and how many parameters it has."""
     ov = import_openvino()
     op = ov.opset13
-    weights = pruned(bundle.weights, share)
+    weights = pruned(bundle, share)
     network = bundle.plan.network
     window = op.parameter([-1, 1, -1, -1, -1], np.float32)
     graph = ov.Model([architecture_of(network).openvino_graph(network, Layers(weights), window)], [window])
@@ -110,7 +112,7 @@ def quantised_graph(bundle: Bundle, windows: list[np.ndarray], *, but_the_finest
         import nncf
 
     graph = network_graph(bundle.plan, bundle.weights)
-    fewest = bundle.weights["input_block.conv1.conv.weight"].shape[0]
+    fewest = dynunet_layers(bundle.plan.network).filters[0]
     finest = [node.get_friendly_name() for node in graph.get_ordered_ops() if _is_narrow(node, fewest)]
     return nncf.quantize(
         graph,

@@ -152,7 +152,7 @@ def test_pruned_filters_are_gone_and_nothing_else(model: Path) -> None:
     logits = GraphNetwork(half, "f32", 1, 15)(window)
     assert logits.shape == full.shape and not torch.equal(logits, full)
     assert 0.3 * parameters < fewer < 0.8 * parameters
-    block = {name: tuple(t.shape) for name, t in pruned(bundle.weights, 0.5).items() if name.startswith("input_block")}
+    block = {name: tuple(t.shape) for name, t in pruned(bundle, 0.5).items() if name.startswith("input_block")}
     assert block["input_block.conv1.conv.weight"][0] == 2 and block["input_block.conv2.conv.weight"][:2] == (4, 2)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from flareseg.cases.manifest import NAME
 from flareseg.cli import main
-from flareseg.io.files import read_labels, read_volume, write_volume
+from flareseg.io.files import LABEL_ENDINGS, read_labels, read_volume, write_volume
 from flareseg.labels import structures
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
@@ -326,7 +326,7 @@ def test_bench_tells_time_and_memory_of_every_stage(ct_file, a_model, tmp_path, 
 
 def test_help_and_version_need_no_torch():
     script = "import sys; from flareseg.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    script += "assert not {'torch', 'monai', 'SimpleITK'} & set(sys.modules), 'slow imports'"
+    script += "assert not {'torch', 'monai', 'SimpleITK', 'numpy'} & set(sys.modules), 'slow imports'"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
@@ -339,3 +339,10 @@ def test_devices_are_listed_for_people_and_programs(capsys):
     found = json.loads(capsys.readouterr().out)
     assert [device["name"] for device in found["devices"]] == names
     assert "thread" in found["devices"][-1]["description"]
+
+
+def test_the_help_of_output_names_every_format_that_can_be_written(capsys):
+    with pytest.raises(SystemExit):
+        main(["segment", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"a file ending in {', '.join(LABEL_ENDINGS)} (repeat" in text

@@ -27,7 +27,7 @@ def started(*arguments: object, **options) -> subprocess.Popen:
 
 
 def test_the_words_of_a_cancel_have_one_meaning():
-    assert f"flareseg: {Cancelled.told}" == interrupt.CANCELLED and Cancelled.exit_status == interrupt.STATUS
+    assert f"flareseg: {Cancelled.message}" == interrupt.CANCELLED and Cancelled.exit_status == interrupt.STATUS
 
 
 SLOW_IMPORT = """

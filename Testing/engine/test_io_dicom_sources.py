@@ -174,8 +174,8 @@ def test_a_zip_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     folder = write_series(tmp_path / "a", edit=lambda dataset, number: dataset.update({"ImageComments": "x" * 9000}))
     archive = packed(folder, tmp_path / "a.zip")
     assert read_volume(archive, force=True).hu.shape[0] == 8
-    monkeypatch.setattr("flareseg.io.dicom.archive.HARMLESS_BYTES", 5000)
-    monkeypatch.setattr("flareseg.io.dicom.archive.MOST_PACKED", 3)
+    monkeypatch.setattr("flareseg.system.zip_bombs.LARGE_BYTES", 5000)
+    monkeypatch.setattr("flareseg.system.zip_bombs.LARGEST_RATIO", 3)
     fails(archive, "holds a file of")
 
 

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from bundles import contents, refusal, save_model, zip_of
 
-from flareseg.model import archive
 from flareseg.model.storage import CARD, JSON, WEIGHTS
+from flareseg.system import zip_bombs
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_zip_bomb_is_refused_unpacked_neither_by_its_true_nor_by_a_forged_size
 def test_weights_that_unpack_to_a_thousand_times_their_size_are_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(zip_bombs, "LARGE_BYTES", 1000)
     path = zip_of(contents(model) | {WEIGHTS: bytes((model / WEIGHTS).stat().st_size)}, tmp_path / "zeros.zip")
     assert "would unpack to" in refusal(path)
 

@@ -26,7 +26,7 @@ from flareseg.interop.nnunet.checkpoint import read_checkpoint
 from flareseg.interop.nnunet.importer import read_nnunet
 from flareseg.interop.nnunet.labels import plan_labels
 from flareseg.interop.nnunet.plans import plan_of
-from flareseg.model import archive
+from flareseg.system import zip_bombs
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_folder_of_very_many_files_is_not_searched_to_its_end(trained: Path, m
 def test_a_checkpoint_that_unpacks_to_a_thousand_times_its_size_is_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(zip_bombs, "LARGE_BYTES", 1000)
     path = tmp_path / "zeros.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in (*trained.glob("*.json"), trained / CHECKPOINT):

@@ -1,6 +1,7 @@
 """Folders of label maps are matched by name, compared on one grid, and summed up."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,3 +93,15 @@ def test_the_summary_names_organs_and_tumour(tmp_path):
     path = save(tmp_path / "r.nii.gz")
     text = summary(evaluate(path, path))
     assert f"average of {ORGANS} organs" in text.lower() and "Tumour" in text and "Liver" in text
+
+
+def test_a_structure_that_flare_does_not_have_is_not_averaged_with_the_organs(tmp_path, monkeypatch):
+    path = save(tmp_path / "r.nii.gz")
+    more = (*structures(), replace(structures()[0], value=15, name="prostate", title="Prostate", flare_organ=False))
+    monkeypatch.setattr("flareseg.labels.structures", lambda: more)
+    table = evaluate(path, path)
+    assert [mean.name for mean in table.means()][-2:] == ["tumour", "prostate"]
+    assert table.organ_average().name == "average of 13 organs"
+    assert [line.split("  ")[0] for line in summary(table).splitlines()][-4:-1] == [
+        "Average of 13 organs", "Tumour", "Prostate",
+    ]  # fmt: skip

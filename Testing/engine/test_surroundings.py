@@ -13,7 +13,7 @@ from flareseg.io.atomic import check_destination, make_folder
 from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.io.opening import check_kind
 from flareseg.system import streams
-from flareseg.system.failures import told
+from flareseg.system.failures import reported
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX's pipes, limits and accounts")
 
@@ -206,7 +206,7 @@ def test_results_may_lie_deeper_than_python_can_count(tmp_path, monkeypatch):
     ],
 )
 def test_any_exception_is_one_line(error, words):
-    text = told(error, Path("a/ct.nii.gz"))
+    text = reported(error, Path("a/ct.nii.gz"))
     assert words in text and "\n" not in text
 
 

@@ -59,7 +59,7 @@ def small_run(folder: Path, **changes: Any) -> tuple[Config, RunPaths, CaseIndex
         home.mkdir(parents=True)
         truth = truth_of(number)
         write_volume(Volume(hu_of(number), GRID), home / "ct.nii.gz")
-        covered = {0: ("liver", "spleen", "tumour"), 1: ("liver",), 4: ("liver", "spleen", "tumour")}.get(number, ())
+        annotated = {0: ("liver", "spleen", "tumour"), 1: ("liver",), 4: ("liver", "spleen", "tumour")}.get(number, ())
         drawn = {0: truth, 1: np.where(truth == LIVER, truth, 0), 4: truth}.get(number)
         organs = np.where(truth == TUMOUR, LIVER, truth)
         organs[truth.nonzero()[0].max() + 1][truth[truth.nonzero()[0].max()] > 0] = SPLEEN
@@ -68,8 +68,8 @@ def small_run(folder: Path, **changes: Any) -> tuple[Config, RunPaths, CaseIndex
             source="mine",
             image=home / "ct.nii.gz",
             labels=None if drawn is None else write_label_map(drawn, home / "seg.nii.gz"),
-            covered=covered,
-            occurring=covered,
+            annotated=annotated,
+            occurring=annotated,
             organs=write_label_map(organs, home / "organs.nii.gz") if number < 3 else None,
             split="validation" if number == 4 else "train",
             shape_zyx=GRID.shape_zyx,

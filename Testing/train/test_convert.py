@@ -14,7 +14,7 @@ from flareseg.volume import Geometry
 from train.config import SourceConfig
 from train.data.layouts import find_cases
 from train.data.layouts.found import ALL, KIDNEYS, LabelFile
-from train.data.layouts.labels import merged_labels, tell_kidneys_apart, uncovered_unknown
+from train.data.layouts.labels import ignore_unannotated, merged_labels, split_kidneys
 
 SHAPE, SPACING = (6, 40, 60), (5.0, 5.0, 5.0)
 GRID = Geometry(SHAPE, SPACING)
@@ -52,7 +52,7 @@ def test_cases_say_what_their_labels_cover(tmp_path):
     (tmp_path / "b" / "info.json").write_text('{"labels_present": [3, 7], "split": "validation"}')
     (tmp_path / "c" / "info.json").write_text('{"labels_present": ["Liver", "left kidney"]}')
     cases = found(tmp_path, "cases")
-    assert {name: case.covered for name, case in cases.items()} == {
+    assert {name: case.annotated for name, case in cases.items()} == {
         "a": (1, 14), "b": (3, 7), "c": (1, 13), "d": None, "e": (),
     }  # fmt: skip
     assert (cases["a"].licence, cases["a"].split, cases["b"].split) == ("CC0", None, "validation")
@@ -78,7 +78,7 @@ def test_the_projects_own_data_are_found():
     labelled = {name for name, case in cases.items() if case.labels}
     assert {"ts_example_3mm", "spl_abdominal_atlas", "ts_dicom_slab"} <= labelled  # more may come
     assert "lidc_0001_thorax_upper_abdomen" in cases.keys() - labelled
-    assert cases["ts_dicom_slab"].covered == (1, 3, 4, 5, 6, 7, 11)
+    assert cases["ts_dicom_slab"].annotated == (1, 3, 4, 5, 6, 7, 11)
     assert all(case.licence for case in cases.values())
 
 
@@ -96,13 +96,13 @@ def test_pairs_meet_by_name_with_and_without_a_channel_number(tmp_path):
     cases = found(tmp_path, "pairs", values={5: "liver", 6: "tumor"})
     assert set(cases) == {"p1", "p2"}
     assert cases["p1"].labels == (LabelFile(tmp_path / "labelsTr" / "p1.nii.gz", {5: 1, 6: 14}),)
-    assert (cases["p1"].covered, cases["p2"].covered, cases["p2"].labels) == ((1, 14), (), ())
+    assert (cases["p1"].annotated, cases["p2"].annotated, cases["p2"].labels) == ((1, 14), (), ())
 
 
 def test_pairs_without_a_table_have_flares_numbers(tmp_path):
     touch(tmp_path, "images/p1.nrrd", "labels/p1.nii.gz")
     case = found(tmp_path, "pairs")["p1"]
-    assert (case.labels[0].values, case.covered) == (None, None)
+    assert (case.labels[0].values, case.annotated) == (None, None)
 
 
 # FLARE 2023
@@ -128,14 +128,14 @@ def test_flare23_joins_images_labels_and_pseudo_labels(flare23):
     first, unlabelled = cases["FLARE23_0001"], cases["FLARE23_2201"]
     assert first.labels == (LabelFile(flare23 / "labelsTr2200" / "FLARE23_0001.nii.gz"),)
     assert first.organs is not None and first.organs.parent.name == "imagesTr2200-pseudo-labels"
-    assert (unlabelled.labels, unlabelled.covered) == ((), ())
+    assert (unlabelled.labels, unlabelled.annotated) == ((), ())
     assert unlabelled.organs is not None and unlabelled.organs.parent.name == "unlabeledTr1800-pseudo-labels"
 
 
 def test_flare23_covers_what_occurs_and_all_in_the_validation_set(flare23):
     cases = found(flare23, "flare23")
-    assert cases["FLARE23_0001"].covered is None
-    assert (cases["FLARE23Ts_0001"].covered, cases["FLARE23Ts_0001"].split) == (ALL, "validation")
+    assert cases["FLARE23_0001"].annotated is None
+    assert (cases["FLARE23Ts_0001"].annotated, cases["FLARE23Ts_0001"].split) == (ALL, "validation")
 
 
 def test_flare23_takes_corrected_labels(flare23):
@@ -162,7 +162,7 @@ def test_totalsegmentator_has_a_mask_a_structure_and_a_split(tmp_path):
     )
     cases = found(tmp_path, "totalsegmentator")
     assert [case.split for case in cases.values()] == ["train", "validation", "validation"]
-    assert cases["s0001"].covered == (1, 13)
+    assert cases["s0001"].annotated == (1, 13)
     meanings = {file.path.name: file.values for file in cases["s0001"].labels}
     assert meanings == {
         "liver.nii.gz": {1: 1}, "kidney_left.nii.gz": {1: 13}, "kidney_cyst_left.nii.gz": {1: 255},
@@ -210,7 +210,7 @@ def msd(tmp_path):
 
 def test_the_decathlons_abdominal_tasks_are_taken_and_others_left(msd):
     cases = {name: case for name, case in found(msd, "msd").items() if case.labels}
-    assert {name: (case.covered, case.labels[0].values) for name, case in cases.items()} == {
+    assert {name: (case.annotated, case.labels[0].values) for name, case in cases.items()} == {
         "liver_0": ((1, 14), {1: 1, 2: 14}),
         "pancreas_001": ((4, 14), {1: 4, 2: 14}),
         "hepaticvessel_001": ((14,), {2: 14}),
@@ -221,7 +221,7 @@ def test_the_decathlons_abdominal_tasks_are_taken_and_others_left(msd):
 
 def test_the_decathlons_test_images_come_without_labels(msd):
     case = found(msd, "msd")["colon_001_test"]
-    assert (case.labels, case.covered) == ((), ())
+    assert (case.labels, case.annotated) == ((), ())
 
 
 def test_one_task_of_the_decathlon_may_be_given(msd):
@@ -240,7 +240,7 @@ def test_abdomenct1k_joins_its_parts_with_their_masks(tmp_path):
     touch(tmp_path, "AbdomenCT-1K-ImagePart1/Case_00001_0000.nii.gz", "AbdomenCT-1K-ImagePart3/Case_00802_0000.nii.gz")
     touch(tmp_path, "Mask/Case_00001.nii.gz")
     cases = found(tmp_path, "abdomenct1k")
-    assert cases["Case_00001"].covered == (1, 2, 3, 4, 13)
+    assert cases["Case_00001"].annotated == (1, 2, 3, 4, 13)
     assert cases["Case_00001"].labels[0].values == {1: 1, 2: KIDNEYS, 3: 3, 4: 4}
     assert cases["Case_00802"].labels == ()
 
@@ -250,7 +250,7 @@ def test_two_kidneys_get_their_sides_in_any_orientation(geometry):
     labels = blank()
     labels[:, 20:30, 12:22], labels[:, 20:30, 40:50] = KIDNEYS, KIDNEYS
     labels[:, 31:33, 14:16] = KIDNEYS  # a loose piece
-    told = tell_kidneys_apart(labels, geometry)
+    told = split_kidneys(labels, geometry)
     left_half, right_half = (np.unique(told[..., :30]), np.unique(told[..., 30:]))
     first, second = ([0, 2], [0, 13]) if geometry is GRID else ([0, 13], [0, 2])
     assert (left_half.tolist(), right_half.tolist()) == (first, second)
@@ -261,7 +261,7 @@ def test_a_single_kidney_in_two_pieces_stays_on_its_side():
     labels[:3, 20:30, 38:44], labels[4:, 20:30, 44:50] = KIDNEYS, KIDNEYS
     labels[:, 5:30, 3:30], labels[:, 10:25, 50:58] = 1, 3
     labels[:, 5:8, 20:22] = 1
-    told = tell_kidneys_apart(labels, GRID)
+    told = split_kidneys(labels, GRID)
     assert set(np.unique(told)) == {0, 1, 3, 13}
 
 
@@ -269,7 +269,7 @@ def test_a_horseshoe_kidney_is_cut_at_the_midline():
     labels = blank()
     labels[:, 20:25, 10:50] = KIDNEYS
     labels[:, 2:10, 4:20], labels[:, 2:10, 46:56] = 1, 3
-    told = tell_kidneys_apart(labels, GRID)
+    told = split_kidneys(labels, GRID)
     assert set(np.unique(told[..., 10:30][:, 20:25])) == {2}
     assert set(np.unique(told[..., 30:50][:, 20:25])) == {13}
 
@@ -286,7 +286,7 @@ def test_labels_on_another_grid_are_refused(tmp_path):
 def test_values_that_mean_nothing_are_refused(tmp_path):
     labels = blank()
     labels[0, 0, 0] = 200
-    with pytest.raises(InputError, match="have the value 200"):
+    with pytest.raises(InputError, match="have the unknown value 200"):
         merged_labels([LabelFile(write_map(tmp_path / "seg.nii.gz", labels))], GRID)
 
 
@@ -299,7 +299,7 @@ def test_a_table_leaves_its_other_values_to_the_background_and_255_unknown(tmp_p
 
 def test_what_is_drawn_but_not_covered_is_unknown():
     labels = np.array([[[0, 1, 3, 14, 255]]], np.uint8)
-    assert uncovered_unknown(labels, [1, 14]).tolist() == [[[0, 1, 255, 14, 255]]]
+    assert ignore_unannotated(labels, [1, 14]).tolist() == [[[0, 1, 255, 14, 255]]]
 
 
 # any layout

@@ -54,7 +54,7 @@ def test_the_wheel_becomes_a_case_that_the_training_reads(tmp_path: Path) -> Non
     assert not labels[5].any(), "the heart is background"
     assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(case / DETAILED))))) == {0, 3, 5, 23, 51}
     [found] = cases.find(tmp_path / "data", None)  # type: ignore[arg-type]
-    assert set(range(1, 15)) - set(found.covered or ()) == {9, 14}, "gallbladder and tumour are unknown"
+    assert set(range(1, 15)) - set(found.annotated or ()) == {9, 14}, "gallbladder and tumour are unknown"
     assert "CC BY" in json.loads((case / "info.json").read_text())["licence"]
 
 

@@ -17,7 +17,7 @@ from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from train.config import ExportConfig, FitConfig
 from train.reporting.lesions import lesion_table
-from train.stages.evaluate import evaluate, models_to_judge, score
+from train.stages.evaluate import evaluate, models_to_evaluate, score
 from train.stages.export import read_scores
 
 STOMACH = 11
@@ -69,7 +69,7 @@ def test_half_an_organ_scores_by_its_overlap(run):
 def test_a_structure_that_is_nowhere_is_left_out(run):
     _config, _places, index = run
     case = index.of("mine_p0")
-    case = replace(case, covered=(*case.covered, "stomach"))
+    case = replace(case, annotated=(*case.annotated, "stomach"))
     rows = score("m", case, Oracle(truth_of(0)))["rows"]
     assert "stomach" not in {row["structure"] for row in rows}
     invented = truth_of(0)
@@ -87,7 +87,7 @@ def test_time_and_size_are_told(run):
 def test_models_are_judged_on_validation_cases_and_folds_on_theirs(run):
     config, _places, index = run
     config = replace(config, fold_sources=["mine"])
-    [final, fold, other] = models_to_judge(config, index)
+    [final, fold, other] = models_to_evaluate(config, index)
     assert (final.name, [case.name for case in final.cases]) == ("final", ["mine_p4"])
     assert (fold.name, fold.left_out) == ("final_without_mine_p0", ("mine_p0",))
     assert [case.name for case in fold.cases] == ["mine_p0"]
@@ -98,13 +98,13 @@ def test_a_student_is_judged_too(run):
     config, _places, index = run
     student = FitConfig(net="final", epochs=1, task="distill", teacher="final", stage="distill")
     config = replace(config, fits=config.fits | {"small": student})
-    assert [model.name for model in models_to_judge(config, index)] == ["final", "small"]
+    assert [model.name for model in models_to_evaluate(config, index)] == ["final", "small"]
 
 
 def test_a_model_with_a_new_net_for_tumours_goes_by_its_own_name(run):
     config, _places, index = run
     config = replace(config, export=ExportConfig("default", tumour="tumor"))
-    assert [(model.name, model.fit) for model in models_to_judge(config, index)] == [("small", "default")]
+    assert [(model.name, model.fit) for model in models_to_evaluate(config, index)] == [("small", "default")]
 
 
 def test_the_stage_writes_tables_plots_and_figures(run):
@@ -172,4 +172,4 @@ def test_lesions_are_found_missed_and_invented_one_by_one(run):
     assert missed["annotated"][0]["mm"] > 5
     table = dict(lesion_table([found, missed]))
     assert sum(int(text.split(" of ")[0]) for text in table.values() if " of " in text) == 1
-    assert table["false ones a case"] == "0.5 (0 to 1)"
+    assert table["false positives per case"] == "0.5 (0 to 1)"

@@ -209,7 +209,10 @@ def test_the_card_counts_the_lesions_that_the_exported_model_found(run):
     exported(run, scores=rows, lesions=lesions)
     card = (config.output / "MODEL_CARD.md").read_text()
     assert "| lesions of 1 phantoms | found |" in card
-    assert "| liver and kidneys, 20 mm and more | 1 of 1 |" in card and "| false ones a case | 3.0 (3 to 3) |" in card
+    assert (
+        "| liver and kidneys, 20 mm and more | 1 of 1 |" in card
+        and "| false positives per case | 3.0 (3 to 3) |" in card
+    )
 
 
 def test_a_card_without_scores_says_so(run):

@@ -22,7 +22,7 @@ from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, ta
 from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
 from flareseg.model.networks.registry import build_network, load_weights  # noqa: E402
 from train.training.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
-from train.training.module import begin_with  # noqa: E402
+from train.training.module import initialize_from  # noqa: E402
 from train.training.trainer import precision_of  # noqa: E402
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -109,14 +109,14 @@ def test_reconstruction_learns_too_and_hands_its_layers_on(tmp_path):
     losses = [float(row["loss"]) for row in rows(tmp_path / "pretrain")]
     assert losses[-1] < 0.7 * losses[0]
     network = build_network(NET.plan(), 1)
-    anew = begin_with(network, averaged_weights(tmp_path / "pretrain"))
+    anew = initialize_from(network, averaged_weights(tmp_path / "pretrain"))
     assert anew == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
 
 
 def test_a_wider_net_begins_with_the_narrower_one_s_answer_and_learns_apart():
     torch.manual_seed(5)
     narrow, wide = (build_network(replace(NET, filters=filters).plan()) for filters in ([5, 7, 9], [8, 13, 24]))
-    assert begin_with(wide, narrow.state_dict()) == []
+    assert initialize_from(wide, narrow.state_dict()) == []
     image = torch.randn(1, 1, *NET.patch_zyx)
     narrow.eval(), wide.eval()
     with torch.no_grad():
@@ -132,13 +132,16 @@ def test_a_wider_net_begins_with_the_narrower_one_s_answer_and_learns_apart():
 def test_a_wider_net_for_other_structures_begins_its_output_anew():
     narrow = build_network(NET.plan())
     wide = build_network(replace(NET, filters=[8, 12, 16], segments=["liver"]).plan())
-    assert begin_with(wide, narrow.state_dict()) == ["output_block.conv.conv.bias", "output_block.conv.conv.weight"]
+    assert initialize_from(wide, narrow.state_dict()) == [
+        "output_block.conv.conv.bias",
+        "output_block.conv.conv.weight",
+    ]
 
 
 def test_a_net_with_fewer_stages_begins_with_the_outer_ones_of_a_deeper_net():
     deep = build_network(replace(NET, filters=[4, 6, 8, 10]).plan())
     shallow = build_network(replace(NET, filters=[4, 6, 8]).plan())
-    assert begin_with(shallow, deep.state_dict()) == []
+    assert initialize_from(shallow, deep.state_dict()) == []
     pairs = [
         (shallow.input_block, deep.input_block),
         (shallow.downsamples[0], deep.downsamples[0]),
@@ -172,7 +175,7 @@ def test_no_device_has_to_imitate_bf16(monkeypatch, wanted, cuda, has_bf16, take
 def test_weights_of_another_net_are_refused(tmp_path):
     other = build_network(replace(NET, filters=[5, 7, 9]).plan())
     with pytest.raises(UsageError, match="no layer"):
-        begin_with(build_network(NET.plan()), {name: value[..., :0] for name, value in other.state_dict().items()})
+        initialize_from(build_network(NET.plan()), {name: value[..., :0] for name, value in other.state_dict().items()})
 
 
 def test_a_folder_with_a_fit_of_another_plan_is_refused(finished):
@@ -230,7 +233,7 @@ def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path, monkeyp
         save(self, path, *arguments, **options)
 
     monkeypatch.setattr(L.Trainer, "save_checkpoint", full)
-    with pytest.raises(OutputError, match=r"No space left on device.*goes on from there"):
+    with pytest.raises(OutputError, match=r"No space left on device.*resumes from there"):
         run(work)
     assert not list(work.folder.glob(".*"))
     monkeypatch.undo()
@@ -253,7 +256,7 @@ def test_a_killed_loading_process_is_told_and_the_fit_goes_on_without_it(tmp_pat
     case = small_case(1)
     deadly = Deadly(case.name, case.array, case.values)
     work = small_work(tmp_path / "killed", settings=replace(SETTINGS, workers=1), cases=[deadly], shares=[1.0])
-    with pytest.raises(InputError, match=r"loads patches for the fit 'killed' was killed.*goes on from the last epoch"):
+    with pytest.raises(InputError, match=r"loads patches for the fit 'killed' was killed.*resumes from the last epoch"):
         run(work)
     run(replace(work, settings=SETTINGS))
     assert (work.folder / DONE).exists()
@@ -268,5 +271,5 @@ def test_a_fit_that_runs_out_of_time_is_finished_and_has_annealed(tmp_path):
 
 
 def test_without_cases_nothing_is_trained(tmp_path):
-    with pytest.raises(InputError, match="no case to learn from"):
+    with pytest.raises(InputError, match="no case to train on"):
         run(small_work(tmp_path / "none", cases=[], shares=[]))

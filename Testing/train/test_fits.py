@@ -68,5 +68,5 @@ def test_who_starts_from_a_model_takes_its_net_on_the_same_grid(mm, net):
 def test_a_fit_without_cases_is_refused(run):
     config, _places, index = run
     only = CaseIndex(tuple(case for case in index.cases if case.patient == "mine_p0"))
-    with pytest.raises(InputError, match="no case to learn from in mine, new"):
+    with pytest.raises(InputError, match="no case to train on in mine, new"):
         cases_of(config, only, "final", ["mine_p0"])

@@ -33,9 +33,9 @@ def run(tmp_path):
     records = Records("tumour", config, paths)
     for number, (name, value) in enumerate(tumours.items(), 1):
         write_label_map(np.where(truth_of(number) == TUMOUR, value, 0), paths.pseudo("tumour", name))
-        records.remember(index.of(name), {"structures": ["tumour"]})
+        records.write(index.of(name), {"structures": ["tumour"]})
     write_label_map(np.where(truth_of(3) == LIVER, LIVER, 0), paths.pseudo("organs", "mine_p3"))
-    Records("organs", config, paths).remember(index.of("mine_p3"), {"structures": ["liver"]})
+    Records("organs", config, paths).write(index.of("mine_p3"), {"structures": ["liver"]})
     return config, paths, index
 
 

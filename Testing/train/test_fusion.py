@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from train.data.index import CLASSES, IGNORE, TUMOUR
-from train.pseudolabels.fusion import changes, from_truth, fuse_organs, lay_tumours, without_fusion
+from train.pseudolabels.fusion import changes, from_truth, fuse_organs, overlay_tumours, without_fusion
 
 LIVER, KIDNEY, SPLEEN, PANCREAS, GALLBLADDER = 1, 2, 3, 4, 9
 EVERY_ORGAN = [value for value in range(1, CLASSES) if value != TUMOUR]
@@ -24,8 +24,8 @@ def known(fused):
 
 
 def test_an_annotator_speaks_of_what_the_annotation_covers():
-    fused = from_truth(line(0, LIVER, SPLEEN, IGNORE), covered=[LIVER])
-    assert read(fused) == [0, LIVER, 0, IGNORE]  # the spleen is not covered: what was drawn of it counts for nothing
+    fused = from_truth(line(0, LIVER, SPLEEN, IGNORE), annotated=[LIVER])
+    assert read(fused) == [0, LIVER, 0, IGNORE]  # the spleen is not annotated: what was drawn of it counts for nothing
     assert known(fused) == [0, LIVER]
 
 
@@ -34,13 +34,13 @@ def test_an_annotator_speaks_of_what_the_annotation_covers():
     [
         pytest.param(LIVER, LIVER, LIVER, id="both agree"),
         pytest.param(LIVER, 0, LIVER, id="the net missed it"),
-        pytest.param(LIVER, SPLEEN, LIVER, id="the net said another covered organ"),
-        pytest.param(LIVER, KIDNEY, LIVER, id="the net said an organ that is not covered"),
-        pytest.param(0, LIVER, 0, id="the net says more of a covered organ than was drawn"),
+        pytest.param(LIVER, SPLEEN, LIVER, id="the net said another annotated organ"),
+        pytest.param(LIVER, KIDNEY, LIVER, id="the net said an organ that is not annotated"),
+        pytest.param(0, LIVER, 0, id="the net says more of an annotated organ than was drawn"),
         pytest.param(0, KIDNEY, KIDNEY, id="an organ that nobody drew"),
         pytest.param(0, 0, 0, id="nothing"),
-        pytest.param(IGNORE, LIVER, IGNORE, id="unknown to the annotator, covered"),
-        pytest.param(IGNORE, KIDNEY, IGNORE, id="unknown to the annotator, not covered"),
+        pytest.param(IGNORE, LIVER, IGNORE, id="unknown to the annotator, annotated"),
+        pytest.param(IGNORE, KIDNEY, IGNORE, id="unknown to the annotator, not annotated"),
         pytest.param(0, IGNORE, IGNORE, id="unknown to the net"),
         pytest.param(LIVER, IGNORE, LIVER, id="drawn where the net does not know"),
         pytest.param(0, TUMOUR, IGNORE, id="a tumour of a net for organs is no organ, and that is all"),
@@ -58,7 +58,7 @@ def test_without_ground_truth_the_pseudo_labels_stand():
 
 
 def test_a_net_that_speaks_of_some_organs_makes_only_these_known():
-    fused = fuse_organs(line(LIVER, 0, 0), [LIVER], line(0, SPLEEN, KIDNEY), said=[LIVER, SPLEEN])
+    fused = fuse_organs(line(LIVER, 0, 0), [LIVER], line(0, SPLEEN, KIDNEY), pseudo_organs=[LIVER, SPLEEN])
     assert read(fused) == [LIVER, SPLEEN, 0]
     assert known(fused) == [0, LIVER, SPLEEN]
 
@@ -71,23 +71,23 @@ def test_drawn_tumours_stay_where_a_net_saw_an_organ():
 
 def test_tumours_lie_over_organs_and_outside_of_them():
     organs = fuse_organs(None, (), line(LIVER, LIVER, 0, 0))
-    fused = lay_tumours(organs, line(TUMOUR, 0, TUMOUR, 0))
+    fused = overlay_tumours(organs, line(TUMOUR, 0, TUMOUR, 0))
     assert read(fused) == [TUMOUR, LIVER, TUMOUR, 0]
     assert TUMOUR in known(fused)
 
 
 def test_a_tumour_that_is_not_sure_enough_makes_its_voxels_unknown():
-    assert read(lay_tumours(fuse_organs(None, (), line(LIVER)), line(IGNORE))) == [IGNORE]
+    assert read(overlay_tumours(fuse_organs(None, (), line(LIVER)), line(IGNORE))) == [IGNORE]
 
 
 def test_an_annotator_who_drew_the_tumours_is_believed_over_the_tumour_net():
     organs = fuse_organs(line(0, TUMOUR), [TUMOUR], line(LIVER, LIVER))
-    assert read(lay_tumours(organs, line(TUMOUR, 0))) == [LIVER, TUMOUR]
+    assert read(overlay_tumours(organs, line(TUMOUR, 0))) == [LIVER, TUMOUR]
 
 
 def test_a_tumour_wins_over_a_drawn_organ_but_not_over_what_an_annotator_left_open():
     truth = line(LIVER, IGNORE)
-    fused = lay_tumours(fuse_organs(truth, [LIVER], line(LIVER, LIVER)), line(TUMOUR, TUMOUR), truth)
+    fused = overlay_tumours(fuse_organs(truth, [LIVER], line(LIVER, LIVER)), line(TUMOUR, TUMOUR), truth)
     assert read(fused) == [TUMOUR, IGNORE]
 
 
@@ -96,8 +96,8 @@ def test_where_an_annotator_left_a_hole_in_an_organ_silence_of_the_tumour_net_is
     organs = fuse_organs(truth, [LIVER], line(LIVER, LIVER, 0, SPLEEN))
     assert organs.denied.ravel().tolist() == [False, True, False, False]
     assert read(organs) == [LIVER, 0, 0, SPLEEN]
-    assert read(lay_tumours(organs, line(0, 0, 0, 0), truth)) == [LIVER, IGNORE, 0, SPLEEN]
-    assert read(lay_tumours(organs, line(0, TUMOUR, 0, 0), truth)) == [LIVER, TUMOUR, 0, SPLEEN]
+    assert read(overlay_tumours(organs, line(0, 0, 0, 0), truth)) == [LIVER, IGNORE, 0, SPLEEN]
+    assert read(overlay_tumours(organs, line(0, TUMOUR, 0, 0), truth)) == [LIVER, TUMOUR, 0, SPLEEN]
 
 
 def test_the_baseline_takes_pseudo_labels_as_they_came_and_drawn_tumours():
@@ -124,5 +124,5 @@ def test_the_inputs_stay_as_they_are_whatever_their_memory():
     for array in (truth, pseudo):
         array.flags.writeable = False
     organs = fuse_organs(truth, [LIVER], pseudo)
-    assert read(lay_tumours(organs, line(0, TUMOUR))) == [LIVER, TUMOUR]
+    assert read(overlay_tumours(organs, line(0, TUMOUR))) == [LIVER, TUMOUR]
     assert PANCREAS in known(organs)

@@ -42,10 +42,10 @@ def test_the_index_says_what_each_case_is(data, paths):
     index = prepare(config_for(source(data)), paths)
     assert index == read_index(paths.index)
     first, unlabelled = of(index, "p0"), of(index, "p4")
-    assert (first.covered, first.occurring) == (("liver", "spleen"), ("liver",))
+    assert (first.annotated, first.occurring) == (("liver", "spleen"), ("liver",))
     assert (first.image, first.labels) == (data / "p0" / "ct.nii.gz", data / "p0" / "seg.nii.gz")
     assert (first.shape_zyx, first.spacing_zyx_mm, first.licence) == (SHAPE, SPACING, "CC0")
-    assert (unlabelled.labels, unlabelled.covered, unlabelled.has_tumour) == (None, (), False)
+    assert (unlabelled.labels, unlabelled.annotated, unlabelled.has_tumour) == (None, (), False)
     assert index.refused == {}
 
 
@@ -88,7 +88,7 @@ def test_new_patients_are_made_of_the_cases_that_the_configuration_names(data, p
     made = [case for case in index.cases if case.source == "new_patients"]
     assert [case.name for case in made] == [f"new_patients_p{case}_{seed}" for case in (0, 1) for seed in (5, 6)]
     assert [case.patient for case in made] == ["p0", "p0", "p1", "p1"]
-    assert all(case.covered == ("liver", "spleen") and case.split == "train" for case in made)
+    assert all(case.annotated == ("liver", "spleen") and case.split == "train" for case in made)
     again = replace(wanted, cases=["mine/p1"], count=1)
     index = prepare(config_for(source(data), new_patients=again), paths)
     assert [case.name for case in index.cases if case.source == "new_patients"] == ["new_patients_p1_5"]
@@ -99,7 +99,7 @@ def test_new_patients_cover_what_their_source_covers_also_when_that_is_told_late
     prepare(config_for(source(data), new_patients=wanted), paths)
     healthy = source(data, annotated=["liver", "spleen", "tumour"])
     index = prepare(config_for(healthy, new_patients=wanted), paths)
-    assert index.of("new_patients_p0_5").covered == ("liver", "spleen", "tumour")
+    assert index.of("new_patients_p0_5").annotated == ("liver", "spleen", "tumour")
     assert not index.of("new_patients_p0_5").has_tumour
 
 
@@ -128,16 +128,16 @@ def test_converted_labels_are_written_in_flares_numbers(tmp_path, paths):
     assert case.labels == paths.labels("mine_c0")
     assert np.array_equal(read_labels(case.labels)[0], liver())
     again = prepare(config_for(source(folder, "pairs", values={7: "liver", 8: "spleen"})), paths)
-    assert of(again, "c0").covered == ("liver", "spleen")
+    assert of(again, "c0").annotated == ("liver", "spleen")
 
 
-def test_the_configuration_may_say_what_is_covered(data, paths):
+def test_the_configuration_may_say_what_is_annotated(data, paths):
     labels = liver()
     labels[16:18, 10:20, 10:20] = 14
     write_case(data / "p0", 0, labels, info={})
     index = prepare(config_for(source(data, annotated=["liver", "pancreas"])), paths)
     case = of(index, "p0")
-    assert (case.covered, case.occurring) == (("liver", "pancreas"), ("liver",))
+    assert (case.annotated, case.occurring) == (("liver", "pancreas"), ("liver",))
     assert case.labels == paths.labels("mine_p0")
     assert set(np.unique(read_labels(case.labels)[0])) == {0, 1, 255}
 
@@ -148,8 +148,8 @@ def test_what_nobody_sees_in_a_source_counts_as_annotated(data, paths):
     write_case(data / "p1", 1)
     looked_at = source(data, absent=["tumour"])
     index = prepare(config_for(looked_at, new_patients=NewPatientsConfig(["mine/p0"], 1)), paths)
-    assert of(index, "p0").covered == index.of("new_patients_p0_0").covered == ("liver", "tumour")
-    assert of(index, "p1").covered == ("tumour",)
+    assert of(index, "p0").annotated == index.of("new_patients_p0_0").annotated == ("liver", "tumour")
+    assert of(index, "p1").annotated == ("tumour",)
     assert not any(case.has_tumour for case in index.cases)
     case = load_cached(paths.grid(SPACING) / of(index, "p1").name, "truth")
     assert case.known.tolist() == np.isin(np.arange(CLASSES), [0, 14]).tolist()
@@ -163,21 +163,21 @@ def test_a_case_that_shows_what_its_source_is_free_of_is_refused(data, paths):
     assert "declares absent" in index.refused["mine_p0"]
 
 
-def test_without_a_word_about_it_what_occurs_is_covered(data, paths):
+def test_by_default_what_occurs_is_annotated(data, paths):
     labels = liver()
     labels[16:18, 10:20, 10:20] = 14
     write_case(data / "p0", 0, labels, info={})
     write_case(data / "p1", 1, np.zeros(SHAPE, np.uint8), info={})
     index = prepare(config_for(source(data)), paths)
-    assert of(index, "p0").covered == ("liver", "tumour")
+    assert of(index, "p0").annotated == ("liver", "tumour")
     assert of(index, "p0").has_tumour
-    assert (of(index, "p1").labels, of(index, "p1").covered) == (None, ())
+    assert (of(index, "p1").labels, of(index, "p1").annotated) == (None, ())
 
 
-def test_a_covered_structure_that_is_not_in_view_is_known_to_be_absent(data, paths):
+def test_an_annotated_structure_that_is_not_in_view_is_known_to_be_absent(data, paths):
     write_case(data / "p1", 1, np.zeros(SHAPE, np.uint8), info={"labels_present": [1]})
     index = prepare(config_for(source(data)), paths)
-    assert (of(index, "p1").covered, of(index, "p1").occurring) == (("liver",), ())
+    assert (of(index, "p1").annotated, of(index, "p1").occurring) == (("liver",), ())
     assert load_cached(paths.grid(SPACING) / "mine_p1", "truth").known[1]
 
 
@@ -245,7 +245,7 @@ def test_no_case_left_is_an_error(data, paths):
 
 def test_a_structure_that_no_case_shows_is_an_error(data, paths):
     net = NetConfig(spacing_zyx_mm=SPACING, patch_zyx=(16, 16, 16), filters=[4, 8], segments=["liver", "spleen"])
-    with pytest.raises(InputError, match="No training case shows spleen, which the fit 'final' is to learn"):
+    with pytest.raises(InputError, match="No training case shows spleen, which the fit 'final' segments"):
         prepare(config_for(source(data), net=net), paths)
     organs = np.zeros(SHAPE, np.uint8)
     organs[2:5, 10:20, 22:30] = 3

@@ -79,7 +79,7 @@ def test_a_split_is_the_same_whatever_else_there_is():
 
 
 def test_validation_must_leave_something_to_learn_from():
-    with pytest.raises(UsageError, match="3 labelled cases; 3 of them cannot validate"):
+    with pytest.raises(UsageError, match="3 labelled cases; 3 for validation"):
         split_of(["a", "b", "c"], 3, source="mine")
     assert split_of(["a", "b", "c"], 0) == set()
 
@@ -143,10 +143,21 @@ def test_processes_share_the_work_and_phantoms_are_a_source(data, paths):
         "phantoms_phantom_1000000",
     ]  # fmt: skip
     assert [case.name for case in index.split("validation")] == ["phantoms_phantom_1000000"]
-    assert "tumour" in index.of("phantoms_phantom_0").covered
+    assert "tumour" in index.of("phantoms_phantom_0").annotated
 
 
 def test_a_process_that_is_killed_is_told_in_one_line(data, paths, monkeypatch):
     monkeypatch.setattr(parallel, "_begin_worker", functools.partial(os._exit, 9))
-    with pytest.raises(OutputError, match=r"ended from outside.*fewer processes"):
+    with pytest.raises(OutputError, match=r"was killed.*fewer processes"):
         prepare(config_for(source(data), processes=2), paths)
+
+
+def test_files_of_an_earlier_version_are_still_read(data, paths, monkeypatch):
+    first = prepare(config_for(source(data)), paths)
+    for path in (paths.index, *paths.labels("c0").parent.glob("*.json")):
+        path.write_text(
+            path.read_text().replace('"annotated": [', '"covered": [').replace('"annotated": "', '"covered": "')
+        )
+    assert '"covered"' in paths.index.read_text() and read_index(paths.index) == first
+    monkeypatch.setattr(preparing, "write_image", lambda *_: pytest.fail("made again"))
+    assert prepare(config_for(source(data)), paths) == first

@@ -19,7 +19,7 @@ from train.common.distributed import Rank
 from train.config import AblationConfig, PseudoConfig
 from train.data.index import IGNORE
 from train.pseudolabels.pseudo_records import Records
-from train.stages.pseudolabel import complete, pseudolabel, sure_tumours
+from train.stages.pseudolabel import complete, confident_tumours, pseudolabel
 
 ALONE = Rank(0, 1)
 
@@ -93,7 +93,7 @@ def three_tumours():
 def test_unsure_voxels_become_unknown_and_small_tumours_vanish():
     labels, confidence = three_tumours()
     settings = PseudoConfig(least_confidence=0.5, smallest_tumour_ml=1.0)
-    result, tumours = sure_tumours(labels, confidence, voxel_ml=0.1, settings=settings)
+    result, tumours = confident_tumours(labels, confidence, voxel_ml=0.1, settings=settings)
     assert (result[2:6, 2:6, 2:6] == TUMOUR).all()
     assert (result[2:6, 2:6, 10:12] == TUMOUR).all()
     assert (result[2:6, 2:6, 12:14] == IGNORE).all()
@@ -103,14 +103,14 @@ def test_unsure_voxels_become_unknown_and_small_tumours_vanish():
 
 def test_without_limits_every_tumour_counts():
     labels, confidence = three_tumours()
-    result, tumours = sure_tumours(labels, confidence, voxel_ml=0.1, settings=PseudoConfig())
+    result, tumours = confident_tumours(labels, confidence, voxel_ml=0.1, settings=PseudoConfig())
     assert np.array_equal(result, labels)
     assert len(tumours) == 3
 
 
 def test_no_tumour_is_an_answer():
     nothing = np.zeros((4, 4, 4), np.uint8)
-    result, tumours = sure_tumours(nothing, nothing, 1.0, PseudoConfig(least_confidence=0.5))
+    result, tumours = confident_tumours(nothing, nothing, 1.0, PseudoConfig(least_confidence=0.5))
     assert not result.any()
     assert tumours == []
 
@@ -183,7 +183,7 @@ def test_when_every_case_fails_it_stops_with_the_reason(run):
     _config, _places, index = run
     for case in index.cases:
         case.image.write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"None of 3 cases got tumour pseudo-labels; of the first: .*p1"):
+    with pytest.raises(InputError, match=r"None of 3 cases got tumour pseudo-labels; the first failed because: .*p1"):
         pseudolabel(*run, ALONE)
 
 

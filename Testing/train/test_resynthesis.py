@@ -125,7 +125,7 @@ def test_unknown_voxels_of_the_truth_stay_unknown(labels: np.ndarray, hu: np.nda
 
 
 def test_arrays_of_different_shapes_are_refused(labels: np.ndarray, hu: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="different shapes"):
         synthesize_patient(labels, SPACING, FLARE, np.random.default_rng(0), hu_zyx=hu[1:])
 
 

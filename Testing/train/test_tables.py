@@ -50,7 +50,7 @@ def test_structures_are_averaged_over_cases_and_organs_over_structures(tmp_path)
     assert "Pancreas" not in lines
     assert lines["liver and kidneys, 20 mm and more"] == ["1 of 1"]
     assert lines["elsewhere, smaller"] == ["0 of 1"]
-    assert lines["false ones a case"] == ["1.0 (1 to 1)"]
+    assert lines["false positives per case"] == ["1.0 (1 to 1)"]
 
 
 def test_the_csv_holds_every_figure(tmp_path):

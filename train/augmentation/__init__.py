@@ -1,1 +1,1 @@
-"""From a cached case to an augmented patch."""
+"""Patch sampling and data augmentation."""

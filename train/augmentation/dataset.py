@@ -1,7 +1,7 @@
-"""The endless stream of patches cut from the cached cases, the same on every run, and the batches made of them.
+"""Reproducible stream of patches from the cached cases, and their batches.
 
-Two ways lead to a batch. On a GPU the workers only read (`finished=False`) and the GPU augments; else the workers do
-all of it (`finished=True`). Both draw the same numbers, and `to_batch` ends both.
+With a GPU the workers only read samples (`finished=False`), which are augmented on the GPU; otherwise the workers also
+augment (`finished=True`). Both ways draw the same random numbers and end in `to_batch`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from train.data.index import CLASSES, IGNORE
 
 @dataclass(frozen=True)
 class Patch:
-    """One finished patch.
+    """One augmented patch.
 
     Attributes:
         name: of the case.
         image: (1, z, y, x) float32, normalised.
-        labels: (z, y, x) uint8, channels of the net; 255 unknown.
-        known: (channels) bool, which channels the case annotates.
+        labels: (z, y, x) uint8, output channels of the network; 255 unknown.
+        known: (channels) bool, the annotated channels of the case.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Patch:
 
 
 class PatchDataset(Dataset["Sample | Patch"]):
-    """Patch number i is always the same: its case, place and augmentation are drawn from (seed, i)."""
+    """Patch i is always the same: its case, position and augmentation are drawn from (seed, i)."""
 
     def __init__(
         self,
@@ -62,20 +62,20 @@ class PatchDataset(Dataset["Sample | Patch"]):
     ) -> None:
         """
         Args:
-            cases: to cut patches from.
-            shares: how often each case is drawn; any positive scale.
-            net: whose structures the patches are drawn around, and become channels.
-            plan: of that net: patch, spacing, intensities.
-            augment: strengths.
-            foreground: share of the patches that lie around a structure of the net, where the case has one; each of
-                those that occur in it as often as the others. The rest lies anywhere.
+            cases: to sample patches from.
+            shares: sampling weight of each case; any positive scale.
+            net: defines the output channels and the foreground structures.
+            plan: of that network: patch size, spacing, intensities.
+            augment: augmentation parameters.
+            foreground: fraction of patches centred near a foreground structure, if the case has one; structures are
+                chosen with equal probability. Other patches are placed at random.
             seed: of the stream.
-            length: patches in it.
-            finished: give `Patch`; otherwise `Sample`, to be augmented by `to_batch`.
-            emphasis: names of structures that are drawn more often than others, and how many times as often.
+            length: number of patches.
+            finished: yield `Patch`; otherwise `Sample`, to be augmented by `to_batch`.
+            emphasis: factors for structures that are to be chosen more often, by name.
 
         Raises:
-            InputError: when there is no case to draw.
+            InputError: when there are no cases.
         """
         weights = np.asarray(shares, np.float64)
         if not len(cases) or weights.sum() <= 0:
@@ -99,7 +99,7 @@ class PatchDataset(Dataset["Sample | Patch"]):
 
 
 def finished_patch(sample: Sample, net: NetConfig, plan: Plan, augment: AugmentConfig, device: torch.device) -> Patch:
-    """Augment a sample; FLARE's numbers become the net's channels."""
+    """Augment a sample, and map FLARE label values to output channels."""
     image, labels = augmented(sample, plan, augment, device)
     table = np.zeros(IGNORE + 1, np.uint8)
     table[list(net.values)] = np.arange(len(net.values))
@@ -114,9 +114,9 @@ def finished_patch(sample: Sample, net: NetConfig, plan: Plan, augment: AugmentC
 
 
 def collate(samples: Sequence[Sample | Patch]) -> list[Sample] | dict[str, Any]:
-    """What a DataLoader hands to `to_batch`: samples as they are, as their sizes differ; finished patches stacked.
+    """`collate_fn` of the DataLoader: samples stay a list, because their sizes differ; finished patches are stacked.
 
-    A worker stacks them in the memory that it shares with the training.
+    Workers stack them in shared memory.
     """
     patches = [item for item in samples if isinstance(item, Patch)]
     if not patches:
@@ -133,16 +133,16 @@ def to_batch(
     augment: AugmentConfig,
     device: torch.device,
 ) -> dict[str, Any]:
-    """A batch on `device`; raw samples are augmented there.
+    """Make a batch on `device`; raw samples are augmented there.
 
     Args:
-        samples: of a `PatchDataset`, or what `collate` made of them.
-        net, plan, augment: as the dataset's.
-        device: where the batch is wanted.
+        samples: of a `PatchDataset`, or the output of `collate`.
+        net, plan, augment: as for the dataset.
+        device: of the batch.
 
     Returns:
-        "image": (b, 1, z, y, x) float32, normalised; "labels": (b, z, y, x) uint8 channels of the net, 255 unknown;
-        "known": (b, channels) bool; "spacing": (b, 3) mm per voxel; "names": the cases.
+        "image": (b, 1, z, y, x) float32, normalised; "labels": (b, z, y, x) uint8 output channels, 255 unknown;
+        "known": (b, channels) bool; "spacing": (b, 3) mm per voxel; "names": of the cases.
     """
     if not isinstance(samples, dict):
         finished = [s if isinstance(s, Patch) else finished_patch(s, net, plan, augment, device) for s in samples]
@@ -157,7 +157,7 @@ def to_batch(
 
 
 def start_worker(number: int) -> None:
-    """`worker_init_fn` of a DataLoader: a worker frees and allocates the same megabytes for every patch too."""
+    """`worker_init_fn` of the DataLoader: workers reuse memory from patch to patch, see `keep_memory`."""
     keep_memory()
 
 
@@ -171,7 +171,7 @@ def validation_batches(
     *,
     foreground: float = 0.67,
 ) -> list[dict[str, Any]]:
-    """Batches of one patch each on `device`, the same on every call, not augmented, from all `cases` in turn."""
+    """Fixed, unaugmented batches of one patch each on `device`, from all `cases` in turn."""
     batches = []
     for number in range(patches if cases else 0):
         rng = np.random.default_rng([seed, number])
@@ -181,17 +181,17 @@ def validation_batches(
 
 
 class StepSampler(Sampler[int]):
-    """The indices that follow those already used, `size` at a time: a resumed training sees what it would have seen.
+    """Sampler of the next `size` unused indices per epoch, so that a resumed training continues with the same patches.
 
-    Of several ranks, each takes every n-th index.
+    With n ranks, each takes every n-th index.
     """
 
     def __init__(self, size: int, used: Callable[[], int], rank: Rank | None = None) -> None:
         """
         Args:
-            size: patches of all ranks together in an epoch.
-            used: returns, at the beginning of an epoch, how many patches all ranks together have taken so far.
-            rank: this process, of how many.
+            size: patches per epoch, over all ranks.
+            used: returns the number of patches used so far, over all ranks, at the start of an epoch.
+            rank: of this process.
         """
         self._size, self._used, self._rank = size, used, rank or Rank()
 

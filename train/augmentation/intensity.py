@@ -1,8 +1,8 @@
-"""Grey values: what contrast agent, dose, slice thickness, kernel and field of view do to a CT.
+"""Intensity augmentation: contrast phase, dose, slice thickness, kernel and field of view.
 
-The wide change of HU organ by organ is what lets a net that saw two contrast phases segment a plain scan. All functions
-work on (z, y, x) float32 tensors in HU on any device, whose values they may change in place; numbers come from a numpy
-generator, so that nothing waits for a GPU, fields of noise from a generator on the device.
+The strong HU changes per organ let a network trained on two contrast phases generalise to non-contrast CT. All
+functions work on (z, y, x) float32 tensors in HU on any device and may modify them in place. Scalars come from a NumPy
+generator, which avoids synchronising with the GPU; noise fields come from a generator on the device.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PHASE_HU = np.array([structure.typical_hu for structure in _ORGANS], np.float32
 
 @dataclass(frozen=True)
 class OrganValues:
-    """Approximate number of voxels and mean HU of the classes in a patch, the background first."""
+    """Approximate voxel count and mean HU of each class in a patch, background first."""
 
     count: NDArray[np.int64]
     mean_hu: NDArray[np.float32]
 
     @classmethod
     def of(cls, hu: NDArray[np.int16], labels: NDArray[np.uint8], enough: int = 150_000) -> OrganValues:
-        """From about `enough` voxels, evenly spread."""
+        """Estimate from a regular subsample of about `enough` voxels."""
         step = max(1, round((hu.size / enough) ** (1 / 3)))
         some = slice(None, None, step)
         values = labels[some, some, some].ravel()
@@ -50,7 +50,7 @@ class OrganValues:
 def change_organs(
     image: torch.Tensor, labels: torch.Tensor, organs: OrganValues, config: AugmentConfig, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Another contrast phase, organ by organ; the borders between organs stay as soft as they are."""
+    """Simulate another contrast phase by an HU shift per organ; organ boundaries stay smooth."""
     shift = np.zeros(IGNORE + 1, np.float32)
     inner = shift[:CLASSES]
     keep = 1.0
@@ -59,7 +59,7 @@ def change_organs(
         mix = rng.uniform(0, 1) if rng.random() < 0.5 else 0.0
         noise = rng.normal(0, 8, len(_VALUES))
         inner[_VALUES] = first + mix * (second - first) + noise - organs.mean_hu[_VALUES]
-        # hollow organs are partly air or contrast agent, their mean says nothing: shift them like their wall
+        # the mean of hollow organs is dominated by air or oral contrast: shift only slightly
         inner[list(_HOLLOW)] = rng.normal(0, 15, len(_HOLLOW))
         inner[TUMOUR] = inner[max(HOSTS, key=lambda host: int(organs.count[host]))]
         keep = rng.uniform(0.5, 1.0)
@@ -67,13 +67,13 @@ def change_organs(
     inner[_VALUES[organs.count[_VALUES] == 0]] = 0.0
     if not inner.any():
         return image
-    change = _looked_up(shift, labels)
+    change = _look_up(shift, labels)
     if keep < 1:
-        # less contrast inside an organ, as between its vessels and the rest
+        # reduce the contrast within an organ, as between vessels and parenchyma
         middle = np.full(IGNORE + 1, np.nan, np.float32)
         solid = [value for value in _VALUES if value not in _HOLLOW and organs.count[value]]
         middle[solid] = organs.mean_hu[solid]
-        away = image - _looked_up(middle, labels)
+        away = image - _look_up(middle, labels)
         change -= away.clamp_(-150, 150).mul_(1 - keep).nan_to_num_(0.0)
     return image.add_(_mean_of_neighbours(change))
 
@@ -81,7 +81,7 @@ def change_organs(
 def change_contrast(
     image: torch.Tensor, clip_hu: tuple[float, float], config: AugmentConfig, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Brightness, contrast and gamma of the whole patch; gamma within `clip_hu`, which is what the net will see."""
+    """Brightness, contrast and gamma of the whole patch; gamma within `clip_hu`, the input range of the network."""
     if rng.random() < config.contrast:
         factor = rng.uniform(0.8, 1.25)
         image.mul_(factor).add_(50.0 * (1 - factor) + rng.normal(0, 12))
@@ -95,7 +95,7 @@ def change_contrast(
 def change_shapes(
     image: torch.Tensor, spacing_zyx_mm: Triple, config: AugmentConfig, rng: np.random.Generator
 ) -> torch.Tensor:
-    """The paper's "morphological" augmentation: grey values dilated or eroded by a ball of 1 to 2 voxels' radius."""
+    """The paper's "morphological" augmentation: grey-scale dilation or erosion by a ball of 1 to 2 voxels radius."""
     if rng.random() >= config.morphology:
         return image
     radius_mm = rng.uniform(1.0, 2.0) * min(spacing_zyx_mm)
@@ -115,17 +115,19 @@ def degrade(
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Slice thickness, reconstruction kernel, low resolution and noise."""
+    """Simulate slice thickness, reconstruction kernel, low resolution and noise."""
     blurs, coarsens = rng.random(2) < (config.blur, config.low_resolution)
     if blurs or coarsens:
         sigma = np.array([rng.uniform(0, 4.0), *([rng.uniform(0, 2.5)] * 2)]) / spacing_zyx_mm * blurs
         factors = np.array([rng.uniform(0.4, 1.0), *([rng.uniform(0.5, 1.0)] * 2)]) ** int(coarsens)
-        image = _along_axes(image, [_scanner(*numbers) for numbers in zip(image.shape, sigma, factors, strict=True)])
+        image = _along_axes(
+            image, [_resolution_matrix(*numbers) for numbers in zip(image.shape, sigma, factors, strict=True)]
+        )
     if rng.random() < config.noise:
         strength = config.noise_hu * rng.uniform(0, 1) ** 2
         if rng.random() < 0.5:
             noise = torch.randn(image.shape, generator=generator, device=image.device)
-        else:  # grains of two voxels, as of a smooth kernel
+        else:  # noise with a correlation length of two voxels, as from a smooth kernel
             coarse = [max(2, n // 2 + 1) for n in image.shape]
             grains = torch.randn((1, 1, *coarse), generator=generator, device=image.device)
             noise = F.interpolate(grains, size=image.shape, mode="trilinear")[0, 0].mul_(1.6)
@@ -136,7 +138,7 @@ def degrade(
 def cut_field_of_view(
     image: torch.Tensor, labels: torch.Tensor | None, config: AugmentConfig, rng: np.random.Generator
 ) -> None:
-    """The scan ends within the patch: air and unknown labels beyond one plane; in place."""
+    """Simulate the end of the scan within the patch: air and unknown labels beyond one plane; in place."""
     if rng.random() >= config.field_of_view:
         return
     axis = int(rng.choice(3, p=[0.7, 0.1, 0.2]))
@@ -149,19 +151,19 @@ def cut_field_of_view(
 
 
 def _ball(radius_mm: float, spacing_zyx_mm: Triple) -> list[tuple[int, ...]]:
-    """Offsets (z, y, x) in voxels of a ball, without its middle."""
+    """Voxel offsets (z, y, x) of a ball without its centre."""
     reach = [int(radius_mm / mm) for mm in spacing_zyx_mm]
     offsets = product(*(range(-r, r + 1) for r in reach))
     return [o for o in offsets if any(o) and np.linalg.norm(np.multiply(o, spacing_zyx_mm)) <= radius_mm]
 
 
-def _looked_up(table: NDArray[np.float32], labels: torch.Tensor) -> torch.Tensor:
-    """The entry of the 256 of `table` for every label."""
+def _look_up(table: NDArray[np.float32], labels: torch.Tensor) -> torch.Tensor:
+    """Look up each label in a table of 256 entries."""
     return torch.from_numpy(table).to(labels.device).index_select(0, labels.flatten().int()).view(labels.shape)
 
 
 def _mean_of_neighbours(image: torch.Tensor) -> torch.Tensor:
-    """Mean of 3 by 3 by 3 voxels; voxels at the border are repeated beyond it."""
+    """3x3x3 mean filter with replicated borders."""
     for axis, size in enumerate(image.shape):
         total = image.clone()
         total.narrow(axis, 1, size - 1).add_(image.narrow(axis, 0, size - 1))
@@ -172,13 +174,13 @@ def _mean_of_neighbours(image: torch.Tensor) -> torch.Tensor:
     return image.div_(27)
 
 
-def _scanner(size: int, sigma: float, factor: float) -> torch.Tensor | None:
-    """What blur and low resolution do along an axis, as one matrix; None: nothing.
+def _resolution_matrix(size: int, sigma: float, factor: float) -> torch.Tensor | None:
+    """Blur and low resolution along one axis as a matrix; None: identity.
 
     Args:
         size: voxels.
-        sigma: standard deviation of the Gaussian in voxels; at the borders it counts what is there.
-        factor: share of the resolution that is kept.
+        sigma: standard deviation of the Gaussian in voxels; at the borders it is renormalised.
+        factor: factor of the resolution, at most 1.
     """
     small = max(min(2, size), round(size * factor))
     if sigma < 0.15 and small == size:
@@ -189,14 +191,14 @@ def _scanner(size: int, sigma: float, factor: float) -> torch.Tensor | None:
         away = (places[:, None] - places) / sigma
         matrix = torch.exp(-0.5 * away**2) * (away.abs() < 4)  # denormal numbers are slow
         matrix /= matrix.sum(1, keepdim=True)
-    if small < size:  # columns are what becomes of single voxels
+    if small < size:  # each column is the response to a single voxel
         coarse = F.interpolate(matrix.T[None], size=small, mode="linear")
         matrix = F.interpolate(coarse, size=size, mode="linear")[0].T
     return matrix
 
 
 def _along_axes(image: torch.Tensor, matrices: Sequence[torch.Tensor | None]) -> torch.Tensor:
-    """`image` (z, y, x) with every axis multiplied by its matrix."""
+    """Multiply each axis of `image` (z, y, x) by its matrix."""
     z, y, x = (matrix if matrix is None else matrix.to(image.device) for matrix in matrices)
     if x is not None:
         image = image @ x.T

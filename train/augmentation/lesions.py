@@ -1,4 +1,4 @@
-"""Tumours put into organs of a CT, so that a net sees more of them, in more places, than have been annotated."""
+"""Lesion augmentation: synthetic tumours implanted into organs of a CT."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from train.data.index import TUMOUR
 
 HOSTS = tuple(structure.value for structure in structures() if structure.hosts_tumours)
 MOST = 3
-"""Lesions in one patch."""
+"""Maximum number of lesions in one patch."""
 
 
 def draw_places(
     centres: Mapping[int, NDArray[np.int64]], pose: Pose, patch_zyx: Index, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Up to three voxels of the case, inside organs that the patch shows, for lesions to grow around.
+    """Draw up to three lesion centres inside organs in the patch.
 
     Args:
         centres: voxels (n, 3) per structure.
         pose: of the patch in the case.
-        patch_zyx: its size.
+        patch_zyx: patch size.
         rng: of this patch.
 
     Returns:
-        (n, 4): the organ's label value and the voxel's z, y, x.
+        (n, 4): label value of the organ, and z, y, x of the voxel.
     """
     seen = {host: centres[host][pose.shows(centres[host], patch_zyx)] for host in HOSTS if host in centres}
     hosts = [host for host, points in seen.items() if len(points)]
@@ -51,14 +51,14 @@ def implant(
     spacing_zyx_mm: Triple,
     rng: np.random.Generator,
 ) -> None:
-    """Grow a tumour of 6 to 30 mm radius around each of `places` (host, z, y, x); both arrays change in place.
+    """Implant a tumour of 6 to 30 mm radius at each of `places` (host, z, y, x); both arrays are modified in place.
 
-    Most are darker than their organ, some brighter, some with a dark core; one of three grows out of its organ, where
-    fat and other soft tissue without a label give way.
+    Most are darker than their organ, some brighter, some have a dark core. About a third is exophytic and replaces
+    unlabelled fat and soft tissue too.
 
     Args:
         hu: (z, y, x) float32.
-        labels: uint8 on the same voxels.
+        labels: uint8, same shape.
         organ_hu: mean HU per class.
     """
     for host, *centre in places.tolist():
@@ -76,7 +76,7 @@ def implant(
         if rng.random() < 0.3:
             open_to_it |= (around == 0) & (shown > -200) & (shown < 150)
         difference = rng.uniform(-70, -15) if rng.random() < 0.8 else rng.uniform(15, 60)
-        # the border voxels are partly tumour, half of it where the label ends
+        # partial volume at the border: 50 % tumour at the edge of the label
         share = ((1 - distance) * float(radius.mean()) + 0.5).clamp_(0, 1) * open_to_it
         core = (0.55 - distance).clamp_(min=0) * (rng.uniform(-60, 0) if rng.random() < 0.4 else 0.0)
         tissue = torch.where(inside, shown, float(organ_hu[host])) + 10 * _bumps(5, distance, rng)
@@ -85,6 +85,6 @@ def implant(
 
 
 def _bumps(knots: int, like: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Smooth noise of the shape of `like`."""
+    """Smooth noise with the shape of `like`."""
     noise = torch.from_numpy(rng.standard_normal((1, 1, knots, knots, knots), dtype=np.float32)).to(like.device)
     return F.interpolate(noise, size=like.shape, mode="trilinear")[0, 0]

@@ -1,11 +1,11 @@
-"""The corruptions of Model Genesis, which a net learns to undo without labels.
+"""Image corruptions of Model Genesis for self-supervised pre-training.
 
 Zhou et al., "Models Genesis", Medical Image Analysis 2021, section 3.2; figure 2 of the FLARE 2023 paper. Each image of
-a batch gets, each with its own probability: a non-linear intensity curve; local shuffling of voxels; and either
-in-painting (blocks inside are hidden) or out-painting (all but blocks inside is hidden).
+a batch gets, with separate probabilities: a non-linear intensity transform, local pixel shuffling, and either
+in-painting (blocks are hidden) or out-painting (everything but blocks is hidden).
 
-Everything runs where the images lie. The published code shuffles 10,000 small windows of an image one after the other;
-here the windows of a grid at a random offset are shuffled at once, each with a chance of one half.
+Everything runs on the device of the images. The published code shuffles 10,000 small windows of an image one after the
+other; here the windows of a grid with random offset are shuffled at once, each with probability 0.5.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import torch
 from train.config import CorruptConfig
 
 LARGEST_WINDOW = 0.1
-"""Edge of a shuffled window, as a share of the image's edge: far below a net's receptive field, as in the paper."""
+"""Size of a shuffled window relative to the image: well below the receptive field, as in the paper."""
 SHUFFLED = 0.5
-"""Chance of each window of the grid."""
+"""Probability of each window of the grid."""
 MOST_BLOCKS = 5
 CURVE = 1001
 
 
 def corrupted(image01: torch.Tensor, config: CorruptConfig, generator: torch.Generator) -> torch.Tensor:
-    """Corrupt a batch; the input stays as it is.
+    """Corrupt a batch; the input is not modified.
 
     Args:
         image01: (batch, 1, z, y, x), intensities from 0 to 1.
         config: probabilities.
-        generator: on the images' device; all chance comes from it.
+        generator: source of randomness, on the device of the images.
 
     Returns:
         the same shape, intensities from 0 to 1.
@@ -50,9 +50,9 @@ def corrupted(image01: torch.Tensor, config: CorruptConfig, generator: torch.Gen
 
 
 def recoloured(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Intensities through a cubic Bézier curve from (0, 0) to (1, 1), or, for every other one, from (0, 1) to (1, 0).
+    """Non-linear intensity transform by a cubic Bézier curve from (0, 0) to (1, 1), or inverted with probability 0.5.
 
-    The two inner control points are random, both coordinates of them sorted, so that the curve is a monotone function.
+    The two inner control points are random with sorted coordinates, so that the curve is monotonic.
     """
     points = torch.rand(2, 2, generator=generator, device=volume.device).sort(dim=0).values
     inverted = bool(torch.rand((), generator=generator, device=volume.device) < 0.5)
@@ -63,11 +63,11 @@ def recoloured(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor
 
 
 def bezier_table(inner: torch.Tensor, inverted: bool) -> torch.Tensor:
-    """The curve's value at 1001 evenly spaced intensities from 0 to 1.
+    """Values of the curve at 1001 evenly spaced intensities from 0 to 1.
 
     Args:
         inner: (2, 2) inner control points (x, y), sorted.
-        inverted: whether it falls from 1 to 0.
+        inverted: whether the curve decreases from 1 to 0.
     """
     t = torch.linspace(0, 1, CURVE, device=inner.device)
     a, b, c = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
@@ -81,7 +81,7 @@ def bezier_table(inner: torch.Tensor, inverted: bool) -> torch.Tensor:
 
 
 def shuffled(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Voxels shuffled inside small windows; the window's size and the grid's offset are drawn for each image."""
+    """Local pixel shuffling within small windows; window size and grid offset are random."""
     device = volume.device
     draw = torch.rand(6, generator=generator, device=device).tolist()
     window = [2 + int(draw[axis] * max(volume.shape[axis] * LARGEST_WINDOW - 1, 1)) for axis in range(3)]
@@ -101,13 +101,13 @@ def shuffled(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def in_paint(volume: torch.Tensor, generator: torch.Generator) -> None:
-    """Hide one to five blocks, of a sixth to a third of the image's edges, behind noise; in place."""
+    """Replace one to five blocks, with edges of 1/6 to 1/3 of the image, by noise; in place."""
     for box in _blocks(volume, generator, 1 / 6, 1 / 3):
         volume[box] = torch.rand(volume[box].shape, generator=generator, device=volume.device)
 
 
 def out_paint(volume: torch.Tensor, generator: torch.Generator) -> None:
-    """Hide all but one to five blocks, of three to four sevenths of the image's edges, behind noise; in place."""
+    """Replace all but one to five blocks, with edges of 3/7 to 4/7 of the image, by noise; in place."""
     kept = torch.zeros(volume.shape, dtype=torch.bool, device=volume.device)
     for box in _blocks(volume, generator, 3 / 7, 4 / 7):
         kept[box] = True
@@ -118,7 +118,7 @@ def out_paint(volume: torch.Tensor, generator: torch.Generator) -> None:
 def _blocks(
     volume: torch.Tensor, generator: torch.Generator, smallest: float, largest: float
 ) -> list[tuple[slice, slice, slice]]:
-    """One block, and up to four more, each with a chance of 95 in 100 after the one before."""
+    """One to five blocks; each further one follows with probability 0.95."""
     boxes: list[tuple[slice, slice, slice]] = []
     for chance, *draw in torch.rand(MOST_BLOCKS, 7, generator=generator, device=volume.device).tolist():
         if boxes and chance > 0.95:

@@ -1,4 +1,4 @@
-"""What is read from the cache for one patch: a place, a pose, and the part of the case that they need."""
+"""Sample a patch: draw its position and pose, and read that part of the case from the cache."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from train.config import AugmentConfig, NetConfig
 from train.data.cache import CachedCase
 
 BORDER = 0.15
-"""Share of a patch that may lie outside its case. Windows of the inference lie inside, but end at the border."""
+"""Maximum fraction of a patch outside its case, per side; in inference, windows end at the border."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is read from the cache for one patch, with all random numbers that were drawn for it there.
+    """Data of one patch before augmentation.
 
     Attributes:
         name: of the case.
-        hu: int16 (z, y, x), the part of the case that the patch reads.
-        labels: uint8 on the same voxels, FLARE's numbers and 255; None: there are none.
-        known: bool per class, what the case annotates.
-        spacing_zyx_mm: (3) of these voxels.
-        pose: of the patch, its centre in voxels of `hu`.
-        lesions: (n, 4) host organ and voxel of `hu` where tumours are to grow.
-        organs: mean HU per class; None where there are no labels, or nothing needs it.
-        seed: of all random numbers that are still to be drawn.
+        hu: int16 (z, y, x), the part of the case that the patch needs.
+        labels: uint8, same shape, FLARE label values and 255; None: unlabelled.
+        known: bool per class, the annotated classes.
+        spacing_zyx_mm: of these arrays.
+        pose: of the patch, with its centre in voxels of `hu`.
+        lesions: (n, 4) host organ and voxel of `hu` for tumours to implant.
+        organs: mean HU per class; None without labels, or if no augmentation needs it.
+        seed: of the random numbers of the augmentation.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Sample:
     seed: int
 
     def pin_memory(self) -> Sample:
-        """For a DataLoader that copies to a GPU."""
+        """Pin the memory, as the DataLoader does for tensors."""
         labels = None if self.labels is None else self.labels.pin_memory()
         return replace(self, hu=self.hu.pin_memory(), labels=labels)
 
@@ -63,11 +63,11 @@ def read_sample(
     emphasis: Mapping[int, float],
     rng: np.random.Generator,
 ) -> Sample:
-    """Draw a place and a pose in `case`, and read what they need from the cache.
+    """Draw a position and a pose in `case`, and read the data they need from the cache.
 
     Args:
-        foreground: chance that the patch lies around a structure of the net.
-        emphasis: how much more often than others a label value is that structure; 1 unless given.
+        foreground: probability of a patch centred near a structure of the network.
+        emphasis: factors for choosing a label value as that structure; default 1.
     """
     patch, shape = plan.patch_zyx, case.shape_zyx
     pose = draw_pose(case.spacing_zyx_mm, plan.spacing_zyx_mm, patch, augment, rng)
@@ -105,9 +105,9 @@ def read_sample(
 def _centre(
     shape_zyx: Index, extent: NDArray[np.float64], points: NDArray[Any] | None, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """The middle of a patch that is `extent` voxels large: around one of `points`, or anywhere.
+    """Draw the centre of a patch of `extent` voxels: near one of `points`, or anywhere.
 
-    A patch that is longer than its case has the case about in its middle, as the inference pads it.
+    Along axes where the patch is larger than the case, the case is about centred in it, as padding in inference does.
     """
     shape = np.asarray(shape_zyx, np.float64)
     middle = rng.uniform(0, 1, 3) * shape

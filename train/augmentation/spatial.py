@@ -1,8 +1,8 @@
-"""Where the voxels of a patch lie in their case: rotation, scale, flips, place and elastic deformation as one map.
+"""Spatial augmentation: rotation, scaling, flips, position and elastic deformation as one sampling grid.
 
-Cubic B-splines reproduce straight lines, so the whole map, its affine part included, is one spline with a few control
-points. They are drawn with numpy where the patch is cut from the cache; the map of every voxel, needed where the patch
-is made, is then a single matrix product. Image (linear) and labels (nearest) are read once, at that map.
+Cubic B-splines reproduce linear functions, so the whole transform, including its affine part, is one spline with a few
+control points. They are drawn with NumPy when the patch is read from the cache. The sampling grid, needed on the
+device, is then a matrix product. Image (linear) and labels (nearest) are interpolated only once.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from train.config import AIR_HU, AugmentConfig
 from train.data.index import IGNORE
 
 KNOTS_MM = 50.0
-"""Approximate distance of the control points of the elastic deformation."""
+"""Approximate spacing of the control points of the elastic deformation."""
 SAME = 0.02
-"""Share by which spacings of equal grids may differ."""
+"""Relative tolerance within which two spacings count as equal."""
 _SPREAD = 0.33
-"""Standard deviation of a cubic B-spline in space whose control points have 1."""
+"""Standard deviation of a cubic B-spline with control points of unit variance."""
 _PROBES = 17
 _MARGIN = 2
 
 
 @dataclass(frozen=True)
 class Pose:
-    """The map from a patch to its case.
+    """The transform from patch to case.
 
-    The voxel p of the patch, counted from its middle, lies at centre + matrix @ p + bend(p), in voxels of the case.
+    Voxel p of the patch, relative to its centre, maps to centre + matrix @ p + bend(p), in voxels of the case.
 
     Attributes:
         matrix: (3, 3), voxels of the patch to voxels of the case, both (z, y, x); flips included.
-        bend_zyx: (kz, ky, kx, 3) control points of the elastic displacement, voxels of the case; None: rigid.
+        bend_zyx: (kz, ky, kx, 3) control points of the elastic displacement, voxels of the case; None: affine.
         flipped: per axis z, y, x.
         centre_zyx: voxel of the case, fractional.
     """
@@ -52,15 +52,15 @@ class Pose:
 
     @property
     def is_crop(self) -> bool:
-        """Whether nothing is rotated, scaled or bent, so that voxels can be taken as they are; it may be flipped."""
+        """Whether no interpolation is needed: no rotation, scaling or deformation, but possibly flips."""
         return self.bend_zyx is None and bool(np.array_equal(np.abs(self.matrix), np.eye(3)))
 
     def extent(self, patch_zyx: Index) -> NDArray[np.float64]:
-        """How long the patch is along its own axes, in voxels of the case along z, y and x."""
+        """Extent of the patch in voxels of the case along z, y and x."""
         return np.linalg.norm(self.matrix * np.asarray(patch_zyx), axis=1)
 
     def at(self, centre_zyx: NDArray[Any], patch_zyx: Index) -> Pose:
-        """The same pose at another place; a plain crop is put on the nearest voxels."""
+        """The same pose at another centre; a plain crop is aligned to the voxel grid."""
         centre = np.asarray(centre_zyx, np.float64)
         if self.is_crop:
             half = (np.asarray(patch_zyx) - 1) / 2
@@ -68,14 +68,14 @@ class Pose:
         return replace(self, centre_zyx=centre)
 
     def control(self, patch_zyx: Index) -> NDArray[np.float64]:
-        """Control points (kz, ky, kx, 3) of the whole map, in voxels of the case."""
+        """Control points (kz, ky, kx, 3) of the whole transform, in voxels of the case."""
         knots = (4, 4, 4) if self.bend_zyx is None else self.bend_zyx.shape[:3]
         axes = [(n - 1) * ((np.arange(k) - 1) / (k - 3) - 0.5) for n, k in zip(patch_zyx, knots, strict=True)]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) @ self.matrix.T + self.centre_zyx
         return points if self.bend_zyx is None else points + self.bend_zyx
 
     def box(self, patch_zyx: Index, shape_zyx: Index) -> Box:
-        """The part of the case that the patch reads; at least one voxel along every axis."""
+        """Bounding box of the patch in the case; at least one voxel along each axis."""
         if self.is_crop:
             low = np.rint(self.centre_zyx - (np.asarray(patch_zyx) - 1) / 2)
             high = low + patch_zyx
@@ -93,7 +93,7 @@ class Pose:
         return z, y, x
 
     def shows(self, points_zyx: NDArray[Any], patch_zyx: Index) -> NDArray[np.bool_]:
-        """Which of the case's voxels (n, 3) lie well inside the patch, but for the elastic displacement."""
+        """Which voxels (n, 3) of the case lie well inside the patch, ignoring the elastic deformation."""
         inner = (np.asarray(points_zyx) - self.centre_zyx) @ np.linalg.inv(self.matrix).T
         return (np.abs(inner) < 0.45 * np.asarray(patch_zyx)).all(axis=1)
 
@@ -105,13 +105,13 @@ def draw_pose(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> Pose:
-    """A pose whose place is still to be chosen, see `Pose.at`.
+    """Draw a pose without its centre, see `Pose.at`.
 
     Args:
-        case_spacing_zyx_mm: of the case's grid. What differs from the patch's by rounding only counts as equal, as in
-            the inference: a grid of whole voxels is never exactly as fine as it should be.
+        case_spacing_zyx_mm: of the case. If it differs from the patch's only by rounding to whole voxels, it counts as
+            equal, as in inference.
         spacing_zyx_mm: of the patch.
-        patch_zyx: its voxels.
+        patch_zyx: patch size.
         config: rotation, scale, elastic deformation and flips.
         rng: of this patch.
     """
@@ -133,22 +133,22 @@ def draw_pose(
 def read_patch(
     hu: torch.Tensor, labels: torch.Tensor | None, pose: Pose, patch_zyx: Index
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Image and labels of the patch.
+    """Sample image and labels of a patch.
 
     Args:
-        hu: (z, y, x) int16 or float32, the part of the case that the patch reads.
-        labels: uint8 on the same voxels, or None.
-        pose: with its centre in voxels of that part.
-        patch_zyx: the size of the patch.
+        hu: (z, y, x) int16 or float32, the part of the case that the patch needs.
+        labels: uint8, same shape, or None.
+        pose: with its centre in voxels of `hu`.
+        patch_zyx: patch size.
 
     Returns:
-        HU as float32, linear between voxels, and labels of the nearest voxel; outside the case air and 255.
+        HU as float32 (linear interpolation) and labels (nearest neighbour); air and 255 outside the case.
     """
     if pose.is_crop:
         return _cropped(hu, labels, pose, patch_zyx)
     grid, slices = _map(pose, patch_zyx, hu.shape, hu.device)
     within = slices - slices.floor()
-    # Both are shifted so that the zeros around what is read mean air and "unknown".
+    # Both are offset so that zero padding means air and "unknown".
     below, above = _sampled(hu, -AIR_HU, grid, "bilinear")
     image = torch.lerp(below, above, within).add_(AIR_HU)
     if labels is None:
@@ -162,11 +162,11 @@ def read_patch(
 def _map(
     pose: Pose, patch_zyx: Index, shape_zyx: Sequence[int], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where `_sampled` reads for every voxel of the patch.
+    """The sampling grid for `_sampled`.
 
     Returns:
-        (z, y, x, 2), x and row of the tall picture from -1 to 1 edge to edge, in the slice below; and (z, y, x), the
-        fractional slice.
+        (z, y, x, 2): x and row in the stacked 2D image, in the slice below, from -1 to 1 edge to edge; and (z, y, x):
+        the fractional slice.
     """
     z, y, x = patch_zyx
     depth, height, width = shape_zyx
@@ -184,11 +184,12 @@ def _map(
 
 
 def _sampled(volume: torch.Tensor, shift: float, grid: torch.Tensor, mode: str) -> torch.Tensor:
-    """`volume` + `shift` in the slices below and above every voxel (2, z, y, x), or for "nearest" in the one below.
+    """Sample `volume` + `shift` in the slices below and above each voxel (2, z, y, x), or for "nearest" in the one
+    below.
 
-    A volume is read as a tall picture, its slices with a row of zeros around them below each other, and the slices
-    above as a second channel of it, which costs no memory: reading in two dimensions is vectorised on a CPU, which
-    makes it several times as fast as reading in three, and exact to some thousandths of a voxel.
+    The volume is viewed as one tall 2D image: its slices, each padded with rows of zeros, are stacked vertically. The
+    slices above are a second channel, which is a view without extra memory. 2D sampling is vectorised on the CPU,
+    several times as fast as 3D sampling, and exact to some thousandths of a voxel.
     """
     depth, height, width = volume.shape
     slices = torch.empty((depth + 3, height + 2, width), device=volume.device)
@@ -197,7 +198,7 @@ def _sampled(volume: torch.Tensor, shift: float, grid: torch.Tensor, mode: str) 
     torch.add(volume, shift, out=slices[1:-2, 1:-1])
     rows, area = (depth + 2) * (height + 2), (height + 2) * width
     channels = 1 if mode == "nearest" else 2
-    # On a CPU only the parts of a batch are read in parallel, so it is split.
+    # On a CPU, grid_sample is parallel over the batch only, so split along z.
     z, y, x, _ = grid.shape
     parts = math.gcd(z, torch.get_num_threads()) if grid.device.type == "cpu" else 1
     picture = slices.as_strided((parts, channels, rows, width), (0, area, width, 1))
@@ -219,7 +220,7 @@ def _cropped(
 
 
 def _rotation(angles_zyx: NDArray[Any]) -> NDArray[np.float64]:
-    """3 by 3 rotation of (z, y, x) vectors: about z, then y, then x."""
+    """Rotation matrix (3, 3) of (z, y, x) vectors: about z, then y, then x."""
     matrix = np.eye(3)
     for axis, angle in enumerate(angles_zyx):
         a, b = [i for i in range(3) if i != axis]

@@ -1,4 +1,4 @@
-"""Uniform cubic B-splines in space: what is smooth, from a few control points, at every voxel of a patch."""
+"""Uniform cubic B-splines in 3D, evaluated at every voxel of a patch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from flareseg.volume import Index
 
 
 def spline(control: NDArray[np.float64], patch_zyx: Index, device: torch.device) -> torch.Tensor:
-    """(z * y, x * channels) float32: the spline with the control points (kz, ky, kx, channels) at every voxel."""
+    """Evaluate the spline with control points (kz, ky, kx, channels): float32 (z * y, x * channels)."""
     kz, ky, kx, channels = control.shape
-    # Double precision on a GPU, whose matrix units may be set to less than single; elsewhere single is exact enough.
+    # Double precision on a GPU, where TF32 may be enabled; elsewhere single precision is sufficient.
     kind = torch.float64 if device.type == "cuda" else torch.float32
     part = torch.from_numpy(np.ascontiguousarray(control)).to(kind).to(device)
     z, y, x = patch_zyx
@@ -25,13 +25,13 @@ def spline(control: NDArray[np.float64], patch_zyx: Index, device: torch.device)
 
 @lru_cache(maxsize=64)
 def _basis(size: int, knots: int, channels: int, device: torch.device, kind: torch.dtype) -> torch.Tensor:
-    """(knots * channels, size * channels): the weights of the control points at every voxel of an axis."""
+    """Weights of the control points at every voxel of an axis: (knots * channels, size * channels)."""
     weights = basis_at((np.arange(size) / max(size - 1, 1)), knots)
     return torch.from_numpy(np.kron(weights.T, np.eye(channels))).to(kind).to(device)
 
 
 def basis_at(places: NDArray[np.float64], knots: int) -> NDArray[np.float64]:
-    """(places, knots) weights of the uniform cubic B-spline at places from 0 to 1."""
+    """Weights (places, knots) of the uniform cubic B-spline at positions from 0 to 1."""
     intervals = knots - 3
     distance = np.abs(places[:, None] * intervals - (np.arange(knots) - 1))
     near = 2 / 3 - distance**2 + distance**3 / 2

@@ -1,1 +1,1 @@
-"""What every part of the training uses: folders, JSON files, processes, ranks."""
+"""Shared helpers of the training: paths, JSON files, worker processes, ranks."""

@@ -1,7 +1,7 @@
-"""Which of several processes this one is, and how they wait for each other.
+"""Ranks of a distributed run, and barriers between them.
 
-torchrun starts ranks that can train together; SLURM starts tasks (srun), which can too, or the tasks of an array,
-which share only a disk and may just divide cases among themselves.
+torchrun and SLURM's srun start ranks that can train together. The tasks of a SLURM array share only a file system, and
+can only divide cases among themselves.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Rank:
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank does what must be done only once."""
+        """Whether this rank does the work that must be done only once."""
         return self.number == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Every count-th item: all ranks' shares together are all items, each once."""
+        """Every count-th item; the shares of all ranks are disjoint and complete."""
         return items[self.number :: self.count]
 
 
 def this_rank(environment: Mapping[str, str] | None = None) -> Rank:
-    """The rank among processes that torchrun or srun started together; 0 of 1 alone or in an array."""
+    """The rank of this process under torchrun or srun; 0 of 1 otherwise, also in a SLURM array."""
     found = os.environ if environment is None else environment
     for number, count in _TOGETHER:
         rank = _rank(found.get(number), found.get(count))
@@ -51,7 +51,7 @@ def this_rank(environment: Mapping[str, str] | None = None) -> Rank:
 
 
 def sharing_rank(environment: Mapping[str, str] | None = None) -> Rank:
-    """The rank for dividing cases: as `this_rank`, or the place in a SLURM array."""
+    """The rank for dividing cases: as `this_rank`, or the index in a SLURM array."""
     found = os.environ if environment is None else environment
     together = this_rank(found)
     if together.count > 1:
@@ -69,14 +69,14 @@ def _rank(number: str | None, count: str | None, first: str = "0") -> Rank | Non
 
 
 class Barrier:
-    """Where the ranks of one launch wait for each other.
+    """Barrier for the ranks of one launch.
 
-    torchrun's ranks meet through the key-value store it keeps for them; srun's through small files in
-    `folder`, named after the job step. One that fails ends all the others by way of torchrun or SLURM, so nobody waits
-    for it. Nothing is collective: a rank may read for hours while the others wait.
+    torchrun's ranks synchronise through its key-value store, srun's through small files in `folder`, named after the
+    job step. If a rank fails, torchrun or SLURM ends the others. No collective operation is used, so a rank may work
+    for hours while the others wait.
 
     Raises:
-        UsageError: when torchrun was started so that ranks cannot meet.
+        UsageError: when torchrun was started without a master port.
     """
 
     def __init__(self, rank: Rank, folder: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -88,7 +88,7 @@ class Barrier:
         self._address = (found.get("MASTER_ADDR", ""), int(found.get("MASTER_PORT", "0") or 0))
         self._has_store = "TORCHELASTIC_RUN_ID" in found
         if self._has_store and rank.count > 1 and not self._address[1]:
-            raise UsageError("torchrun gave no port to meet at; start it with --standalone, or with a --master-port.")
+            raise UsageError("torchrun gave no master port; start it with --standalone or --master-port.")
 
     def main_only(self, name: str, work: Callable[[], None]) -> None:
         """The main rank does the work; the others wait until it is done."""
@@ -97,7 +97,7 @@ class Barrier:
         self.wait(name)
 
     def wait(self, name: str) -> None:
-        """Wait until every rank has come to the point `name`, which no rank passes twice."""
+        """Wait until every rank has reached the point `name`; each name can be used once."""
         if self._rank.count == 1:
             return
         if self._has_store:

@@ -1,4 +1,4 @@
-"""JSON files of a run: written whole or not at all, and read where they may be missing."""
+"""JSON files of a run: atomic writing, and reading of files that may be missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flareseg.io.atomic import atomic_path
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write `data`, in place of what was there; paths become texts.
+    """Write `data` atomically, replacing an existing file; paths become strings.
 
     Raises:
         OutputError: when the file cannot be written.
@@ -20,7 +20,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """A table that `write_json` wrote; empty where there is no whole one."""
+    """A table written by `write_json`; empty if it is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

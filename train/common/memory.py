@@ -1,4 +1,4 @@
-"""Memory of long CPU trainings."""
+"""Memory allocation in long CPU trainings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 def keep_memory() -> None:
-    """Let the C library keep freed memory for the next step instead of returning it to the system.
+    """Let the C library keep freed memory for reuse instead of returning it to the system.
 
-    Every step frees and allocates the same gigabytes of feature maps; with glibc's defaults the system maps and clears
-    each of them anew, which makes a step on the CPU up to twice as long.
+    Every step frees and allocates the same gigabytes of feature maps. With glibc's defaults, the kernel maps and clears
+    the pages again each time, which makes a training step on the CPU up to twice as slow.
     """
     if sys.platform == "linux" and not torch.cuda.is_available():
         try:

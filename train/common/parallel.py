@@ -1,4 +1,4 @@
-"""The same work for many items in worker processes, with its progress."""
+"""Parallel map over worker processes, with progress."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from flareseg.errors import OutputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-TELL_EVERY_S = 20.0
+PROGRESS_EVERY_S = 20.0
 
 
 def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes: int, stage: str) -> Iterator[Result]:
     """`work(item)` for every item, in the items' order; work and items must be picklable where there are processes.
 
     Raises:
-        OutputError: when a process was ended from outside.
+        OutputError: when a worker process was killed.
     """
     if processes < 2 or len(items) < 2:
         yield from map(work, items)
         return
     try:
-        # spawned: forking a process in which torch has started its threads may hang
+        # spawned, because forking a process with running torch threads may hang
         spawn = get_context("spawn")
         with ProcessPoolExecutor(min(processes, len(items)), mp_context=spawn, initializer=_begin_worker) as pool:
             try:
@@ -38,17 +38,17 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes
                 raise
     except BrokenProcessPool:
         raise OutputError(
-            f"A process of the stage '{stage}' was ended from outside, perhaps for memory; start again with fewer "
-            "processes: what is finished is kept."
+            f"A process of the stage '{stage}' was killed, perhaps for lack of memory; start again with fewer "
+            "processes: finished cases are kept."
         ) from None
 
 
 def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator[Result]:
-    """The results as they come, with a line on the progress now and then."""
+    """Pass the results through, printing the progress now and then."""
     begin = last = time.monotonic()
     for number, result in enumerate(results, 1):
         now = time.monotonic()
-        if now - last > TELL_EVERY_S or number == count:
+        if now - last > PROGRESS_EVERY_S or number == count:
             left = (now - begin) / number * (count - number) / 60
             print(f"{stage}: {number} of {count} cases, {left:.0f} min left", flush=True)
             last = now

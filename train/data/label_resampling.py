@@ -1,4 +1,4 @@
-"""Label maps on the grid of a net: the image's interpolation, but linear, of every label's mask."""
+"""Resampling of label maps: linear interpolation of the mask of each label, then argmax."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from flareseg.volume import Index
 
 
 def resampled_labels(labels: NDArray[np.uint8], shape_zyx: Index, nearest: int | None) -> NDArray[np.uint8]:
-    """Labels on another grid over the same box: the value whose mask, interpolated linearly, is largest.
+    """Resample labels to another grid of the same extent: the label with the largest interpolated mask wins.
 
     Args:
-        labels: (z, y, x); 255 is a value like any other.
+        labels: (z, y, x); 255 is treated as any other value.
         shape_zyx: of the result.
-        nearest: the axis along which the nearest slice is taken instead, or None.
+        nearest: the axis with nearest-neighbour instead of linear interpolation, or None.
     """
     if nearest is not None:
         labels = labels.take(nearest_indices(labels.shape[nearest], shape_zyx[nearest]), axis=nearest)
@@ -25,7 +25,7 @@ def resampled_labels(labels: NDArray[np.uint8], shape_zyx: Index, nearest: int |
     matrices = [linear_matrix(old, new) for old, new in zip(labels.shape, shape_zyx, strict=True)]
     result = np.zeros(shape_zyx, np.uint8)
     best, total = np.zeros(shape_zyx, np.float32), np.zeros(shape_zyx, np.float32)
-    # A mask is 0 outside its own box, which is small for most structures.
+    # Outside its bounding box, which is small for most structures, a mask is 0.
     for value, part in enumerate(ndimage.find_objects(labels), 1):
         if part is None:
             continue
@@ -44,8 +44,8 @@ def resampled_labels(labels: NDArray[np.uint8], shape_zyx: Index, nearest: int |
 
 
 def linear_matrix(size_in: int, size_out: int) -> NDArray[np.float32]:
-    """(size_out, size_in) matrix of the linear interpolation along one axis, aligned at the outer edges of the first
-    and last voxel as in `flareseg.inference.resample`; beyond them the border repeats."""
+    """(size_out, size_in) matrix of linear interpolation along one axis, aligned at the outer edges of the first and
+    last voxel as in `flareseg.inference.resample`; border voxels are replicated."""
     places = np.clip(centres(size_in, size_out), 0, size_in - 1)
     low = np.minimum(places.astype(np.intp), max(size_in - 2, 0))
     matrix = np.zeros((size_out, size_in), np.float32)

@@ -1,4 +1,4 @@
-"""One case of the stage `prepare`: checked, converted, measured, cached; or refused, with the reason."""
+"""One case of the stage `prepare`: checked, converted, measured and cached, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flareseg.volume import Volume
 from train.data.cache import SAME_GRID_MM, write_image, write_labels
 from train.data.fingerprint import sample_of
 from train.data.index import CLASSES, IGNORE, known_mask
-from train.data.layouts.labels import merged_labels, uncovered_unknown
+from train.data.layouts.labels import ignore_unannotated, merged_labels
 from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record
 
 
@@ -27,8 +27,8 @@ def prepare_case(job: PrepareJob) -> Prepared:
     """Check, convert, measure and cache one case.
 
     Raises:
-        OutputError: when something cannot be written, or memory does not suffice; what is wrong with the case itself
-            is the reason why it is refused instead.
+        OutputError: when something cannot be written or memory is short. An error in the case itself is not raised:
+            the case is rejected with it as the reason.
     """
     try:
         stamp = stamp_of(job)
@@ -41,8 +41,8 @@ def prepare_case(job: PrepareJob) -> Prepared:
         return Prepared(job.name, refused=f"'{job.found.image}' cannot be read: {error.strerror or error}.")
     except MemoryError:
         raise OutputError(
-            f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: what is "
-            "finished is kept."
+            f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: "
+            "finished cases are kept."
         ) from None
 
 
@@ -51,16 +51,16 @@ def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
     if found.problem:
         raise InputError(found.problem)
     volume = read_volume(found.image)
-    labels, covered, path = _labels(job, volume)
+    labels, annotated, path = _labels(job, volume)
     occurring = [] if labels is None else _values_in(labels)
     organs = _organs(job, volume)
     grid = volume.geometry
-    case = job.case(path, _names(covered), _names(occurring), grid.shape_zyx, grid.spacing_zyx_mm)
+    case = job.case(path, _names(annotated), _names(occurring), grid.shape_zyx, grid.spacing_zyx_mm)
     for spacing, rule in job.grids:
         folder = paths.grid(spacing) / job.name
         write_image(folder, volume, spacing, rule)
         if labels is not None:
-            write_labels(folder, "truth", labels, grid, known_mask(case.covered))
+            write_labels(folder, "truth", labels, grid, known_mask(case.annotated))
     foreground = np.zeros(volume.hu.shape, bool)
     for some in (labels, organs):
         if some is not None:
@@ -79,7 +79,7 @@ def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
 
 
 def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, list[int], Path | None]:
-    """Ground truth in FLARE's numbers on the CT's grid, the values it annotates, and the file that holds it."""
+    """Ground truth (FLARE label values) on the grid of the CT, the values it annotates, and its file."""
     files = job.found.labels
     if not files and not job.absent:
         return None, [], None
@@ -87,25 +87,25 @@ def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, 
     occurring = _values_in(labels)
     if wrong := _names(set(occurring) & set(job.absent)):
         raise InputError(f"Its labels show '{wrong[0]}', which the source '{job.source}' declares absent.")
-    given = job.annotated if job.annotated is not None else job.found.covered
-    covered = sorted({*(occurring if given is None or not files else given), *job.absent})
-    partial = not set(occurring) <= set(covered)
+    declared = job.annotated if job.annotated is not None else job.found.annotated
+    annotated = sorted({*(occurring if declared is None or not files else declared), *job.absent})
+    partial = not set(occurring) <= set(annotated)
     if partial:
-        labels = uncovered_unknown(labels, covered)
-    if not covered:
-        return None, [], None  # an empty label map of a data set that does not say what it annotates: nothing is known
+        labels = ignore_unannotated(labels, annotated)
+    if not annotated:
+        return None, [], None  # an empty label map whose annotated structures are not declared says nothing
     if not partial and len(files) == 1 and files[0].values is None:
-        return labels, covered, files[0].path
+        return labels, annotated, files[0].path
     path = job.paths.labels(job.name)
     write_segmentation(Segmentation(labels, volume.geometry, structures(), job.name), path, overwrite=True)
-    return labels, covered, path
+    return labels, annotated, path
 
 
 def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
-    """The organ pseudo-labels that the source brings.
+    """The organ pseudo-labels that come with the source.
 
     Raises:
-        InputError: when they do not fit the CT, or mean nothing.
+        InputError: when they have another grid than the CT, or unknown label values.
     """
     path = job.found.organs
     if path is None:
@@ -116,7 +116,8 @@ def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
     strange = [int(value) for value in np.unique(organs) if CLASSES <= value < IGNORE]
     if strange:
         raise InputError(
-            f"The organ pseudo-labels '{path}' have the value {strange[0]}; 0 to {CLASSES - 1} and 255 mean something."
+            f"The organ pseudo-labels '{path}' have the unknown value {strange[0]}; "
+            f"allowed are 0 to {CLASSES - 1} and {IGNORE}."
         )
     return organs
 

@@ -1,6 +1,6 @@
-"""What came of a case in the stage `prepare`, kept with a stamp of what it was made of.
+"""The result of the stage `prepare` for a case, stored with a stamp of its inputs.
 
-A case is made again only when a file or a setting has changed.
+A case is prepared again only when an input file or a setting has changed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from flareseg.volume import Index, Triple
 from train.common.json_files import write_json
 from train.common.paths import RunPaths
 from train.data.cache import Kind, is_cached
-from train.data.index import IndexedCase
+from train.data.index import IndexedCase, with_current_keys
 from train.data.layouts.found import FoundCase
 
 VERSION = 1
-"""Of what is made of a case; cases that another version made are made anew."""
+"""Version of the prepared data; cases prepared by another version are prepared again."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class PrepareJob:
     Attributes:
         source: name of the source.
         found: the case.
-        annotated: values that the configuration says the labels annotate; None: as the data set has it.
-        absent: values of structures that the CT does not show.
+        annotated: label values that are annotated according to the configuration; None: according to the data set.
+        absent: label values of structures that the CT does not contain.
         paths: of the run.
-        grids: spacings and rules of resampling to cache it for.
+        grids: spacings and resampling rules to cache it for.
     """
 
     source: str
@@ -49,20 +49,20 @@ class PrepareJob:
 
     @property
     def record(self) -> Path:
-        """What came of the case before, beside its converted labels."""
+        """File with the result of an earlier run, beside the converted labels."""
         return self.paths.labels(self.name).with_name(f"{self.name}.json")
 
     def case(
-        self, labels: Path | None, covered: Iterable[str], occurring: Iterable[str], shape: Index, spacing_mm: Triple
+        self, labels: Path | None, annotated: Iterable[str], occurring: Iterable[str], shape: Index, spacing_mm: Triple
     ) -> IndexedCase:
-        """The case for the index."""
+        """The entry for the index."""
         found = self.found
         return IndexedCase(
             name=self.name,
             source=self.source,
             image=found.image,
             labels=labels,
-            covered=tuple(covered),
+            annotated=tuple(annotated),
             occurring=tuple(occurring),
             organs=found.organs,
             shape_zyx=shape,
@@ -74,16 +74,16 @@ class PrepareJob:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What came of a case.
+    """The result of preparing a case.
 
     Attributes:
         name: of the case.
-        case: for the index, its split still open; None: refused.
-        refused: why.
-        fingerprint: the same for the same voxels, however they are stored.
-        pseudo: structures that occur in its organ pseudo-labels.
-        sample: HU and how often, of up to 10,000 voxels of its foreground.
-        labelled: whether that foreground are structures, rather than the whole body.
+        case: entry for the index, without its split; None: rejected.
+        refused: reason for the rejection.
+        fingerprint: hash of the voxels, independent of how they are stored.
+        pseudo: structures in its organ pseudo-labels.
+        sample: histogram (HU to count) of up to 10,000 foreground voxels.
+        labelled: whether the foreground consists of structures rather than the whole body.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Prepared:
 
 
 def stamp_of(job: PrepareJob) -> dict[str, Any]:
-    """What a case is made of."""
+    """The inputs of a case: files, settings and version."""
     found = job.found
     files = (found.image, *(label.path for label in found.labels), *([found.organs] if found.organs else []))
     facts = {
@@ -106,27 +106,28 @@ def stamp_of(job: PrepareJob) -> dict[str, Any]:
         "annotated": job.annotated,
         "grids": job.grids,
     } | ({"absent": job.absent} if job.absent else {})
-    stamp: dict[str, Any] = json.loads(json.dumps(facts))  # as it will be read
+    stamp: dict[str, Any] = json.loads(json.dumps(facts))  # in the form in which it is read back
     return stamp
 
 
 def write_record(job: PrepareJob, stamp: dict[str, Any], prepared: Prepared) -> None:
-    """Keep what came of a case."""
+    """Store the result of a case."""
     write_json(job.record, asdict(prepared) | {"stamp": stamp})
 
 
 def read_record(job: PrepareJob, stamp: dict[str, Any]) -> Prepared | None:
-    """What came of the case before, if nothing has changed since and all that was made is there."""
+    """The stored result of a case, if no input has changed and all of its files exist."""
     try:
         data = json.loads(job.record.read_text(encoding="utf-8"))
-        if data["stamp"] != stamp:
+        stored = data["stamp"]
+        if stored | {"found": with_current_keys(stored["found"])} != stamp:
             return None
-        facts = data["case"]
+        facts = with_current_keys(data["case"])
         labels = None if facts["labels"] is None else Path(facts["labels"])
         shape, spacing = tuple(facts["shape_zyx"]), tuple(facts["spacing_zyx_mm"])
         prepared = Prepared(
             name=job.name,
-            case=job.case(labels, facts["covered"], facts["occurring"], shape, spacing),
+            case=job.case(labels, facts["annotated"], facts["occurring"], shape, spacing),
             fingerprint=data["fingerprint"],
             pseudo=tuple(data["pseudo"]),
             sample={int(hu): int(count) for hu, count in data["sample"].items()},

@@ -1,1 +1,1 @@
-"""Ground truth over pseudo-labels, tumours over organs."""
+"""Pseudo-labels and their fusion with the ground truth."""

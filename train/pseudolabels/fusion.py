@@ -1,8 +1,7 @@
-"""Which label wins where: ground truth over pseudo-labels, tumours over organs (equation 3 of the paper).
+"""Label fusion: ground truth overrides pseudo-labels, tumours override organs (equation 3 of the paper).
 
-Pure functions on label arrays (z, y, x) of one grid: FLARE's numbers, 255 unknown. Ground truth decides about the
-structures that the case annotates: each of them is exactly where it was drawn and nowhere else. About all others only
-the pseudo-labels say anything.
+Pure functions on label arrays (z, y, x) of one grid: FLARE label values, 255 unknown. For annotated structures the
+ground truth is final, including where they are absent. All other structures come from the pseudo-labels.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ COUNTS = ("truth", "pseudo", "fused", "added", "removed", "replaced", "unknown")
 
 @dataclass(frozen=True)
 class Fused:
-    """Labels to learn from.
+    """Labels for training.
 
     Attributes:
         labels: (z, y, x).
-        known: bool per class. Where a class is not known, 0 means "background or that class".
-        denied: (z, y, x), where a pseudo-label named a covered organ that the annotator did not draw: it is not this
-            organ, but background or something that the annotation does not cover.
+        known: bool per class. If a class is not known, label 0 means "background or that class".
+        denied: (z, y, x) mask of voxels with the pseudo-label of an annotated organ outside its ground truth: not this
+            organ, but background or a structure that is not annotated.
     """
 
     labels: Labels
@@ -37,59 +36,59 @@ class Fused:
     denied: NDArray[np.bool_]
 
 
-def from_truth(truth: Labels, covered: Collection[int]) -> Fused:
-    """The annotated structures alone; labels of structures that are not covered are removed."""
-    speaks = _table((0, *covered, IGNORE))
-    labels = np.where(speaks[truth], truth, 0).astype(np.uint8)
-    return Fused(labels, _table((0, *covered))[:CLASSES], np.zeros(truth.shape, bool))
+def from_truth(truth: Labels, annotated: Collection[int]) -> Fused:
+    """The annotated structures only; labels of other structures are removed."""
+    kept = _table((0, *annotated, IGNORE))
+    labels = np.where(kept[truth], truth, 0).astype(np.uint8)
+    return Fused(labels, _table((0, *annotated))[:CLASSES], np.zeros(truth.shape, bool))
 
 
 def fuse_organs(
-    truth: Labels | None, covered: Collection[int], pseudo: Labels, said: Collection[int] = ORGANS
+    truth: Labels | None, annotated: Collection[int], pseudo: Labels, pseudo_organs: Collection[int] = ORGANS
 ) -> Fused:
-    """Ground truth where it covers an organ, pseudo-labels of the other organs where nothing was drawn.
+    """Ground truth of the annotated structures, pseudo-labels of the other organs outside it.
 
-    Of the conflicts:
+    Conflicts are resolved as follows:
 
-    - What was drawn wins over any pseudo-label.
-    - A pseudo-voxel of a covered organ that was not drawn there is removed. It becomes background, see `Fused.denied`.
-    - A pseudo-voxel of another organ stays where nothing was drawn.
-    - What is unknown in the ground truth stays unknown, and so does what is unknown in the pseudo-labels alone.
-    - A tumour among organ pseudo-labels says only that the net found no organ there: unknown.
+    - A ground-truth label overrides any pseudo-label.
+    - The pseudo-label of an annotated organ outside its ground truth becomes background, see `Fused.denied`.
+    - The pseudo-label of any other organ is kept where there is no ground-truth label.
+    - Voxels that are unknown in the ground truth stay unknown, as do voxels that are unknown in the pseudo-labels only.
+    - A tumour label among organ pseudo-labels only means "no organ": it becomes unknown.
 
     Args:
-        truth: what an annotator drew, or None.
-        covered: label values that the annotation covers, the tumour's among them where the annotator drew tumours.
+        truth: ground truth, or None.
+        annotated: label values that the ground truth annotates; with the tumour's if tumours are annotated.
         pseudo: organ pseudo-labels.
-        said: organs that the pseudo-labels annotate; all unless given.
+        pseudo_organs: organs that the model of the pseudo-labels segments; by default all.
 
     Returns:
-        known are the covered structures and the organs that the pseudo-labels annotate.
+        the fused labels; known are the annotated structures and `pseudo_organs`.
     """
-    drawn = from_truth(np.zeros_like(pseudo) if truth is None else truth, covered)
-    organs = [value for value in said if value in ORGANS]
-    stays = _table(value for value in organs if value not in covered)
+    drawn = from_truth(np.zeros_like(pseudo) if truth is None else truth, annotated)
+    organs = [value for value in pseudo_organs if value in ORGANS]
+    stays = _table(value for value in organs if value not in annotated)
     unsure = _table((TUMOUR, IGNORE))
     rest = np.where(stays[pseudo], pseudo, np.where(unsure[pseudo], IGNORE, 0))
     open_to_pseudo = drawn.labels == 0
     return Fused(
         labels=np.where(open_to_pseudo, rest, drawn.labels).astype(np.uint8),
         known=drawn.known | _table(organs)[:CLASSES],
-        denied=open_to_pseudo & _table(value for value in organs if value in covered)[pseudo],
+        denied=open_to_pseudo & _table(value for value in organs if value in annotated)[pseudo],
     )
 
 
-def lay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) -> Fused:
-    """Tumour pseudo-labels over organs, and over what lies outside any organ, where nobody drew tumours.
+def overlay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) -> Fused:
+    """Overlay tumour pseudo-labels on organs and background, for cases without annotated tumours.
 
-    Nets that know organs only run through the tumours in them. A voxel that such a net took for a covered organ, and
-    the annotator of that organ left out, is therefore a tumour too often to call it background because S_tum, too, was
-    silent: it becomes unknown.
+    Organ networks label tumours as part of the organ. A voxel that such a network assigns to an annotated organ, but
+    the annotator does not, is therefore often tumour. If S_tum found nothing there, it becomes unknown rather than
+    background.
 
     Args:
-        fused: organs. Where its annotation covers tumours nothing changes: the annotator drew all of them.
-        tumours: the tumour's value where S_tum found one, 255 where it was not sure enough, 0 elsewhere.
-        truth: what an annotator drew; its unknown voxels stay unknown.
+        fused: organs. If tumours are annotated, it is returned unchanged.
+        tumours: the tumour's label value where S_tum found one, 255 where its confidence is too low, 0 elsewhere.
+        truth: ground truth; its unknown voxels stay unknown.
     """
     if fused.known[TUMOUR]:
         return fused
@@ -102,11 +101,11 @@ def lay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) -> F
 
 
 def without_fusion(
-    truth: Labels | None, covered: Collection[int], pseudo: Labels, said: Collection[int] = ORGANS
+    truth: Labels | None, annotated: Collection[int], pseudo: Labels, pseudo_organs: Collection[int] = ORGANS
 ) -> Fused:
-    """The paper's baseline: organ pseudo-labels as they are, and tumours where an annotator drew them."""
-    fused = fuse_organs(None, (), pseudo, said)
-    if truth is None or TUMOUR not in covered:
+    """The paper's baseline without label fusion: organ pseudo-labels unchanged, plus annotated tumours."""
+    fused = fuse_organs(None, (), pseudo, pseudo_organs)
+    if truth is None or TUMOUR not in annotated:
         return fused
     over = _table((TUMOUR, IGNORE))[truth]
     labels = np.where(over, truth, fused.labels).astype(np.uint8)
@@ -114,14 +113,14 @@ def without_fusion(
 
 
 def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[int, dict[str, int]]:
-    """Voxels of every structure that occurs anywhere.
+    """Voxel counts for each structure that occurs in any of the three label maps.
 
     Returns:
-        by label value: those of truth, pseudo and fused labels; those "added" to the pseudo-labels; and those of the
-        pseudo-labels that were "removed" (are background now), "replaced" (another structure) or became "unknown".
+        by label value: voxels in truth, pseudo and fused labels; voxels "added" to the pseudo-labels; and voxels of the
+        pseudo-labels that were "removed" (now background), "replaced" (now another structure) or became "unknown".
     """
     none = np.zeros_like(fused)
-    size, unlabelled = CLASSES + 1, CLASSES  # whatever is no class, such as 255, counts as unlabelled
+    size, unlabelled = CLASSES + 1, CLASSES  # any value that is not a class, such as 255
     before = none if pseudo is None else np.minimum(pseudo, unlabelled)
     both = before.astype(np.uint16) * size + np.minimum(fused, unlabelled)
     table = np.bincount(both.ravel(), minlength=size * size).reshape(size, size)
@@ -138,7 +137,7 @@ def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[
 
 
 def _table(values: Iterable[int]) -> NDArray[np.bool_]:
-    """(256,) true for `values`."""
+    """Boolean lookup table (256,), true for `values`."""
     table = np.zeros(IGNORE + 1, bool)
     table[list(values)] = True
     return table

@@ -1,4 +1,4 @@
-"""What the fusion changed: a table of every case and structure, and a summary to read."""
+"""Report of the label fusion: a CSV per case and structure, and a Markdown summary."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Row = dict[str, Any]
 COLUMNS = ("case", "structure", *(f"{what}_{unit}" for unit in ("voxels", "ml") for what in COUNTS))
 INTRODUCTION = """# What the fusion changed
 
-Sums over all training cases in ml. Truth is what annotators drew, pseudo what nets said, fused what the final net
-learns. Against the pseudo-labels, voxels of a structure were added; removed: they are background now; replaced by
-another structure; or are unknown now. The same for every case is in {table}.
+Sums over all training cases in ml. Truth: ground truth; pseudo: pseudo-labels; fused: labels for the final network.
+Compared with the pseudo-labels, voxels of a structure were added, removed (now background), replaced (now another
+structure) or became unknown. {table} has the same figures per case.
 """
 
 
 def rows_of(case: str, changes: Mapping[int, Mapping[str, int]], voxel_ml: float) -> list[Row]:
-    """Rows of one case from what `fusion.changes` counted."""
+    """Rows of one case from the counts of `fusion.changes`."""
     names = {structure.value: structure.name for structure in structures()}
     return [
         {"case": case, "structure": names[value]}
@@ -34,7 +34,7 @@ def rows_of(case: str, changes: Mapping[int, Mapping[str, int]], voxel_ml: float
 
 
 def write_report(rows: Sequence[Row], path: Path) -> None:
-    """Write `path`, a CSV, and beside it a .md with the sums over all cases."""
+    """Write the CSV `path`, and beside it a .md with the sums over all cases."""
     with atomic_path(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

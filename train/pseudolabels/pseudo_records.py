@@ -1,4 +1,4 @@
-"""Which cases need pseudo-labels, which have them, and what is recorded of each."""
+"""Records of pseudo-labels: which cases need them and which have them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Records:
 
     @property
     def model(self) -> str:
-        """The fit, model or model folder that makes them; empty: none does."""
+        """The fit, model or model folder that predicts them; empty: none."""
         return self.config.pseudo.tumour_fit if self.kind == "tumour" else self.config.pseudo.organ_model
 
     def wanted(self, index: CaseIndex) -> list[IndexedCase]:
         """The training cases that need them.
 
-        Tumours: where the annotation does not cover tumours. Organs: where the annotation does not cover all organs and
-        the source brings no pseudo-labels.
+        Tumours: cases whose tumours are not annotated. Organs: cases in which not all organs are annotated and whose
+        source has no pseudo-labels.
         """
         cases = index.split("train")
         if not self.model or (self.kind == "tumour" and not self.config.ablation.label_fusion):
@@ -48,36 +48,36 @@ class Records:
         return [case for case in cases if case.organs is None and not case.known[list(ORGANS)].all()]
 
     def is_done(self, case: IndexedCase) -> bool:
-        """Whether a case has pseudo-labels of the model and the settings as they are now."""
+        """Whether a case has pseudo-labels of the current model and settings."""
         facts = self.facts(case)
         return facts.get("made_by") == self.made_by and self.paths.pseudo(self.kind, case.name).exists()
 
-    def is_answered(self, case: IndexedCase) -> bool:
-        """Whether a case has its pseudo-labels, or the reason why it has none."""
+    def is_settled(self, case: IndexedCase) -> bool:
+        """Whether a case has its pseudo-labels, or a recorded failure."""
         return self.is_done(case) or FAILED in self.facts(case)
 
     def facts(self, case: IndexedCase) -> dict[str, Any]:
-        """The record of a case; empty where there is none."""
+        """The record of a case; empty if there is none."""
         return read_table(self.paths.confidence(self.kind, case.name))
 
-    def remember(self, case: IndexedCase, facts: dict[str, Any]) -> None:
-        """Write the record of a case: the last step for it."""
+    def write(self, case: IndexedCase, facts: dict[str, Any]) -> None:
+        """Write the record of a case, after its labels."""
         write_json(self.paths.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
 
-    def forget(self, case: IndexedCase) -> None:
-        """Remove everything of a case, its labels last."""
+    def remove(self, case: IndexedCase) -> None:
+        """Remove the record and the labels of a case, in this order."""
         self.paths.confidence(self.kind, case.name).unlink(missing_ok=True)
         self.paths.pseudo(self.kind, case.name).unlink(missing_ok=True)
 
     @cached_property
     def made_by(self) -> str:
-        """Changes with the model and the settings, so that no labels of an earlier net stay among later ones."""
+        """Identifies model and settings, so that pseudo-labels of an earlier model are not kept."""
         settings = self.config.pseudo
         limits = f"{settings.least_confidence:g} {settings.smallest_tumour_ml:g}" if self.kind == "tumour" else ""
         return f"{self.model} {limits} {hashlib.sha256(_bytes_of(self._file())).hexdigest()[:16]}"
 
     def _file(self) -> Path:
-        """The file that changes with the model."""
+        """A file that changes whenever the model does."""
         if self.model in self.config.fits:
             return self.paths.fit(self.model) / DONE
         try:
@@ -87,7 +87,7 @@ class Records:
 
 
 def all_records(config: Config, paths: RunPaths) -> list[Records]:
-    """Those of every kind."""
+    """The records of both kinds."""
     return [Records("tumour", config, paths), Records("organs", config, paths)]
 
 

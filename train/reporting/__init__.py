@@ -1,1 +1,1 @@
-"""What people read of a training: tables, plots, pictures, the model card."""
+"""Reports of a training: tables, plots, images, model card."""

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what the model is, what it was trained on, how well it does, and what it is not."""
+"""Model card (MODEL_CARD.md): training data, training, scores and limitations."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ _TEXT = """\
 
 {description} {classes} structures, a {spacing} mm net{helpers}.
 **It is for research. It is not a medical device, and
-nothing it draws may guide the care of a patient.**
+its output must not guide the care of a patient.**
 
-## What it learnt from
+## Training data
 
 - {phantoms} synthetic abdomens drawn by `train/synthetic/` (random anatomy, contrast phase, tumours, scanner).
 {patients}- Real CTs:
 
 {data}
 
-Structures that a case does not annotate were unknown to the loss, not background.
+Structures that are not annotated in a case were treated as unknown by the loss, not as background.
 
-## How it was trained
+## Training
 
 DynUNet (filters {filters}, {spacing} mm, patches {patch}), Dice + cross entropy (marginal for unannotated structures);
 the averaged weights of every fit, in this order:
 
 {fits}
 
-The whole recipe is in model.json. `python -m train all` with the configuration `{name}` trains it again. A fit that
-ends with its time limit depends on the machine.
+The full configuration is in model.json. `python -m train all` with the configuration `{name}` reproduces the training.
+Fits that end at their time limit depend on the machine.
 
-## How well it does
+## Scores
 
-DSC / NSD (FLARE's rules and tolerances) in per cent; "-": not annotated or not in view. No case was seen by the weights
-that it judges: a case that taught the exported weights is judged by a fit like them that saw nothing of its patient.
+DSC / NSD (FLARE's rules and tolerances) in per cent; "-": not annotated or not in view. No case was in
+the training set of the weights that it evaluates: a training case of the exported weights is evaluated by the same fit
+trained without its patient.
 
 {scores}
 {lesions}{notes}
@@ -48,7 +49,7 @@ that it judges: a case that taught the exported weights is judged by a fit like 
 
 - Small and low-contrast structures (pancreas, adrenal glands, duodenum, esophagus, gallbladder) are the hardest; plain
   CTs are harder than contrast-enhanced ones.
-- The absence of a tumour in a result means nothing.
+- A result without a tumour does not mean that there is none.
 - Scans of other regions, post-operative anatomy and images that are not CT give nonsense.
 """
 
@@ -65,8 +66,8 @@ def model_card(
     Args:
         config: of the run.
         plan: of the exported model.
-        provenance: as `export` collects it.
-        scores, lesions: what `evaluate` found, may be empty.
+        provenance: as collected by `export`.
+        scores, lesions: results of `evaluate`, possibly empty.
     """
     phantoms = f"{PHANTOMS}_"
     columns = [
@@ -110,7 +111,7 @@ def _new_patients(made: NewPatientsConfig) -> str:
 
 
 def _lesions(config: Config, lesions: list[dict[str, Any]]) -> str:
-    """What the exported model finds in cases that no fit saw."""
+    """Lesion detection of the exported model on unseen cases."""
     mine = [case for case in lesions if case["model"] == config.called(config.export.fit)]
     if not mine or ("tumour" in config.export.suppressed and not config.export.tumour):
         return ""

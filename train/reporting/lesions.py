@@ -1,4 +1,4 @@
-"""Lesion by lesion: which of the annotated tumours a model found, and what it took for one."""
+"""Lesion detection: annotated tumours that a model found, and false positives."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
 
 FOUND = 0.1
-"""Share of a lesion's voxels that must be labelled tumour for it to count as found."""
+"""Fraction of a lesion's voxels that must be segmented as tumour for it to count as found."""
 LARGE_MM = 20.0
 SOLID = ("liver", "right_kidney", "left_kidney")
-"""Organs whose lesions are counted separately: readers most want those found."""
+"""Organs whose lesions are reported separately, as the clinically most important ones."""
 
 
 def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], volume: Volume) -> dict[str, Any]:
-    """Annotated lesions with what was found of them, and the number of false ones.
+    """Match annotated and predicted lesions.
 
     Args:
-        reference, prediction: (z, y, x) in FLARE's numbers, on the grid of `volume`.
+        reference, prediction: (z, y, x), FLARE label values, on the grid of `volume`.
         volume: the CT.
 
     Returns:
-        "annotated": a table for each lesion of at least 0.1 ml: host organ or "", longest axial diameter in mm, whether
-        it was found. "false": predicted lesions of that size that touch no annotated tumour and nothing unknown.
+        "annotated": for each lesion of at least 0.1 ml its host organ or "", longest axial diameter in mm, and whether
+        it was found. "false": number of predicted lesions of that size without any annotated tumour or unknown voxel.
     """
     tumour = by_name("tumour")
     annotated = []
@@ -47,7 +47,7 @@ def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8],
 def _lesions(
     labels: NDArray[np.uint8], volume: Volume, tumour: Structure
 ) -> Iterable[tuple[NDArray[np.bool_], float, str]]:
-    """Mask, longest diameter and host of every component of the tumour that counts."""
+    """Mask, longest diameter and host organ of every lesion of at least the minimum size."""
     parts, count = cc3d.connected_components(labels == tumour.value, connectivity=26, return_N=True)
     for number in range(1, count + 1):
         mask = parts == number
@@ -57,10 +57,10 @@ def _lesions(
 
 
 def lesion_table(cases: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Rows for people: found of annotated lesions by place and size, false ones a case.
+    """Table rows: found of annotated lesions by site and size, and false positives per case.
 
     Args:
-        cases: what `compare_lesions` returned, a case each.
+        cases: results of `compare_lesions`, one per case.
     """
     rows: list[tuple[str, ...]] = []
     for title, solid in (("liver and kidneys", True), ("elsewhere", False)):
@@ -73,5 +73,5 @@ def lesion_table(cases: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
             ]
             rows.append((f"{title}, {size}", f"{sum(mine)} of {len(mine)}"))
     false = [case["false"] for case in cases]
-    rows.append(("false ones a case", f"{np.mean(false):.1f} ({min(false)} to {max(false)})"))
+    rows.append(("false positives per case", f"{np.mean(false):.1f} ({min(false)} to {max(false)})"))
     return rows

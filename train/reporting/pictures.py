@@ -1,4 +1,4 @@
-"""The picture of a pre-training: what the net was shown, what it answered, and what was true."""
+"""Image of a pre-training: original, corrupted and reconstructed patches."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def write_reconstructions(
     *,
     names: Sequence[str],
 ) -> None:
-    """A PNG: a row for each patch; its middle axial and coronal slice in three states, with the error of each.
+    """Write a PNG: one row per patch with its central axial and coronal slices in all three states, and the errors.
 
     Args:
         path: of the PNG.
-        original, corrupted, reconstructed: one (z, y, x) volume a row, intensities from 0 to 1.
+        original, corrupted, reconstructed: one (z, y, x) volume per row, intensities from 0 to 1.
         names: of the rows.
     """
     import_matplotlib()

@@ -1,4 +1,4 @@
-"""Scores as pictures: DSC per structure, DSC over size, seconds over slices."""
+"""Score plots: DSC per structure, DSC over size, run time over slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flareseg.system.private_imports import import_matplotlib
 
 
 def write_plots(rows: Sequence[dict[str, Any]], costs: Sequence[dict[str, Any]], folder: Path) -> None:
-    """scores.png: three panels, of the model that is exported (the first of the rows)."""
+    """Write scores.png with three panels for the exported model (the first of the rows)."""
     import_matplotlib()
     from matplotlib.figure import Figure
 

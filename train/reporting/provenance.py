@@ -1,4 +1,4 @@
-"""Where an exported model comes from: data and licences, the fits in the order of their teaching, recipe, code."""
+"""Provenance of an exported model: data and licences, fits in training order, configuration, code version."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from train.training.fits import hidden_from
 
 
 def provenance_of(config: Config, paths: RunPaths, index: CaseIndex, line: dict[str, Sequence[str]]) -> dict[str, Any]:
-    """What model.json states about a model that the fits of `line` have made.
+    """Provenance in model.json of a model trained by the fits of `line`.
 
     Raises:
         InputError: when one of them is not finished.
@@ -53,8 +53,7 @@ def provenance_of(config: Config, paths: RunPaths, index: CaseIndex, line: dict[
 def lineage(
     config: Config, index: CaseIndex, fit: str, helpers: Sequence[str] = (), left_out: Sequence[str] = ()
 ) -> dict[str, Sequence[str]]:
-    """The fits that this one and its helpers came from, first things first, as far as they are this run's, and what
-    each left out."""
+    """The fits of this run that `fit` and its helpers depend on, in training order, each with the cases it left out."""
     result: dict[str, Sequence[str]] = {}
 
     def follow(name: str, hidden: Sequence[str]) -> None:
@@ -65,7 +64,7 @@ def lineage(
             if other in config.fits:
                 follow(other, hidden_from(config, index, other, left_out))
         if settings.labels == "fused" and config.pseudo.tumour_fit in config.fits:
-            follow(config.pseudo.tumour_fit, ())  # pseudo-labels are made once, see `fits.fit_named`
+            follow(config.pseudo.tumour_fit, ())  # pseudo-labels are predicted once, see `fits.fit_named`
         result[name] = hidden
 
     for helper in helpers:
@@ -83,7 +82,7 @@ def _done(folder: Path) -> dict[str, Any]:
 
 
 def _sources(config: Config, cases: Sequence[Any], seen: list[str]) -> list[dict[str, str]]:
-    """Where the data came from: case by case with what its info.json says, or once for a large source."""
+    """Origin of the data: per case from its info.json, or one entry for a large source."""
     result: list[dict[str, str]] = []
     for source in config.sources:
         mine = [case for case in cases if case.source == source.name and case.name in seen]

@@ -1,4 +1,4 @@
-"""Scores as tables: the paper's tables 5 to 8 for one run, its ablation for several."""
+"""Score tables: the paper's tables 5 to 8 for one run, its ablation table for several."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THE_PAPER = ("The paper, FLARE23 test set, not these cases", "92.17", "95.44", "
 
 
 def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Row], folder: Path) -> None:
-    """scores.csv with every figure, scores.md for people."""
+    """Write scores.csv with all figures and scores.md with the summary."""
     with (
         atomic_path(folder / "scores.csv", overwrite=True) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
@@ -53,7 +53,7 @@ def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Ro
 
 
 def ablation(runs: Sequence[Path]) -> str:
-    """The scores of several runs side by side, as Markdown: a row a run, organs and tumour as in the paper's ablation.
+    """Compare the scores of several runs as Markdown: one row per run, organs and tumour as in the paper's ablation.
 
     Args:
         runs: folders of runs in which `evaluate` has run.
@@ -106,11 +106,13 @@ def _costs(costs: Sequence[Row]) -> list[str]:
 
 
 def _group(rows: Iterable[Row], tumour: bool) -> list[Row]:
-    return [row for row in rows if (row["structure"] == TUMOUR) == tumour]
+    """The rows of the tumour, or those of the organs that FLARE averages."""
+    names = {TUMOUR} if tumour else {structure.name for structure in structures() if structure.flare_organ}
+    return [row for row in rows if row["structure"] in names]
 
 
 def _mean(rows: Sequence[Row], what: str) -> str:
-    """Mean of the structures' means: each structure counts the same, however many cases show it."""
+    """Mean over structures of their means over cases: every structure has the same weight."""
     names = dict.fromkeys(row["structure"] for row in rows)
     means = [np.mean([row[what] for row in rows if row["structure"] == name]) for name in names]
     return f"{100 * float(np.mean(means)):.2f}" if means else "-"

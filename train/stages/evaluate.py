@@ -1,7 +1,7 @@
-"""The stage `evaluate`: every model on cases it has not seen, by FLARE's rules.
+"""The stage `evaluate`: score every model on unseen cases by FLARE's rules.
 
-Time and memory are taken as FLARE takes them. Cases are scored one by one and kept; a second run scores what is
-missing, and all anew when the model has changed.
+Time and memory are measured as in FLARE. Results are stored per case; a second run scores missing cases only, or all of
+them if the model has changed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from train.training.fits import fold_groups
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """A model and the cases that it has not seen."""
+    """A model and its unseen cases."""
 
     name: str
     fit: str
@@ -51,13 +51,13 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     Writes tables and plots into `paths.scores`.
 
     Raises:
-        InputError: when there is nothing to judge.
+        InputError: when there is nothing to evaluate.
     """
     rows, costs, lesions = [], [], []
-    judged = models_to_judge(config, index)
-    if not judged:
-        raise InputError("There is no validation case and no fold to judge a model on.")
-    for model in judged:
+    jobs = models_to_evaluate(config, index)
+    if not jobs:
+        raise InputError("There is no validation case and no fold to evaluate a model on.")
+    for model in jobs:
         folder = export_model(config, paths, model.fit, paths.model(model.name), left_out=model.left_out)
         for facts in _scored(model, folder, paths, config.pseudo.device):
             rows += facts.get("rows", [])
@@ -67,13 +67,13 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     write_json(paths.scores / "scores.json", rows)
     write_json(paths.scores / "costs.json", costs)
     write_json(paths.scores / "lesions.json", lesions)
-    write_json(paths.scores / "run.json", {"name": config.name, "ablation": ablation, "model": judged[0].name})
+    write_json(paths.scores / "run.json", {"name": config.name, "ablation": ablation, "model": jobs[0].name})
     write_tables(rows, costs, lesions, paths.scores)
     write_plots(rows, costs, paths.scores)
 
 
-def models_to_judge(config: Config, index: CaseIndex) -> list[EvaluationJob]:
-    """The exported fit first."""
+def models_to_evaluate(config: Config, index: CaseIndex) -> list[EvaluationJob]:
+    """All models to evaluate, the exported fit first."""
     validation = tuple(case for case in index.split("validation") if case.labels)
     fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
     result = [EvaluationJob(config.called(fit), fit, (), validation) for fit in fits if validation]
@@ -84,10 +84,10 @@ def models_to_judge(config: Config, index: CaseIndex) -> list[EvaluationJob]:
 
 
 def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]:
-    """Rows, cost and, where tumours are annotated, lesions of one case, from reading to labels.
+    """Segment and score one case: rows, cost and, if tumours are annotated, lesions.
 
-    Structures that the case does not annotate are left out, and so are those that lie in neither the reference nor the
-    prediction: they would score 1 for nothing.
+    Structures that are not annotated are left out, and so are those absent in both reference and prediction, which
+    would score 1.
     """
     assert case.labels is not None
     reference, geometry = read_labels(case.labels)
@@ -98,8 +98,8 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
         seconds = time.perf_counter() - begin
     orientation = Orientation.of(geometry)
     spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
-    annotates_tumours = TUMOUR in case.covered and any(s.name == TUMOUR for s in segmenter.structures)
-    known = [s for s in by_names(case.covered) if s in segmenter.structures]
+    annotates_tumours = TUMOUR in case.annotated and any(s.name == TUMOUR for s in segmenter.structures)
+    known = [s for s in by_names(case.annotated) if s in segmenter.structures]
     found = score_case(orientation.to_canonical(prediction), orientation.to_canonical(reference), spacing, known)
     rows = [
         {
@@ -153,6 +153,6 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) ->
 
 
 def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What an earlier run found for the same weights and plan; a case that failed is tried again."""
+    """The stored result for the same weights and plan; None if there is none, or if the case failed."""
     facts = read_table(path)
     return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None

@@ -1,4 +1,4 @@
-"""From a fit's weights to a model folder that flareseg loads, with its card."""
+"""The stage `export`: write the weights of a fit as a model folder for flareseg, with its model card."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CITATION = (
 
 OUTPUT_BIAS = f"{HEAD}.bias"
 NEVER = 1000.0
-"""Subtracted from a logit that must never win; half precision can still represent it."""
+"""Subtracted from the logits of suppressed structures; representable in half precision."""
 
 
 def export_model(
@@ -43,16 +43,16 @@ def export_model(
     scores: list[dict[str, Any]] | None = None,
     lesions: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Write a fit as a model folder, or replace the one that is there.
+    """Write a fit as a model folder, replacing an existing one.
 
     Args:
-        config: of the run. Where `fit` trains the same net as the configuration's export, the coarse net and the net
-            for tumours go with it.
+        config: of the run. If `fit` trains the same network as `export.fit`, the coarse and the tumour network are
+            included.
         paths: of the run.
         fit: name of the fit, or the model that `export.fit` names.
         folder: to write.
-        left_out: cases that the fit did not see.
-        scores, lesions: what `evaluate` found, for the model card.
+        left_out: cases that the fit was trained without.
+        scores, lesions: results of `evaluate`, for the model card.
 
     Raises:
         InputError: when the fit is not finished.
@@ -65,11 +65,11 @@ def export_model(
     index = read_index(paths.index)
     weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
     suppressed = config.export.suppressed if fit == config.export.fit else []
-    _silence(weights, config.net_of(fit), suppressed)
+    _suppress(weights, config.net_of(fit), suppressed)
     for prefix, name in helpers.items():
         found = averaged_weights(paths.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
         if prefix == COARSE:
-            _silence(found, config.net_of(name), suppressed)
+            _suppress(found, config.net_of(name), suppressed)
         weights |= {prefix + key: value for key, value in found.items()}
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
@@ -81,9 +81,9 @@ def export_model(
 def _with_tumour_net(
     config: Config, paths: RunPaths, folder: Path, scores: list[dict[str, Any]], lesions: list[dict[str, Any]]
 ) -> Path:
-    """The model `export.fit` with the tumours' net of this run in place of its own, if it had one.
+    """The model `export.fit` with the tumour network of this run instead of its own, if any.
 
-    What was measured of its organs in real CTs holds for the new model too, apart from where tumours cover them.
+    Its organ scores on real CTs remain valid for the new model, except where tumours overlay organs.
     """
     base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}
@@ -127,15 +127,15 @@ def _save(
     return folder
 
 
-def _silence(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
-    """Make these structures lose everywhere; changes `weights`."""
+def _suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
+    """Suppress these structures everywhere, by their output bias; modifies `weights`."""
     bias = weights[OUTPUT_BIAS].clone()
     bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
     weights[OUTPUT_BIAS] = bias
 
 
 def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:
-    """The rows that `evaluate` wrote, or its "lesions"; none where it has not run."""
+    """The rows written by `evaluate`, or its "lesions"; empty if it has not run."""
     path = paths.scores / f"{name}.json"
     if not path.exists():
         return []

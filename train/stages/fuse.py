@@ -1,4 +1,4 @@
-"""The stage `fuse`: the labels of each training case from its ground truth and its pseudo-labels."""
+"""The stage `fuse`: label fusion of ground truth and pseudo-labels for each training case."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ from train.common.paths import RunPaths
 from train.config import Config
 from train.data.cache import is_cached, write_labels
 from train.data.index import TUMOUR, CaseIndex, IndexedCase
-from train.pseudolabels.fusion import ORGANS, Fused, changes, from_truth, fuse_organs, lay_tumours, without_fusion
+from train.pseudolabels.fusion import ORGANS, Fused, changes, from_truth, fuse_organs, overlay_tumours, without_fusion
 from train.pseudolabels.fusion_report import Row, rows_of, write_report
 from train.pseudolabels.pseudo_records import all_records
 
 TOLERANCE_MM = 0.05
-"""By which grids of one case may differ: header fields hold rounded numbers."""
+"""Tolerance between the grids of a case: header fields are rounded."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the labels of a case are made from. Files are on the grid of its CT.
+    """The inputs of the label fusion of a case. All files are on the grid of its CT.
 
     Attributes:
         name: of the case.
         truth, organs, tumours: label maps, or None.
-        covered: label values that `truth` annotates.
-        said: organs that `organs` speaks of.
+        annotated: label values that `truth` annotates.
+        pseudo_organs: organs that the model of `organs` segments.
     """
 
     name: str
     truth: Path | None
-    covered: tuple[int, ...]
+    annotated: tuple[int, ...]
     organs: Path | None
-    said: tuple[int, ...]
+    pseudo_organs: tuple[int, ...]
     tumours: Path | None
 
     def facts(self) -> dict[str, Any]:
-        """Changes when any of it does."""
+        """Identifies the inputs; changes when any of them does."""
         files = {"truth": self.truth, "organs": self.organs, "tumours": self.tumours}
         found = {key: [str(path), path.stat().st_mtime_ns] for key, path in files.items() if path}
-        return found | {"covered": list(self.covered), "said": list(self.said)}
+        return found | {"annotated": list(self.annotated), "pseudo_organs": list(self.pseudo_organs)}
 
 
 def fuse(config: Config, paths: RunPaths, index: CaseIndex) -> None:
-    """Fuse every training case, in parallel; those that are fused already, of the same sources, are left alone.
+    """Fuse all training cases in parallel; cases already fused from the same inputs are skipped.
 
     Raises:
         InputError: when pseudo-labels are missing, or a case has no labels at all.
-        OutputError: when something cannot be written, or a process was ended from outside.
+        OutputError: when something cannot be written, or a worker process was killed.
     """
     cases = index.split("train")
     sources = _sources(config, paths, index)
@@ -73,7 +73,7 @@ def fuse(config: Config, paths: RunPaths, index: CaseIndex) -> None:
 
 
 def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sources: Sources) -> list[Row]:
-    """Fuse one case, write it and put it into the caches of the grids; returns its rows of the report."""
+    """Fuse one case, write the labels and add them to the caches; returns its rows of the report."""
     path = paths.fused(sources.name)
     record = path.with_name(f"{sources.name}.json")
     folders = [paths.grid(spacing) / sources.name for spacing in grids]
@@ -97,7 +97,7 @@ def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sour
 def fused_labels(
     sources: Sources, label_fusion: bool = True
 ) -> tuple[Fused, Geometry, NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
-    """The fused labels of a case and their grid; and what they are made from: pseudo-labels and ground truth.
+    """The fused labels of a case, their grid, the pseudo-labels and the ground truth.
 
     Raises:
         InputError: when files cannot be read or lie on different grids.
@@ -117,20 +117,20 @@ def fused_labels(
         )
     truth, organs, tumours = read["truth"], read["organs"], read["tumours"]
     if organs is None:
-        fused = from_truth(np.zeros(geometry.shape_zyx, np.uint8) if truth is None else truth, sources.covered)
+        fused = from_truth(np.zeros(geometry.shape_zyx, np.uint8) if truth is None else truth, sources.annotated)
     else:
         combine = fuse_organs if label_fusion else without_fusion
-        fused = combine(truth, sources.covered, organs, sources.said)
+        fused = combine(truth, sources.annotated, organs, sources.pseudo_organs)
     pseudo = organs
     if tumours is not None:
-        fused = lay_tumours(fused, tumours, truth)
+        fused = overlay_tumours(fused, tumours, truth)
         rest = np.zeros_like(tumours) if organs is None else organs
         pseudo = np.where(tumours == TUMOUR, tumours, rest).astype(np.uint8)
     return fused, geometry, pseudo, truth
 
 
 def _sources(config: Config, paths: RunPaths, index: CaseIndex) -> list[Sources]:
-    """Of every training case.
+    """The inputs of all training cases.
 
     Raises:
         InputError: when pseudo-labels are missing.
@@ -138,7 +138,7 @@ def _sources(config: Config, paths: RunPaths, index: CaseIndex) -> list[Sources]
     made: dict[tuple[str, str], tuple[str, ...]] = {}
     for records in all_records(config, paths):
         wanted = records.wanted(index)
-        missing = [case.name for case in wanted if not records.is_answered(case)]
+        missing = [case.name for case in wanted if not records.is_settled(case)]
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(wanted)} cases lack {records.kind} pseudo-labels of '{records.model}', the "
@@ -150,15 +150,15 @@ def _sources(config: Config, paths: RunPaths, index: CaseIndex) -> list[Sources]
 
 
 def _sources_of(case: IndexedCase, paths: RunPaths, made: dict[tuple[str, str], tuple[str, ...]]) -> Sources:
-    organs, said = case.organs, ORGANS
+    organs, pseudo_organs = case.organs, ORGANS
     if organs is None and ("organs", case.name) in made:
         organs = paths.pseudo("organs", case.name)
-        said = tuple(structure.value for structure in by_names(made["organs", case.name]))
+        pseudo_organs = tuple(structure.value for structure in by_names(made["organs", case.name]))
     return Sources(
         name=case.name,
         truth=case.labels,
-        covered=tuple(structure.value for structure in by_names(case.covered)),
+        annotated=tuple(structure.value for structure in by_names(case.annotated)),
         organs=organs,
-        said=said,
+        pseudo_organs=pseudo_organs,
         tumours=paths.pseudo("tumour", case.name) if ("tumour", case.name) in made else None,
     )

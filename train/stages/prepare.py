@@ -1,7 +1,7 @@
-"""The stage `prepare`: every source's cases checked, converted, measured and cached; then the index.
+"""The stage `prepare`: check, convert, measure and cache the cases of all sources, then write the index.
 
-Cases are worked on in parallel, each by itself (`prepare_case.py`). What is there already is not made again, and a case
-that is refused does not stop the others. The index is written last.
+Cases are processed independently and in parallel (`prepare_case.py`). Cases that are already prepared are skipped, and
+a rejected case does not stop the others. The index is written last.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     """Make the index, the statistics and the caches of a configuration.
 
     Raises:
-        InputError: when a source holds no case, no case is left, or a structure that a net learns occurs nowhere.
-        OutputError: when something cannot be written, or a process was ended from outside.
+        InputError: when a source has no case, no case can be used, or a structure of a trained network never occurs.
+        OutputError: when something cannot be written, or a worker process was killed.
         UsageError: when the validation cases of a source cannot be as configured.
     """
     grids = _grids(config)
@@ -52,10 +52,11 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     _measure(kept, cases, paths)
     index = CaseIndex(tuple(cases), refused)
     write_index(index, paths.index)
-    teaching = index.split("train")
+    training = index.split("train")
     print(
-        f"prepare: {len(teaching)} cases teach, {sum(case.has_tumour for case in teaching)} of them with a tumour and "
-        f"{sum(case.labels is None for case in teaching)} without labels; {len(cases) - len(teaching)} validate; "
+        f"prepare: {len(training)} training cases, {sum(case.has_tumour for case in training)} of them with a tumour "
+        f"and {sum(case.labels is None for case in training)} without labels; "
+        f"{len(cases) - len(training)} validation cases; "
         f"{len(refused)} refused",
         flush=True,
     )
@@ -63,7 +64,7 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
 
 
 def _grids(config: Config) -> tuple[tuple[Triple, ResamplingRule], ...]:
-    """What to cache: every spacing, with the one rule of resampling that its nets have."""
+    """The spacings to cache, each with the resampling rule of its networks."""
     rules: dict[Triple, ResamplingRule] = {}
     for name in config.fits:
         net = config.net_of(name)
@@ -75,7 +76,7 @@ def _grids(config: Config) -> tuple[tuple[Triple, ResamplingRule], ...]:
 
 
 def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
-    """The configured sources, and the phantoms and the new patients, which are drawn first."""
+    """The configured sources, with phantoms and new patients, which are generated first."""
     sources = list(config.sources)
     patients = config.new_patients
     if config.phantoms:
@@ -91,7 +92,7 @@ def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
         folder = str(paths.new_patients)
         sources.append(SourceConfig(NEW_PATIENTS, "cases", folder, weight=patients.weight, only=made))
     if not sources:
-        raise InputError("The configuration names neither sources nor phantoms to learn from.")
+        raise InputError("The configuration names neither sources nor phantoms to train on.")
     return sources
 
 
@@ -103,7 +104,7 @@ def _jobs(source: SourceConfig, paths: RunPaths, grids: tuple[tuple[Triple, Resa
 
 
 def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:
-    """The results as they come, with a line for each case that is refused."""
+    """Pass the results through, printing a line for each rejected case."""
     for result in results:
         if result.case is None:
             print(f"prepare: refused {result.name}: {result.refused}", flush=True)
@@ -113,9 +114,9 @@ def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:
 def _with_splits(
     kept: Sequence[Prepared], jobs: Sequence[PrepareJob], sources: Sequence[SourceConfig], seed: int
 ) -> list[IndexedCase]:
-    """The cases, each for training or validation: as the configuration says, or the data set, or at random.
+    """Assign each case to training or validation: by the configuration, the data set, or at random.
 
-    Data sets share images. All cases of one image validate if any of them does.
+    Data sets share images: if one case of an image is a validation case, all of them are.
     """
     found = {job.name: job.found for job in jobs}
     splits: dict[str, Split] = {}
@@ -135,13 +136,16 @@ def _with_splits(
             split: Split = "validation" if result.fingerprint in held_out else "train"
             if split != splits[result.name]:
                 other = held_out[result.fingerprint]
-                print(f"prepare: {result.name} is the image of {other}, which validates; so it does too", flush=True)
+                print(
+                    f"prepare: {result.name} shows the image of {other}, a validation case; so it is one too",
+                    flush=True,
+                )
             cases.append(replace(result.case, split=split))
     return cases
 
 
 def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequence[Prepared]) -> None:
-    """Check that every structure of a trained net occurs in a training case or in its pseudo-labels."""
+    """Check that every structure of a trained network occurs in the labels or pseudo-labels of a training case."""
     pseudo = {result.name: result.pseudo for result in kept}
     found: set[str] = set()
     for case in cases:
@@ -153,19 +157,19 @@ def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequen
         missing = [] if fit.task == "reconstruct" else [n for n in config.net_of(name).names[1:] if n not in found]
         if missing:
             raise InputError(
-                f"No training case shows {', '.join(missing)}, which the fit '{name}' is to learn; add cases, or leave "
+                f"No training case shows {', '.join(missing)}, which the fit '{name}' segments; add cases, or leave "
                 f"it out of nets.{fit.net}.segments."
             )
 
 
 def _measure(kept: Sequence[Prepared], cases: Sequence[IndexedCase], paths: RunPaths) -> None:
-    """Write the statistics of the training cases: of structures, or of whole bodies where there are no labels."""
-    teaching = {case.name: case for case in cases if case.split == "train"}
-    if not teaching:
-        raise InputError("Every case validates; leave some to learn from.")
-    labelled = [result for result in kept if result.labelled and result.name in teaching]
-    chosen = labelled or [result for result in kept if result.name in teaching]
-    spacings = [case.spacing_zyx_mm for case in teaching.values()]
-    shapes = [case.shape_zyx for case in teaching.values()]
+    """Write the fingerprint of the training cases, measured on structures, or on the body if there are no labels."""
+    training = {case.name: case for case in cases if case.split == "train"}
+    if not training:
+        raise InputError("All cases are validation cases; leave some for training.")
+    labelled = [result for result in kept if result.labelled and result.name in training]
+    chosen = labelled or [result for result in kept if result.name in training]
+    spacings = [case.spacing_zyx_mm for case in training.values()]
+    shapes = [case.shape_zyx for case in training.values()]
     found = measure([result.sample for result in chosen], spacings, shapes, "structures" if labelled else "body")
     write_statistics(found, paths.statistics)

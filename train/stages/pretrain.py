@@ -1,4 +1,4 @@
-"""What a pre-training has learnt: its reconstruction errors beside those of simple baselines, and a picture."""
+"""Report of a pre-training: reconstruction errors compared with simple baselines, and an image."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PATCHES, SHOWN = 12, 4
 def report_reconstruction(config: Config, paths: RunPaths, index: CaseIndex, name: str) -> None:
     """Write reconstruction.png and reconstruction.json of a finished fit.
 
-    The patches are of cases that did not teach it, where there are such. The figures are mean squared errors in units
-    of the normalised intensity.
+    The patches are from validation cases if there are any. The figures are mean squared errors of normalised
+    intensities.
     """
     folder, settings, net = paths.fit(name), config.fits[name], config.net_of(name)
     if (folder / FIGURES).exists():
@@ -63,7 +63,7 @@ def report_reconstruction(config: Config, paths: RunPaths, index: CaseIndex, nam
 
 
 def smoothed(image: torch.Tensor, width: int) -> torch.Tensor:
-    """Mean of a cube of `width` voxels around each one; (b, 1, z, y, x)."""
+    """Mean filter with a cube of `width` voxels; (b, 1, z, y, x)."""
     return F.avg_pool3d(image, width, stride=1, padding=width // 2, count_include_pad=False)
 
 
@@ -72,7 +72,7 @@ def _error(answers: Sequence[torch.Tensor], images: Sequence[torch.Tensor]) -> f
 
 
 def _unit(volume: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Normalised intensities as 0 to 1 over the plan's range."""
+    """Rescale normalised intensities to 0 to 1 over the range of the plan."""
     intensity = plan.intensity
     low, high = intensity.clip_hu
     return ((denormalize(volume, intensity) - low) / (high - low)).clamp(0, 1)

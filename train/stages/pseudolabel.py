@@ -1,8 +1,7 @@
-"""The stage `pseudolabel`: nets label the cases that have no annotation, with the same Segmenter that users run.
+"""The stage `pseudolabel`: predict pseudo-labels for unannotated structures, with the Segmenter that users run.
 
-Cases are divided among ranks. A case's label map is written first and then its record, which says that it is done: a
-crash loses one case. A case that fails is recorded with its reason, does not stop the others, and is tried again by the
-next run.
+Cases are divided among ranks. The label map of a case is written before its record: a crash loses at most one case. A
+failed case is recorded with its error, does not stop the others, and is tried again by the next run.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ Read = Volume | InputError | MemoryError
 
 
 def complete(config: Config, paths: RunPaths, index: CaseIndex) -> bool:
-    """Whether every case of every rank has its pseudo-labels, or the reason why it has none."""
-    return all(records.is_answered(case) for records in all_records(config, paths) for case in records.wanted(index))
+    """Whether every case of every rank has its pseudo-labels, or a recorded failure."""
+    return all(records.is_settled(case) for records in all_records(config, paths) for case in records.wanted(index))
 
 
 def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -> None:
-    """This rank's share of all pseudo-labels.
+    """Predict this rank's share of the pseudo-labels.
 
     Raises:
-        DeviceError: when the device is not there.
-        InputError: when the fit that makes them is not finished, or not one case of several could be labelled.
+        DeviceError: when the device is not available.
+        InputError: when the fit that predicts them is not finished, or when all of several cases failed.
         ModelError: when the model cannot be loaded.
         OutputError: when something cannot be written.
     """
@@ -54,22 +53,24 @@ def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -
             failed = sum(with_progress(_labelled(segmenter, records, mine), len(mine), f"pseudolabel {records.kind}"))
             if failed == len(mine) > 1:
                 reason = records.facts(mine[0])[FAILED]
-                raise InputError(f"None of {failed} cases got {records.kind} pseudo-labels; of the first: {reason}")
+                raise InputError(
+                    f"None of {failed} cases got {records.kind} pseudo-labels; the first failed because: {reason}"
+                )
 
 
-def sure_tumours(
+def confident_tumours(
     labels: NDArray[np.uint8], confidence: NDArray[np.uint8], voxel_ml: float, settings: PseudoConfig
 ) -> tuple[NDArray[np.uint8], list[dict[str, float]]]:
-    """The tumours that count: 14; of these, voxels that are not sure enough: 255; and what is too small: 0.
+    """Filter predicted tumours: 14 for confident voxels, 255 for voxels of low confidence, 0 for small components.
 
     Args:
-        labels: (z, y, x), 14 where a tumour was found.
+        labels: (z, y, x), 14 for predicted tumours.
         confidence: (z, y, x), per cent.
         voxel_ml: volume of a voxel.
         settings: the limits.
 
     Returns:
-        labels, and volume and mean confidence (0 to 1) of every tumour that counts, unsure voxels included.
+        labels, and volume and mean confidence (0 to 1) of every remaining tumour, voxels of low confidence included.
     """
     import cc3d
 
@@ -91,7 +92,7 @@ def sure_tumours(
 
 
 def _segmenter(records: Records, rank: Rank) -> Segmenter:
-    """The model that makes the labels; for a fit of this run its export, of which the main rank keeps a copy."""
+    """The model that predicts the labels; a fit of this run is exported first, and the main rank keeps the export."""
     config, paths, model = records.config, records.paths, records.model
     options = Options(device=config.pseudo.device)
     if model not in config.fits:
@@ -108,9 +109,9 @@ def _segmenter(records: Records, rank: Rank) -> Segmenter:
 
 
 def _labelled(segmenter: Segmenter, records: Records, cases: Sequence[IndexedCase]) -> Iterator[bool]:
-    """Label the cases; of each whether it failed."""
+    """Predict pseudo-labels; yields for each case whether it failed."""
     for case, read in _read_ahead(cases):
-        records.forget(case)
+        records.remove(case)
         try:
             if isinstance(read, Exception):
                 raise read
@@ -119,20 +120,20 @@ def _labelled(segmenter: Segmenter, records: Records, cases: Sequence[IndexedCas
             facts = {FAILED: str(error)}
         except MemoryError:
             facts = {FAILED: f"'{case.image}' needs more memory than this machine has free."}
-        records.remember(case, facts | {"model": segmenter.model_name})
+        records.write(case, facts | {"model": segmenter.model_name})
         if FAILED in facts:
             print(f"pseudolabel {records.kind}: {case.name}: {facts[FAILED]}", flush=True)
         yield FAILED in facts
 
 
 def _label(segmenter: Segmenter, volume: Volume, records: Records, case: IndexedCase) -> dict[str, Any]:
-    """Write the pseudo-labels of a case; returns what shall be remembered of it."""
+    """Predict and write the pseudo-labels of a case; returns its record."""
     found = segmenter.segment(volume, confidence=True)
     labels, confidence = found.labels, found.confidence
     assert confidence is not None
     facts: dict[str, Any] = {"structures": [structure.name for structure in segmenter.structures]}
     if records.kind == "tumour":
-        labels, tumours = sure_tumours(labels, confidence, volume.geometry.voxel_ml, records.config.pseudo)
+        labels, tumours = confident_tumours(labels, confidence, volume.geometry.voxel_ml, records.config.pseudo)
         facts["tumours"] = tumours
     else:
         counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
@@ -144,7 +145,7 @@ def _label(segmenter: Segmenter, volume: Volume, records: Records, case: Indexed
 
 
 def _read_ahead(cases: Sequence[IndexedCase]) -> Iterator[tuple[IndexedCase, Read]]:
-    """Cases with their CTs; the next one is read while the net works on this one."""
+    """Yield cases with their CTs, and read the next one in the background."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(_read, cases[0])
         for number, case in enumerate(cases):

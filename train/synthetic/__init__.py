@@ -1,1 +1,1 @@
-"""Synthetic patients: phantoms, and resynthesized real ones."""
+"""Synthetic patients: phantoms, and patients resynthesized from real CTs."""

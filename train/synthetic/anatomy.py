@@ -1,8 +1,8 @@
-"""A whole patient, drawn organ by organ into a `train.synthetic.body.scene.Scene`.
+"""Draw a whole patient, organ by organ, into a `train.synthetic.body.scene.Scene`.
 
-Every function of `train.synthetic.body` draws one thing where anatomy books put it in a standard adult (mm; see
-`scene` for the axes), with this patient's own position, size and shape. What is drawn later lies over what is there,
-labels included, so the order below is the order of who gives way to whom.
+Every function of `train.synthetic.body` draws one organ at its position in a standard adult (mm; see `scene` for the
+axes), with random variation of position, size and shape. Later organs overwrite earlier ones, labels included, so the
+order below matters.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from train.synthetic.body.vessels import draw_aorta, draw_ivc, draw_mesenteric_v
 
 
 def draw_patient(scene: Scene, person: Person, phase: str, *, tumours: bool | None = None) -> Patient:
-    """Draw a whole patient into the scene; the caller adds what a scanner does.
+    """Draw a whole patient into the scene; the caller simulates the acquisition.
 
-    `tumours`: at least one, or none; as chance has it unless given.
+    `tumours`: True for at least one, False for none; random by default.
     """
     patient = Patient(person, draw_hu(scene.rng, phase), phase)
     draw_trunk(scene, patient)
@@ -56,7 +56,7 @@ def draw_patient(scene: Scene, person: Person, phase: str, *, tumours: bool | No
 
 
 def draw_elsewhere(scene: Scene, person: Person, phase: str, view: str) -> Patient:
-    """Draw a part of the body that has none of the labelled structures into the scene: "head" or "thighs"."""
+    """Draw a body region without labelled structures into the scene: "head" or "thighs"."""
     patient = Patient(person, draw_hu(scene.rng, phase), phase)
     {"head": draw_head, "thighs": draw_thighs}[view](scene, patient)
     return patient

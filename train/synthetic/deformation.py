@@ -1,4 +1,4 @@
-"""Smooth, invertible deformations of a body: how one patient becomes another of a different shape."""
+"""Smooth, invertible deformations that turn one patient into another with a different shape."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from flareseg.volume import Index, Triple
 from train.synthetic.body.shapes import turned
 
 _NODE_MM = 8.0
-"""Spacing of the grid on which the displacement is computed; the displacement is far smoother."""
+"""Spacing of the grid on which the displacement field is computed; the field itself is much smoother."""
 _STEPS = 5
-"""Of scaling and squaring: the flow is followed for 2**-5 of its length, then composed with itself five times."""
+"""Scaling and squaring: the velocity field is scaled by 2**-5, then composed with itself five times."""
 
 _LARGEST_LOSS = 0.15
-"""Share of a slice's voxels that may come from beyond the old grid; slices at the ends with more are left out."""
+"""Maximum fraction of a slice that maps outside the source grid; slices above it are cropped at both ends."""
 
 
 @dataclass(frozen=True)
 class Deformation:
-    """Where each voxel of a new grid comes from.
+    """A deformation as a sampling grid: the source position of each voxel.
 
     Attributes:
-        shape_zyx: of the new grid, which has the old one's spacing.
-        source: float32 (3, z, y, x), fractional voxel indices (z, y, x) into the old grid.
+        shape_zyx: of the deformed image; its spacing is that of the source.
+        source: float32 (3, z, y, x), fractional voxel indices (z, y, x) into the source image.
     """
 
     shape_zyx: Index
     source: NDArray[np.float32]
 
     def of_image(self, image_zyx: NDArray[Any], outside: float) -> NDArray[np.float32]:
-        """Grey values on the new grid, interpolated linearly.
+        """Deform an image by linear interpolation.
 
-        Beside the old grid is `outside`; above and below it the last slices go on.
+        Padding is `outside` in-plane; along z the first and last slices are repeated.
         """
         image = np.asarray(image_zyx, np.float32)
         source = self.source.copy()
@@ -44,13 +44,13 @@ class Deformation:
         return ndimage.map_coordinates(image, source, order=1, mode="grid-constant", cval=outside, prefilter=False)
 
     def of_labels(self, labels_zyx: NDArray[Any], outside: int) -> NDArray[Any]:
-        """Labels on the new grid, those of the nearest voxel; `outside` where the old grid ends."""
+        """Deform labels by nearest-neighbour interpolation, padded with `outside`."""
         return ndimage.map_coordinates(
             labels_zyx, self.source, order=0, mode="grid-constant", cval=outside, prefilter=False
         )
 
     def volume_change(self) -> NDArray[np.float32]:
-        """How much the old grid's volume is stretched at each voxel, as a factor; above 0 where nothing folds."""
+        """Jacobian determinant of the sampling grid at each voxel; positive without folding."""
         rows = [np.stack(np.gradient(part), -1) for part in self.source]
         return np.linalg.det(np.stack(rows, -2)).astype(np.float32)
 
@@ -58,15 +58,15 @@ class Deformation:
 def draw_deformation(
     shape_zyx: tuple[int, ...], spacing_zyx_mm: Triple, rng: np.random.Generator, *, strength: float = 1.0
 ) -> Deformation:
-    """Draw a change of size, a slight turn, and a smooth flow of up to about 2 cm.
+    """Draw a random scaling, a slight rotation, and a smooth displacement of up to about 2 cm.
 
     Args:
-        shape_zyx, spacing_zyx_mm: of the old grid.
-        rng: what everything is drawn from.
-        strength: 0 changes nothing; above 1 is beyond what people look like.
+        shape_zyx, spacing_zyx_mm: of the source image.
+        rng: source of randomness.
+        strength: 0 is the identity; above 1 is anatomically implausible.
 
     Returns:
-        A deformation without folds: a flow that does not change in time, integrated.
+        A deformation without folding: the integral of a stationary velocity field.
     """
     spacing = np.asarray(spacing_zyx_mm)
     grow = np.exp(strength * (rng.normal(0, 0.08) + rng.normal(0, 0.05, 3)))
@@ -88,7 +88,7 @@ def draw_deformation(
 
 
 def _flow(size_mm: NDArray[np.float64], rng: np.random.Generator, strength: float) -> NDArray[np.float32]:
-    """Displacement (3, Z, Y, X) in mm on a coarse grid: large slow waves and small ones, integrated."""
+    """Displacement field (3, Z, Y, X) in mm on a coarse grid: the integral of smooth noise at two scales."""
     coarse = tuple(int(n) for n in np.ceil(size_mm / _NODE_MM).astype(int) + 2)
     velocity = np.zeros((3, *coarse), np.float32)
     for wave_mm, reach_mm in ((55.0, rng.uniform(4, 9)), (22.0, rng.uniform(0.8, 2.2))):
@@ -107,7 +107,7 @@ def _flow(size_mm: NDArray[np.float64], rng: np.random.Generator, strength: floa
 
 
 def _zoomed(part: NDArray[np.float32], shape: tuple[int, ...], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
-    """A coarse field on the fine grid; linear, axis by axis."""
+    """Upsample a coarse field to the fine grid, linearly along each axis."""
     for axis, (n, mm) in enumerate(zip(shape, spacing, strict=True)):
         at = np.arange(n) * mm / _NODE_MM
         low = np.minimum(at.astype(int), part.shape[axis] - 2)

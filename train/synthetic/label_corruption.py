@@ -1,8 +1,8 @@
-"""Organ pseudo-labels with the faults of a net that never saw these patients: the truth, corrupted on purpose.
+"""Simulated organ pseudo-labels: ground truth corrupted with typical errors of a segmentation network.
 
-FLARE 2023 gives its participants organ labels predicted by the winners of the year before. They are good where organs
-are large and bright, lose or cut short thin ones, run over into neighbours of the same grey value, leave an island
-somewhere, and know no tumours: those are organ or background to them.
+FLARE 2023 provides organ pseudo-labels predicted by the winners of the year before. They are good for large,
+high-contrast organs, but miss or truncate thin ones, leak into neighbours of similar intensity, contain false islands,
+and label tumours as organ or background.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from train.data.index import CLASSES, TUMOUR
 
 _LOST = ("pancreas", "right_adrenal_gland", "left_adrenal_gland", "gallbladder", "esophagus", "duodenum")
 SMALL = tuple(structure.value for structure in by_names(_LOST))
-"""What such nets lose or cut short."""
+"""Structures that may be missed or truncated."""
 _REACH_MM = 14.0
 _FAR = np.float32(1e3)
 
@@ -25,34 +25,34 @@ _FAR = np.float32(1e3)
 def corrupt_labels(
     labels_zyx: NDArray[np.uint8], hu_zyx: NDArray[np.int16], spacing_zyx_mm: Triple, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Imperfect labels of the organs for a patient whose true labels, tumours included, are known.
+    """Corrupt the ground truth of a patient into imperfect organ labels without tumours.
 
     Args:
-        labels_zyx: the truth; not changed.
-        hu_zyx: the CT, which decides where an organ can leak to.
+        labels_zyx: ground truth with tumours; not modified.
+        hu_zyx: the CT, which determines where an organ can leak.
         spacing_zyx_mm: of both.
-        rng: what it draws from; the same state gives the same faults.
+        rng: source of randomness; the same state gives the same errors.
     """
     spacing = np.asarray(spacing_zyx_mm, float)
     truth = _without_tumours(labels_zyx, rng)
     organs = [int(value) for value in np.unique(truth) if value]
     if not organs:
         return truth
-    lost, cut = _casualties([value for value in organs if value in SMALL], rng)
+    missed, truncated = _draw_errors([value for value in organs if value in SMALL], rng)
     result = np.zeros_like(truth)
-    depth = np.zeros(truth.shape, np.float32)  # how deep a voxel lies in the organ that has it
+    depth = np.zeros(truth.shape, np.float32)  # signed distance of each voxel to the surface of its current organ
     for value in organs:
-        if value == lost:
+        if value == missed:
             continue
-        box = _around(truth == value, spacing, _REACH_MM)
+        box = _box_with_margin(truth == value, spacing, _REACH_MM)
         inside = truth[box] == value
         distance = _signed_mm(inside, spacing)
         noise = _smooth_noise(inside.shape, rng, rng.uniform(8, 18) / spacing)
         distance += rng.normal(0, 0.8) + rng.uniform(0.8, 2.2) * noise
         if rng.random() < 0.5:
             distance = np.minimum(distance, _leak(inside, hu_zyx[box], spacing, rng))
-        if value == cut:
-            distance = np.where(_end(inside, rng), _FAR, distance)
+        if value == truncated:
+            distance = np.where(_cut_off(inside, rng), _FAR, distance)
         better = distance < depth[box]
         result[box][better] = value
         depth[box][better] = distance[better]
@@ -62,7 +62,7 @@ def corrupt_labels(
 
 
 def _without_tumours(labels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Each tumour becomes the organ that surrounds it, or background, or a bit of both."""
+    """Replace each tumour by the surrounding organ, by background, or by both."""
     result = labels.copy()
     found, _ = ndimage.label(labels == TUMOUR)
     for number, box in enumerate(ndimage.find_objects(found), 1):
@@ -76,22 +76,22 @@ def _without_tumours(labels: NDArray[np.uint8], rng: np.random.Generator) -> NDA
             host = 1 + int(round_it[1:].argmax())
         fate = rng.random()
         result[wide][mine] = host if fate < 0.65 else 0
-        if 0.65 <= fate < 0.85:  # the rim is taken for the organ, the core for nothing
+        if 0.65 <= fate < 0.85:  # the rim becomes organ, the core background
             core = ndimage.binary_erosion(mine, iterations=2)
             result[wide][mine & ~core] = host
     return result
 
 
-def _casualties(small: list[int], rng: np.random.Generator) -> tuple[int, int]:
-    """Values of the small organ that is lost and of the one that is cut short; 0: none."""
-    lost = int(rng.choice(small)) if small and rng.random() < 0.2 else 0
-    left = [value for value in small if value != lost]
-    cut = int(rng.choice(left)) if left and rng.random() < 0.6 else 0
-    return lost, cut
+def _draw_errors(small: list[int], rng: np.random.Generator) -> tuple[int, int]:
+    """Label values of the organ to miss and of the one to truncate; 0: none."""
+    missed = int(rng.choice(small)) if small and rng.random() < 0.2 else 0
+    others = [value for value in small if value != missed]
+    truncated = int(rng.choice(others)) if others and rng.random() < 0.6 else 0
+    return missed, truncated
 
 
-def _end(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """The voxels beyond a cut across the organ's longest axis."""
+def _cut_off(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask of the voxels beyond a random cut across the longest axis of the organ."""
     places = np.argwhere(inside)
     axis = int(np.ptp(places, axis=0).argmax())
     at = np.quantile(places[:, axis], rng.uniform(0.15, 0.5))
@@ -106,7 +106,7 @@ def _end(inside: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool
 def _leak(
     inside: NDArray[np.bool_], hu: NDArray[np.int16], spacing: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Distance to a blob that grows from the organ's surface into tissue of a similar grey value."""
+    """Distance to a blob at a random surface point, limited to tissue of similar intensity."""
     rim = np.argwhere(inside & ~ndimage.binary_erosion(inside))
     at = rim[int(rng.integers(len(rim)))]
     blob = _ball_mm(inside.shape, at, spacing) - rng.uniform(5, 11)
@@ -119,7 +119,7 @@ def _add_island(
     labels: NDArray[np.uint8], hu: NDArray[np.int16], spacing: NDArray[np.float64], value: int,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """A false island of an organ in soft tissue; in place."""
+    """Add a false-positive island of an organ in soft tissue; in place."""
     tissue = np.argwhere((hu[::3, ::3, ::3] > 0) & (hu[::3, ::3, ::3] < 120) & (labels[::3, ::3, ::3] == 0))
     if len(tissue) == 0:
         return
@@ -133,7 +133,7 @@ def _add_island(
 
 
 def _signed_mm(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Distance to the organ's surface, negative inside."""
+    """Signed distance to the organ surface, negative inside."""
     out = ndimage.distance_transform_edt(~inside, spacing)
     deep = ndimage.distance_transform_edt(inside, spacing)
     half = 0.5 * float(spacing.mean())
@@ -151,8 +151,8 @@ def _ball_mm(shape: tuple[int, ...], at: NDArray[np.int64], spacing: NDArray[np.
     return np.sqrt(axes[0][:, None, None] + axes[1][:, None] + axes[2]).astype(np.float32)
 
 
-def _around(mask: NDArray[np.bool_], spacing: NDArray[np.float64], margin_mm: float) -> tuple[slice, ...]:
-    """The box of a mask with a margin."""
+def _box_with_margin(mask: NDArray[np.bool_], spacing: NDArray[np.float64], margin_mm: float) -> tuple[slice, ...]:
+    """Bounding box of a mask with a margin."""
     box = ndimage.find_objects(mask.view(np.uint8))[0]
     return tuple(
         slice(max(part.start - int(margin_mm / mm), 0), part.stop + int(margin_mm / mm))

@@ -1,13 +1,12 @@
-"""Labelled synthetic abdomens: what networks train on before, and beside, the few real CTs that may be used.
+"""Labelled synthetic abdominal CTs, to train on in addition to the few real CTs with a suitable licence.
 
-`make_phantom(seed)` draws one patient and scans it. The patient differs from the next in sex, build, fatness, the size,
-place and filling of every organ, the contrast phase, tumours, and in how much of the body the scan shows and how noisy
-it is.
+`make_phantom(seed)` draws one patient and simulates the scan. Patients vary in sex, build, body fat, size, position and
+content of every organ, contrast phase, tumours, field of view and noise.
 
-Labels are the project's (FLARE): 1 liver, 2 right kidney, 3 spleen, 4 pancreas, 5 aorta, 6 inferior vena cava, 7 right
+Label values are FLARE's: 1 liver, 2 right kidney, 3 spleen, 4 pancreas, 5 aorta, 6 inferior vena cava, 7 right
 adrenal gland, 8 left adrenal gland, 9 gallbladder, 10 esophagus, 11 stomach, 12 duodenum, 13 left kidney, 14 tumour,
-0 everything else. Renal sinus and pelvis, extrahepatic portal, renal and iliac vessels are 0; vessels and cysts inside
-the liver and cysts of the kidneys belong to their organ; hollow organs include their content.
+0 background. Renal sinus and pelvis, extrahepatic portal, renal and iliac vessels are 0; vessels and cysts inside
+the liver and cysts of the kidneys belong to the organ; hollow organs include their content.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from train.synthetic.body.patient import Person, Sex, draw_person
 from train.synthetic.body.scanner import acquire, add_table
 from train.synthetic.body.scene import Scene
 
-# What a scan shows: range of its lowest and of its highest z, mm from the middle of L1. A slab may lie anywhere.
+# Field of view: range of its lowest and of its highest z, mm from the centre of L1. A slab may be anywhere.
 _VIEWS = {
     "abdomen": ((-150, -105), (118, 150)),
     "abdomen and pelvis": ((-320, -270), (112, 150)),
     "chest, abdomen and pelvis": ((-310, -260), (190, 250)),
 }
 ELSEWHERE = {"head": ((-170, -60), (140, 185)), "thighs": ((-230, -90), (70, 180))}
-"""Views without any labelled structure; z is counted from the mouth's floor, and from the middle of the thighs."""
+"""Views without labelled structures; z = 0 is the floor of the mouth, or mid-thigh."""
 _SLAB = "slab"
 _VIEW_SHARES = (0.40, 0.28, 0.12, 0.20)
 _THICK = 2.5
-"""Slices more than this many pixels thick are drawn at half the thickness and averaged, as a scanner does."""
+"""Slices thicker than this many pixels are drawn at half the thickness and averaged, like partial volume."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Phantom:
     hu: np.ndarray
     """int16 Hounsfield units."""
     labels: np.ndarray
-    """uint8, see the module's text."""
+    """uint8, see the module docstring."""
     spacing_zyx_mm: tuple[float, float, float]
     phase: str
     """plain, arterial, portal or delayed."""
@@ -61,11 +60,11 @@ def make_phantom(
     view: str | None = None,
     tumours: bool | None = None,
 ) -> Phantom:
-    """Draw and scan the patient of this seed; the same arguments give the same arrays.
+    """Draw the patient of this seed and simulate the scan; the same arguments give the same arrays.
 
-    `phase` and `view` ("abdomen", "abdomen and pelvis", "chest, abdomen and pelvis", "slab") are drawn at random unless
-    given; the first three views show all of the abdominal organs. "head" and "thighs", which are never drawn at random,
-    show nothing that is labelled. `tumours`: at least one, or none; drawn unless given.
+    `phase` and `view` ("abdomen", "abdomen and pelvis", "chest, abdomen and pelvis", "slab") are random by
+    default; the first three views contain all abdominal organs. "head" and "thighs", which are never chosen at random,
+    contain no labelled structure. `tumours`: True for at least one, False for none; random by default.
     """
     rng = np.random.default_rng(seed)
     drawn_phase = draw_phase(rng)
@@ -87,7 +86,7 @@ def make_phantom(
 
 
 def _thicker(hu: np.ndarray, labels: np.ndarray, times: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slices `times` as thick: HU averaged, labels of the middle."""
+    """Merge each `times` slices: mean HU, labels of the middle slice."""
     if times == 1:
         return hu, labels
     count = len(hu) // times * times
@@ -98,7 +97,7 @@ def _thicker(hu: np.ndarray, labels: np.ndarray, times: int) -> tuple[np.ndarray
 def _draw_field(
     rng: np.random.Generator, view: str, person: Person
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Lowest and highest (z, y, x) of the scan, mm in the patient's body."""
+    """Lowest and highest (z, y, x) of the field of view, mm in the patient's body."""
     build, fat_mm = person.build, person.fat_mm
     if view == _SLAB:
         middle, half = rng.uniform(-60, 90), rng.uniform(35, 85)

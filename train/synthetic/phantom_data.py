@@ -1,7 +1,7 @@
-"""Phantoms as a data folder: layout "cases", what their labels cover after one of two scenarios.
+"""Phantoms as a data folder in the layout "cases", fully or partially annotated.
 
-`draw_phantoms` writes a folder `phantom_SEED` per patient: ct.nii.gz, what is annotated of it, and info.json. A folder
-is whole or absent: it is written under a hidden name and renamed, so a run that was killed goes on where it stopped.
+`draw_phantoms` writes a folder `phantom_SEED` per patient: ct.nii.gz, the annotated labels, and info.json. A folder is
+complete or absent: it is written under a hidden name and then renamed, so that a killed run can be resumed.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from train.synthetic.label_corruption import corrupt_labels
 from train.synthetic.phantom import ELSEWHERE, make_phantom
 
 VALIDATION_SEED = 1_000_000
-"""Seed of the first phantom that validates; those that teach count from 0."""
+"""Seed of the first validation phantom; seeds for training start at 0."""
 VERSION = 4
-"""Version of the phantoms: those of another version in the folder are drawn again."""
+"""Version of the phantoms; those of another version are drawn again."""
 TUMOUR_SHARE, PART_SHARE = 0.18, 0.45
-"""FLARE 2023: 2,200 of its 4,000 training CTs are annotated in part, 735 of them with tumours."""
+"""As in FLARE 2023: 2,200 of 4,000 training CTs are partially annotated, 735 of them with tumours."""
 FULL = "full.nii.gz"
-"""The whole truth beside a partial one; nothing that trains may read it."""
+"""Full ground truth beside the partial one; for scoring, never for training."""
 _LICENCE = "Apache-2.0 (synthetic, drawn by train/synthetic/phantom.py)"
 
 Annotation = Literal["all", "tumour", "part", "none"]
@@ -51,25 +51,25 @@ Annotation = Literal["all", "tumour", "part", "none"]
 
 @dataclass(frozen=True)
 class Drawing:
-    """A phantom to be drawn."""
+    """Specification of one phantom."""
 
     seed: int
     spacing_zyx_mm: Triple
     scenario: str
     annotation: Annotation
     view: str | None = None
-    """Drawn at random unless given."""
+    """Random if None."""
 
     @property
     def name(self) -> str:
         return f"phantom_{self.seed}"
 
     @property
-    def teaches(self) -> bool:
+    def for_training(self) -> bool:
         return self.seed < VALIDATION_SEED
 
     def facts(self) -> dict[str, Any]:
-        """What info.json must contain for a phantom to be kept."""
+        """Entries of info.json that must match for a phantom to be kept."""
         return {
             "version": VERSION, "seed": self.seed, "spacing_zyx_mm": [float(mm) for mm in self.spacing_zyx_mm],
             "scenario": self.scenario, "annotation": self.annotation, "wanted_view": self.view,
@@ -77,21 +77,19 @@ class Drawing:
 
 
 def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> None:
-    """Write the phantoms of a configuration as cases under `folder`, those that are not there yet.
+    """Write the phantoms of a configuration as cases under `folder`; existing ones are kept.
 
-    Scenario "full": seg.nii.gz annotates every structure of a phantom. Scenario "flare" imitates FLARE 2023's training
-    set: see `annotation_of`; every training phantom has organs.nii.gz, organ pseudo-labels with errors
-    (`corrupt_labels`), and full.nii.gz, the whole truth, for scoring only. Validation phantoms are annotated in full
-    in both.
+    Scenario "full": seg.nii.gz annotates all structures. Scenario "flare" mimics the training set of FLARE 2023, see
+    `annotation_of`: training phantoms also have organs.nii.gz, imperfect organ pseudo-labels (`corrupt_labels`), and
+    full.nii.gz, the full ground truth for scoring only. Validation phantoms are fully annotated in both scenarios.
 
     Args:
-        folder: becomes a data folder in the layout "cases"; its phantoms that the configuration does not name are
-            removed.
-        config: how many, of which spacing and scenario.
-        processes: that draw at the same time.
+        folder: data folder in the layout "cases"; phantoms that are not in the configuration are removed from it.
+        config: number, spacing and scenario.
+        processes: number of worker processes.
 
     Raises:
-        OutputError: when a phantom cannot be written, or a process was ended from outside.
+        OutputError: when a phantom cannot be written, or a worker process was killed.
     """
     wanted = drawings(config)
     with disk_errors(folder):
@@ -107,7 +105,7 @@ def draw_phantoms(folder: Path, config: PhantomConfig, processes: int = 1) -> No
 
 
 def drawings(config: PhantomConfig) -> list[Drawing]:
-    """Every phantom of a configuration: first those for training, then those for validation."""
+    """All phantoms of a configuration, first for training, then for validation."""
     seeds = [*range(config.count), *range(VALIDATION_SEED, VALIDATION_SEED + config.validation)]
     spacing, scenario = config.spacing_zyx_mm, config.scenario
     return [
@@ -123,16 +121,16 @@ def drawings(config: PhantomConfig) -> list[Drawing]:
 
 
 def view_of(seed: int, elsewhere: float) -> str | None:
-    """Head and thighs in turn for that share of the training phantoms; None: a random abdomen."""
+    """Alternately head and thighs for the fraction `elsewhere` of the training phantoms, otherwise None."""
     if seed >= VALIDATION_SEED or not _takes(seed, elsewhere, 0.5):
         return None
     return tuple(ELSEWHERE)[math.floor(seed * elsewhere + 0.5) % len(ELSEWHERE)]
 
 
 def annotation_of(seed: int) -> Annotation:
-    """What is annotated of a phantom in the scenario "flare"; the shares hold for the first n seeds, whatever n.
+    """Annotation of a phantom in the scenario "flare"; the fractions hold for the first n seeds, for any n.
 
-    "tumour": the tumours and about half of the organs; "part": some organs; "none": nothing; "all" validates.
+    "tumour": tumours and about half of the organs; "part": some organs; "none": nothing; "all": validation phantoms.
     """
     if seed >= VALIDATION_SEED:
         return "all"
@@ -143,12 +141,12 @@ def annotation_of(seed: int) -> Annotation:
 
 
 def _takes(number: int, share: float, offset: float) -> bool:
-    """Whether `number` is one of the evenly spread `share` of all whole numbers."""
+    """Whether `number` is selected when the fraction `share` of all integers is selected evenly."""
     return math.floor((number + 1) * share + offset) > math.floor(number * share + offset)
 
 
 def _draw(folder: Path, drawing: Drawing) -> None:
-    """Draw one phantom and put its folder in place."""
+    """Draw and write one phantom."""
     phantom = make_phantom(
         drawing.seed,
         spacing_zyx_mm=drawing.spacing_zyx_mm,
@@ -156,27 +154,27 @@ def _draw(folder: Path, drawing: Drawing) -> None:
         tumours=True if drawing.annotation == "tumour" else None,
     )
     geometry = Geometry(phantom.hu.shape, phantom.spacing_zyx_mm)
-    covered = _covered(drawing)
+    annotated = _annotated_values(drawing)
     with new_case(folder / drawing.name) as case:
         write_ct(phantom.hu, geometry, case)
-        if covered:
-            kept = np.where(np.isin(phantom.labels, covered), phantom.labels, 0).astype(np.uint8)
+        if annotated:
+            kept = np.where(np.isin(phantom.labels, annotated), phantom.labels, 0).astype(np.uint8)
             write_labels(kept, geometry, case / TRUTH)
-        if drawing.scenario == "flare" and drawing.teaches:
+        if drawing.scenario == "flare" and drawing.for_training:
             rng = np.random.default_rng((drawing.seed, 2))
             organs = corrupt_labels(phantom.labels, phantom.hu, phantom.spacing_zyx_mm, rng)
             write_labels(organs, geometry, case / ORGANS)
             write_labels(phantom.labels, geometry, case / FULL)
         info = {
-            "case": drawing.name, "licence": _LICENCE, "split": "train" if drawing.teaches else "validation",
-            "labels_present": {str(value): _names()[value] for value in covered},
+            "case": drawing.name, "licence": _LICENCE, "split": "train" if drawing.for_training else "validation",
+            "labels_present": {str(value): _names()[value] for value in annotated},
             **drawing.facts(), "phase": phantom.phase, "view": phantom.view, "sex": phantom.sex,
             "weight_kg": phantom.weight_kg, "volumes_ml": _volumes_ml(phantom.labels, geometry),
         }  # fmt: skip
         write_info(info, case)
 
 
-def _covered(drawing: Drawing) -> list[int]:
+def _annotated_values(drawing: Drawing) -> list[int]:
     """The label values that seg.nii.gz annotates."""
     organs = [value for value in DRAWN if value != TUMOUR]
     if drawing.annotation == "all":
@@ -195,7 +193,7 @@ def _names() -> dict[int, str]:
 
 
 def _volumes_ml(labels: NDArray[np.uint8], geometry: Geometry) -> dict[str, float]:
-    """How much the scan shows of each structure."""
+    """Volume of each structure within the field of view, ml."""
     counts = np.bincount(labels.ravel(), minlength=CLASSES)
     return {name: round(float(counts[value]) * geometry.voxel_ml, 2) for value, name in _names().items()}
 
@@ -206,7 +204,7 @@ def _is_there(path: Path, drawing: Drawing) -> bool:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove phantoms of an earlier, larger configuration; they would count as cases of this one."""
+    """Remove phantoms of an earlier configuration, which would count as cases of this one."""
     for path in folder.glob("phantom_*"):
         info = read_info(path)
         if path.name not in names and info is not None and info.get("licence") == _LICENCE:

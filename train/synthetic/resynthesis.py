@@ -1,11 +1,11 @@
-"""A new patient from a label map: deformed, and given the grey values of another contrast phase.
+"""Synthesize new patients from a label map: deform it and simulate another contrast phase.
 
-After SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789), with one difference: where the scan
-that the label map was drawn on is at hand, its own texture, bowel, bones and fat stay, and only the tissues that the
-map names get new grey values. Without it everything is rendered from the map.
+Based on SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789), with one difference: if the CT of
+the label map is available, its texture, bowel, bones and fat are kept, and only the labelled tissues get new
+intensities. Without a CT, the whole image is rendered from the label map.
 
-`python -m train.synthetic.resynthesis SOURCE_CASE OUT_FOLDER COUNT [SEED]` writes COUNT such patients of a case (layout
-"cases") as cases of a new data folder.
+`python -m train.synthetic.resynthesis SOURCE_CASE OUT_FOLDER COUNT [SEED]` writes COUNT new patients of a case (layout
+"cases") to a new data folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from train.common.parallel import in_parallel, with_progress
 from train.config import NewPatientsConfig, SourceConfig
 from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
 from train.data.index import IGNORE
-from train.data.layouts.cases import covered_values
+from train.data.layouts.cases import annotated_values
 from train.synthetic.body.contrast import PHASES, draw_hu, draw_phase
 from train.synthetic.body.scanner import acquire
 from train.synthetic.deformation import draw_deformation
@@ -39,10 +39,10 @@ DETAILED: Mapping[str, Tissues] = {
     "extra_totalsegmentator_v2_fast_labels.nii.gz": TOTALSEGMENTATOR,
     "extra_totalsegmentator_v2_labels.nii.gz": TOTALSEGMENTATOR,
 }
-"""More detailed label maps that a case may bring."""
+"""More detailed label maps that a case may contain."""
 _HOLLOW = ("esophagus_wall", "stomach_wall", "duodenum_wall", "bowel_wall")
 _AS_SCANNED = ("bowel", "spongy_bone", "disc", "cartilage", "lung")
-"""Tissues that the phase hardly changes: their own grey values stay, and are drawn only where there is no scan."""
+"""Tissues that hardly depend on the phase: they keep their intensities, if there is a CT."""
 _AIR_HU = -1000.0
 
 
@@ -56,27 +56,28 @@ def synthesize_patient(
     hu_zyx: NDArray[Any] | None = None,
     phase: str | None = None,
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Deform a label map and scan it as another patient.
+    """Deform a label map and simulate the CT of a new patient.
 
     Args:
-        labels_zyx: any label set, canonical orientation; unchanged, as are the others.
+        labels_zyx: any label set, canonical orientation; no array is modified.
         spacing_zyx_mm: of all arrays.
-        tissues: what its values are made of; values it leaves out count as unknown.
-        rng: what everything is drawn from.
-        truth_zyx: the labels to return, such as FLARE's; `labels_zyx` unless given.
-        hu_zyx: the scan that belongs to the label map.
-        phase: plain, arterial, portal or delayed; drawn unless given.
+        tissues: tissue of each label value; missing values have unknown tissue.
+        rng: source of randomness.
+        truth_zyx: the labels to deform and return, such as FLARE's; by default `labels_zyx`.
+        hu_zyx: the CT of the label map, if available.
+        phase: plain, arterial, portal or delayed; random by default.
 
     Returns:
-        HU and deformed labels, on a grid of the same spacing that has grown or shrunk with the patient. Labels are 255
-        where the old scan would have had to go on.
+        HU and deformed labels on a grid of the same spacing, whose size scales with the patient. Labels outside the
+        source image are 255.
 
     Raises:
-        ValueError: when the arrays differ in shape.
+        ValueError: when the arrays have different shapes.
     """
     truth = labels_zyx if truth_zyx is None else truth_zyx
     if truth.shape != labels_zyx.shape or (hu_zyx is not None and hu_zyx.shape != labels_zyx.shape):
-        raise ValueError(f"arrays of shapes {labels_zyx.shape}, {truth.shape} do not belong together")
+        shapes = [array.shape for array in (labels_zyx, truth, hu_zyx) if array is not None]
+        raise ValueError(f"the arrays have different shapes: {shapes}")
     deformation = draw_deformation(labels_zyx.shape, spacing_zyx_mm, rng)
     tissue_hu = _tissue_hu(rng, phase or draw_phase(rng))
     if hu_zyx is None:
@@ -98,10 +99,10 @@ def _tissue_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
 def _recoloured(
     hu: NDArray[Any], labels: NDArray[Any], tissues: Tissues, tissue_hu: dict[str, float], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The scan with every known tissue shifted to its new grey value, its texture stronger or weaker.
+    """The CT with each known tissue shifted to its new mean intensity and its texture scaled.
 
-    The shift is faded out in what is no tissue of that kind: fat between the lobules, gas and contrast medium in the
-    gut; and it is blurred by half a voxel, since a voxel at an edge holds a bit of both sides.
+    The shift fades out at intensities of other materials inside the label: fat between lobules, gas and oral contrast
+    in the gut. It is blurred by half a voxel to preserve partial volume at edges.
     """
     scan = hu.astype(np.float32)
     shift = np.zeros_like(scan)
@@ -124,7 +125,7 @@ def _recoloured(
 def _rendered(
     labels: NDArray[Any], tissues: Tissues, tissue_hu: dict[str, float], rng: np.random.Generator, spacing: Triple
 ) -> NDArray[np.float32]:
-    """A scan from the label map alone: tissues, and between them fat with lumps of soft tissue."""
+    """Render a CT from the label map alone; unlabelled voxels become fat with patches of soft tissue."""
     grain = rng.standard_normal(labels.shape, dtype=np.float32)
     lumps = ndimage.gaussian_filter(grain, [6.0 / mm for mm in spacing], truncate=2.5)
     fine = ndimage.gaussian_filter(grain, [1.5 / mm for mm in spacing], truncate=2.5)
@@ -144,7 +145,7 @@ def _rendered(
 
 
 def _body_of(labels: NDArray[Any], spacing: Triple) -> NDArray[np.bool_]:
-    """In each slice an ellipse around all labels, with some fat; label maps have no skin."""
+    """Body mask: an ellipse around all labels with a margin for fat and skin, the same in all slices."""
     y = np.arange(labels.shape[1], dtype=np.float32)[:, None] * spacing[1]
     x = np.arange(labels.shape[2], dtype=np.float32)[None] * spacing[2]
     body = np.zeros(labels.shape, bool)
@@ -165,21 +166,21 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
 def synthesize_patients(
     source: Path, folder: Path, count: int, seed: int = 0, *, annotated: Sequence[str] = (), absent: Sequence[str] = ()
 ) -> list[Path]:
-    """Write `count` new patients of a case as cases under `folder`; those that are there are kept.
+    """Write `count` new patients of a case as cases under `folder`; existing ones are kept.
 
     Args:
         source: folder of the case.
-        folder: to write into.
-        count: how many.
+        folder: output folder.
+        count: number of new patients.
         seed: of the first.
-        annotated: structures that the case annotates, and hence its new patients; those of its info.json unless given.
-        absent: further ones that count as annotated, since the case does not have them.
+        annotated: annotated structures of the case, hence also of its new patients; by default those in its info.json.
+        absent: further structures that count as annotated because the case does not have them.
 
     Returns:
-        The folders of all of them.
+        The folders of all new patients.
 
     Raises:
-        InputError: when the source is no case with labels, or its files do not fit together.
+        InputError: when the source is not a labelled case, or its files have different grids.
         OutputError: when a case cannot be written.
     """
     if not (source / CT).is_file() or not (source / TRUTH).is_file():
@@ -217,16 +218,16 @@ def synthesize_patients(
 def draw_all(
     wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1
 ) -> list[str]:
-    """Write the new patients of a configuration as cases under `folder`; those that are there are kept.
+    """Write the new patients of a configuration as cases under `folder`; existing ones are kept.
 
     Args:
-        wanted: whose, and how many.
-        sources: by name; what one annotates, its new patients annotate too.
-        folder: to write into.
-        processes: that draw at the same time, a source case each.
+        wanted: source cases and number of new patients.
+        sources: by name; they determine the annotated structures of the new patients.
+        folder: output folder.
+        processes: number of worker processes, each with its own source case.
 
     Returns:
-        The names of all of them.
+        The names of all new patients.
 
     Raises:
         As `synthesize_patients`.
@@ -245,13 +246,13 @@ def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count
 
 
 def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:
-    """The structures that a case's info.json names, or else those that occur in its labels."""
-    values = covered_values(present, about)
+    """The annotated structures according to info.json, or else those that occur in the labels."""
+    values = annotated_values(present, about)
     return [one for one in structures() if one.value in (np.unique(truth) if values is None else values)]
 
 
 def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:
-    """A label map that must lie on the grid of its CT; values above 255 are allowed."""
+    """Read a label map and check that it has the grid of its CT; values above 255 are allowed."""
     from flareseg.io.image import read_image
 
     if path.name == TRUTH:
@@ -260,7 +261,7 @@ def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:
         image = read_image(path)
         labels, grid = image.stored, image.geometry
     if not grid.same_as(geometry, 0.1):
-        raise InputError(f"The labels '{path}' are on another grid than their CT.")
+        raise InputError(f"The labels '{path}' lie on another grid than their CT.")
     return labels
 
 
@@ -274,7 +275,7 @@ def _write(
     }
     info = {
         "case": path.name, **kept, "split": "train", **drawn,
-        "notes": "A new patient that train/synthetic/resynthesis.py made of a real one: deformed, other grey values.",
+        "notes": "Synthesized from a real patient by train/synthetic/resynthesis.py: deformed, new intensities.",
     }  # fmt: skip
     with new_case(path) as case:
         write_ct(hu, grid, case)
@@ -283,7 +284,7 @@ def _write(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see the module's text."""
+    """Command line, see the module docstring."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if len(given) not in (3, 4) or not all(text.isdigit() for text in given[2:]):

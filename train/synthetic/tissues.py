@@ -1,7 +1,7 @@
-"""What the values of a label map are made of: tables from value to tissue, for `resynthesis.py`.
+"""Tables from label value to tissue, for `resynthesis.py`.
 
-A tissue is a key of `body.contrast.draw_hu`; its grey value depends on the contrast phase ("kidney" is its cortex and
-medulla together, "bowel" what is in it). What a table leaves out counts as unknown.
+A tissue is a key of `body.contrast.draw_hu`, and its intensity depends on the contrast phase ("kidney" is cortex and
+medulla together, "bowel" its content). Values missing from a table have unknown tissue.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FLARE: Tissues = {
     1: "liver", 2: "kidney", 3: "spleen", 4: "pancreas", 5: "aorta", 6: "ivc", 7: "adrenal", 8: "adrenal", 9: "bile",
     10: "esophagus_wall", 11: "stomach_wall", 12: "duodenum_wall", 13: "kidney", 14: "lesion_poor",
 }  # fmt: skip
-"""FLARE's structures, the rows of `labels.csv`."""
+"""FLARE's structures, as in `labels.csv`."""
 
 SPL_ATLAS: Tissues = {
     3: "liver", 4: "spleen", 6: "pancreas", 7: "aorta", 8: "ivc", 10: "bile", 12: "portal_vein", 13: "stomach_wall",
@@ -29,7 +29,7 @@ SPL_ATLAS: Tissues = {
     **dict.fromkeys(range(501, 506), "spongy_bone"), **dict.fromkeys(range(551, 560), "disc"),
     **dict.fromkeys(range(686, 693), "spongy_bone"),
 }  # fmt: skip
-"""The CT-based abdominal atlas of the Surgical Planning Laboratory (Talos et al. 2015), its own numbers."""
+"""The CT-based abdominal atlas of the Surgical Planning Laboratory (Talos et al. 2015), with its own label values."""
 
 TOTALSEGMENTATOR: Tissues = {
     1: "spleen", 2: "kidney", 3: "kidney", 4: "bile", 5: "liver", 6: "stomach_wall", 7: "pancreas", 8: "adrenal",

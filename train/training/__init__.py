@@ -1,1 +1,1 @@
-"""One net, trained once: task, loss, loop, checkpoints."""
+"""Training a network: tasks, losses, loop, checkpoints."""

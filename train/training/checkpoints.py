@@ -1,4 +1,4 @@
-"""What a fit leaves on disk while it runs: checkpoints, whole or not at all, and its log."""
+"""Checkpoints of a fit, written atomically, and its log."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LAST, BEST, DONE, LOG = "last.ckpt", "best.ckpt", "done.json", "metrics.csv"
 
 
 class CheckpointCallback(Callback):
-    """After every epoch: a line of the log, best.ckpt where the score is the best so far, then last.ckpt.
+    """After every epoch: update the log, write best.ckpt if the score improved, then last.ckpt.
 
-    last.ckpt comes last and holds the log too, so that after any crash the three agree.
+    last.ckpt is written last and contains the log, so that all three are consistent after a crash.
 
     Args:
         folder: of the fit.
-        batches: makes the batches that are scored; called once, on the main rank only.
+        batches: creates the validation batches; called once, on the main rank only.
     """
 
     def __init__(self, folder: Path, batches: Callable[[], Sequence[Batch]]) -> None:
@@ -61,8 +61,8 @@ class CheckpointCallback(Callback):
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
             raise OutputError(
-                f"{self._folder / LAST} cannot be written ({_short(error)}); the one of the epoch before is whole. "
-                "Make room and start again: it goes on from there."
+                f"{self._folder / LAST} cannot be written ({_short(error)}); the one of the epoch before is intact. "
+                "Make room and start again: training resumes from there."
             ) from None
 
     def _row(self, trainer: L.Trainer, module: TrainingModule) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class CheckpointCallback(Callback):
 
 
 def write_log(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """metrics.csv: one line an epoch."""
+    """Write metrics.csv: one row per epoch."""
     with atomic_path(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -97,16 +97,16 @@ def write_log(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def write_done(folder: Path, facts: dict[str, Any]) -> None:
-    """done.json: the fit is finished."""
+    """Write done.json, which marks the fit as finished."""
     write_json(folder / DONE, facts)
 
 
 def averaged_weights(folder: Path, which: str = "average") -> dict[str, torch.Tensor]:
-    """A fit's weights, fp32 on the CPU, under the names of `own_weights`, without heads of deep supervision.
+    """Weights of a fit: fp32 on the CPU, named as in `own_weights`, without deep supervision heads.
 
     Args:
         folder: of the fit.
-        which: "average" of the last epochs, those of the "last" step, or the "best" average that was validated.
+        which: "average" (moving average), "last" (last step), or "best" (average with the best validation score).
 
     Raises:
         InputError: when there is no such checkpoint.
@@ -127,16 +127,16 @@ def averaged_weights(folder: Path, which: str = "average") -> dict[str, torch.Te
 
 
 def _line(name: str, row: dict[str, Any], module: TrainingModule) -> str:
-    """One line for the terminal: how far the fit is and how long it will take."""
+    """One line for the terminal: progress, metrics and remaining time."""
     left = module.seconds * (1 / max(module.share_done(row["step"]), 1e-9) - 1)
     score = f"  score {row['score']:.4f}" if row["score"] != "" else ""
     return (
         f"{name}: epoch {row['epoch']}  step {row['step']}/{module.job.steps}  loss {row['loss']:.4f}{score}  "
-        f"lr {row['learning_rate']:.1e}  {_spoken(module.seconds)} done, {_spoken(left)} left"
+        f"lr {row['learning_rate']:.1e}  {_duration(module.seconds)} done, {_duration(left)} left"
     )
 
 
-def _spoken(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

@@ -1,4 +1,4 @@
-"""From a fit's entry in the configuration to the fit: which cases, which labels, how often, starting from what."""
+"""Set up a fit from its configuration: cases, labels, sampling weights and initial weights."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from train.training.trainer import fit
 
 
 def fit_named(config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> None:
-    """Train the fit `name` of the configuration, or one like it that does not see the cases `left_out`.
+    """Train the fit `name` of the configuration, optionally without the cases `left_out`.
 
-    What it starts from, and its teacher, are trained without them too where they would have seen them. (Pseudo-labels
-    of other cases stay as they are, even if S_tum saw the ground truth of a case that is left out.)
+    Its initial weights and its teacher are then also trained without these cases. (Pseudo-labels of other cases are not
+    predicted again, even if S_tum was trained on a case that is left out.)
     """
     folder = paths.fit(name, left_out)
     settings, net = config.fits[name], config.net_of(name)
     if not (folder / DONE).exists():
-        print(f"{folder.name}: begins, or goes on", flush=True)
+        print(f"{folder.name}: training starts or resumes", flush=True)
     kind = None if settings.task == "reconstruct" else settings.labels
     grid = paths.grid(net.spacing_zyx_mm)
     chosen = cases_of(config, index, name, left_out)
@@ -55,17 +55,17 @@ def fit_named(config: Config, paths: RunPaths, index: CaseIndex, name: str, left
 
 
 def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
-    """The plan of a fit's net, with intensities as configured or as measured."""
+    """The plan of a fit's network, with configured or measured intensities."""
     net = config.net_of(name)
     given = net.clip_hu is not None and net.mean_hu is not None and net.std_hu is not None
     return net.plan(None if given else read_statistics(paths.statistics).intensity)
 
 
 def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> list[IndexedCase]:
-    """The cases that a fit learns from, by name: none of a patient who has a case left out.
+    """The training cases of a fit, sorted by name, without all cases of patients in `left_out`.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there are none.
     """
     settings = config.fits[name]
     wanted = settings.sources or config.source_names()
@@ -77,21 +77,21 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
         cases = [case for case in cases if case.labels]
     if not cases:
         which = {"all": "", "labelled": "labelled ", "tumour": "tumour "}[settings.cases]
-        raise InputError(f"The fit '{name}' has no {which}case to learn from in {', '.join(wanted)}.")
+        raise InputError(f"The fit '{name}' has no {which}case to train on in {', '.join(wanted)}.")
     return sorted(cases, key=lambda case: case.name)
 
 
 def hidden_from(config: Config, index: CaseIndex, name: str, left_out: Sequence[str]) -> list[str]:
-    """Of the cases left out, those that the fit `name`, with which another one begins, would have seen."""
+    """Of the cases `left_out`, those whose patients are in the training set of the fit `name`."""
     seen = {case.patient for case in cases_of(config, index, name)}
     return sorted(case for case in left_out if index.of(case).patient in seen)
 
 
 def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
-    """How often each case is drawn; sums to 1.
+    """Sampling probability of each case; sums to 1.
 
-    A source with a weight gets that share of the patches. The other sources divide the rest, each case as often as any
-    other of them.
+    A source with a weight gets that fraction of the patches. The rest is divided equally among the cases of all other
+    sources.
     """
     weights = {source.name: source.weight for source in config.sources}
     if config.phantoms:
@@ -110,8 +110,8 @@ def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
 
 
 def fold_groups(config: Config, index: CaseIndex) -> list[list[str]]:
-    """Names of the cases that are left out together: the configured groups, and every other labelled case of
-    `fold_sources` by itself. No group that would leave nothing to learn from."""
+    """The folds as names of the cases left out: the configured groups, and every other labelled case of `fold_sources`
+    on its own, except folds that would leave no training case."""
     candidates = [case.name for case in index.split("train") if case.labels and case.source in config.fold_sources]
     named = {name for group in config.folds for name in group}
     groups = [[name for name in group if name in candidates] for group in config.folds]
@@ -138,8 +138,7 @@ def _start(
 
 
 def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.Tensor]:
-    """Weights of the model's net on this grid, whether the one for tumours or the coarse one; otherwise of its main
-    net."""
+    """Weights of the model's main, tumour or coarse network with this spacing; of the main one if there is none."""
     plan = bundle.plan
     nets = ((plan, bundle.weights), (plan.tumour, bundle.tumour_weights), (plan.coarse, bundle.coarse_weights))
     for its_plan, weights in nets:
@@ -151,7 +150,7 @@ def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.T
 def _weights(
     config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
 ) -> tuple[Plan, dict[str, torch.Tensor]]:
-    """Plan and weights of a fit, trained now if it is not yet, or of a model folder."""
+    """Plan and weights of a fit, which is trained first if necessary, or of a model folder."""
     if name not in config.fits:
         bundle = load_bundle(find_model(name))
         return bundle.plan, bundle.weights

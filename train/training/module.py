@@ -1,4 +1,4 @@
-"""A net that learns: its task, schedule, optimiser, and the moving average of its weights that is finally used."""
+"""Lightning module of a fit: task, learning rate schedule, optimiser, and moving average of the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import lightning as L
 import torch
 
 from flareseg.errors import InputError, UsageError
-from flareseg.model.networks.registry import own_weights
+from flareseg.model.networks.registry import is_for_training, own_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import to_batch
 from train.config import FitConfig, NetConfig
@@ -22,20 +22,18 @@ from train.training.transfer import is_narrower, outer_stages, widened
 if TYPE_CHECKING:
     from train.data.cache import CachedCase
 
-HEADS = "deep_supervision_heads."
-
 
 @dataclass(frozen=True)
 class FitJob:
-    """All that one fit needs.
+    """Everything a fit needs.
 
     Attributes:
         folder: of the fit.
         net, plan: of the network.
         settings: of the fit.
-        cases, shares: what it learns from, and how often each is drawn.
-        validation: cases that are scored now and then.
-        start: weights to begin with; see `begin_with`.
+        cases, shares: training cases and their sampling probabilities.
+        validation: validation cases.
+        start: initial weights, see `initialize_from`.
         seed, deterministic: see `Config`.
     """
 
@@ -55,17 +53,17 @@ class FitJob:
         return self.settings.epochs * self.settings.steps_per_epoch
 
     def describe(self) -> dict[str, Any]:
-        """What must not change while a fit goes on."""
+        """The settings that must not change when a fit is resumed."""
         settings = self.settings
         return {"task": settings.task, "plan": self.plan.to_json(), "optimizer": settings.optimizer}
 
 
 class TrainingModule(L.LightningModule):
-    """A task on its way.
+    """Trains a task.
 
-    The learning rate rises linearly over `warmup_steps` and falls to nothing as (1 - progress) ** poly, where progress
-    is the share of the steps that is done, or of `max_minutes` when the epoch began, whichever is larger: a fit that
-    runs out of time has annealed too.
+    Learning rate: linear warm-up over `warmup_steps`, then polynomial decay (1 - progress) ** poly. Progress is the
+    fraction of the steps, or the fraction of `max_minutes` at the start of the epoch, whichever is larger, so that a
+    fit that runs out of time has decayed to 0 too.
     """
 
     def __init__(self, task: Task, job: FitJob) -> None:
@@ -75,7 +73,7 @@ class TrainingModule(L.LightningModule):
         if not torch.cuda.is_available():
             use_patch_norms(self.network)
         if job.start:
-            begin_with(self.network, job.start, job.seed)
+            initialize_from(self.network, job.start, job.seed)
         self.average = {name: value.detach().clone() for name, value in exported(self.network).items()}
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
@@ -83,11 +81,11 @@ class TrainingModule(L.LightningModule):
 
     @property
     def progress(self) -> float:
-        """Share of the fit that is finished, 0 to 1."""
+        """Fraction of the fit that is done, 0 to 1."""
         return self.share_done(self.global_step)
 
     def share_done(self, step: int) -> float:
-        """Share of the fit that is done at a step of this epoch."""
+        """Fraction of the fit that is done at a step of this epoch."""
         return min(1.0, max(step / self.job.steps, self._seconds_at_epoch / (60 * self.settings.max_minutes)))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
@@ -123,7 +121,7 @@ class TrainingModule(L.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        # the main rank's clock, or ranks would end, and learn, differently
+        # use the clock of the main rank, so that all ranks have the same schedule
         self._seconds_at_epoch = float(self.trainer.strategy.broadcast(self.seconds))
         if self.progress >= 1.0:
             self.trainer.should_stop = True
@@ -131,13 +129,13 @@ class TrainingModule(L.LightningModule):
     def on_train_batch_start(self, batch: Any, index: int) -> int | None:
         if self.progress >= 1.0:
             return -1
-        warmth = min(1.0, (self.global_step + 1) / max(self.settings.warmup_steps, 1))
+        warmup = min(1.0, (self.global_step + 1) / max(self.settings.warmup_steps, 1))
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.settings.learning_rate * warmth * (1 - self.progress) ** self.settings.poly
+            group["lr"] = self.settings.learning_rate * warmup * (1 - self.progress) ** self.settings.poly
         return None
 
     def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
-        # young averages forget faster, or the random start would linger
+        # a faster decay at first, so that the random initialisation is forgotten
         decay = min(self.settings.average_decay, (1 + self.global_step) / (10 + self.global_step))
         current = exported(self.network)
         with torch.no_grad():
@@ -147,7 +145,7 @@ class TrainingModule(L.LightningModule):
                 average.lerp_(current[name].float(), 1 - decay)
 
     def score(self, batches: Sequence[Batch]) -> float:
-        """The task's score of the averaged weights."""
+        """Validation score of the averaged weights."""
         kept = {name: value.clone() for name, value in exported(self.network).items()}
         mode = self.network.training
         try:
@@ -162,8 +160,8 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["average"] = {name: value.cpu() for name, value in self.average.items()}
         checkpoint["seconds"], checkpoint["rows"] = self.seconds, self.rows
-        # Checkpoints are written as an epoch ends, when Lightning still counts its last batch as the current one; a
-        # training resumed from that takes one step too many.
+        # At the end of an epoch, Lightning still counts the last batch as the current one; without this correction a
+        # resumed training would take one step too many.
         loops = checkpoint["loops"]["fit_loop"]
         epoch, batch = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
         for count in (epoch["current"], epoch["total"]):
@@ -176,13 +174,13 @@ class TrainingModule(L.LightningModule):
 
 
 def exported(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that inference needs, as references."""
+    """The tensors needed for inference, not copied."""
     return without_heads(own_weights(network.state_dict()))
 
 
-def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed: int = 0) -> list[str]:
-    """Copy every tensor whose name and shape fit, of a deeper net the outer stages, a narrower net's widened; returns
-    the names of the network's tensors that begin anew."""
+def initialize_from(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed: int = 0) -> list[str]:
+    """Copy all tensors of matching name and shape. Of a deeper network the outer stages are taken; a narrower network
+    is widened. Returns the names of the tensors that keep their random initialisation."""
     own = exported(network)
     shapes = {name: value.shape for name, value in own.items()}
     weights = outer_stages(weights, shapes)
@@ -196,4 +194,5 @@ def begin_with(network: torch.nn.Module, weights: dict[str, torch.Tensor], seed:
 
 
 def without_heads(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in state.items() if not name.startswith(HEADS)}
+    """The tensors without those of deep supervision heads."""
+    return {name: value for name, value in state.items() if not is_for_training(name)}

@@ -10,10 +10,10 @@ from flareseg.inference.runtime import replace_norms
 
 
 class PatchNorm(nn.InstanceNorm3d):
-    """An instance norm that takes every patch of a batch as a batch of its own, for which a batch norm is the same.
+    """Instance norm computed as a batch norm of each patch, with the same result.
 
-    For an instance norm torch copies a channels-last array to and fro, for a batch norm it does not: of a training step
-    on a CPU without bf16 that was a sixth with one patch in the batch, and a quarter with two.
+    For instance norm, torch converts channels-last tensors back and forth; for batch norm it does not. On a CPU without
+    bf16 the conversion takes a sixth of a training step with batch size 1, and a quarter with batch size 2.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -26,5 +26,5 @@ class PatchNorm(nn.InstanceNorm3d):
 
 
 def use_patch_norms(network: nn.Module) -> None:
-    """Make every instance norm of `network` such a one, in place; parameters stay the same objects."""
+    """Replace all instance norms of `network`, in place; parameters stay the same objects."""
     replace_norms(network, lambda norm: PatchNorm(norm.num_features, eps=norm.eps, affine=norm.affine))

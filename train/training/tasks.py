@@ -1,6 +1,6 @@
-"""What a net can learn: to reconstruct, to segment, to segment like a teacher.
+"""Training tasks: reconstruction, segmentation and distillation.
 
-A task owns the network and knows its loss and its score; `trainer.py` knows nothing but tasks, so one loop serves all
+A task holds the network and defines its loss and its score. `trainer.py` depends on tasks only, so one loop serves all
 stages. Batches are those of `dataset.to_batch`.
 """
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from flareseg.errors import UsageError
 from flareseg.inference.normalization import denormalize, normalize_
-from flareseg.model.networks.registry import build_network, load_weights
+from flareseg.model.networks.registry import build_network, load_weights, training_outputs
 from flareseg.model.plan import Plan
 from train.augmentation.model_genesis import corrupted
 from train.config import FitConfig, NetConfig
@@ -35,21 +35,22 @@ class Task(Protocol):
         """A scalar to minimise; all random numbers come from `generator` (on the network's device)."""
 
     def score(self, batches: Iterable[Batch]) -> float:
-        """How good the network is on fixed batches; more is better. Called in evaluation mode, without gradients."""
+        """Validation score on fixed batches, higher is better. Called in evaluation mode, without gradients."""
 
 
 class Segment:
-    """Dice plus cross entropy at every resolution the net answers at (equations 2 and 4)."""
+    """Dice plus cross entropy, with deep supervision (equations 2 and 4)."""
 
     def __init__(self, net: NetConfig, plan: Plan, settings: FitConfig) -> None:
         self.network = build_network(plan, net.deep_supervision)
+        self._plan = plan
         self._weight = settings.largest_weight
 
     def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-        return self._supervised(outputs_of(self.network, batch["image"]), batch)
+        return self._supervised(training_outputs(self._plan, self.network, batch["image"]), batch)
 
     def score(self, batches: Iterable[Batch]) -> float:
-        """Mean Dice, over all batches' voxels, of the structures that occur."""
+        """Mean Dice of the structures that occur, computed over the voxels of all batches."""
         counts = [dice_counts(self.network(batch["image"]), batch["labels"], batch["known"]) for batch in batches]
         right, predicted, true = (torch.stack(parts).sum(0)[1:].float() for parts in zip(*counts, strict=True))
         occurs = true > 0
@@ -62,14 +63,14 @@ class Segment:
 
 
 class Distill(Segment):
-    """As `Segment`, and to answer like a larger net, also where nothing is annotated."""
+    """As `Segment`, plus distillation from a larger network, which also covers unannotated structures."""
 
     def __init__(
         self, net: NetConfig, plan: Plan, settings: FitConfig, teacher: Plan, weights: dict[str, torch.Tensor]
     ) -> None:
         """
         Raises:
-            UsageError: when the teacher sees another grid or segments other structures.
+            UsageError: when the teacher has another spacing or segments other structures.
         """
         super().__init__(net, plan, settings)
         if teacher.spacing_zyx_mm != plan.spacing_zyx_mm:
@@ -77,7 +78,7 @@ class Distill(Segment):
         if teacher.labels != plan.labels:
             raise UsageError("The teacher segments other structures than the student.")
         self._share = settings.distill_weight
-        self._ours, self._theirs = plan.intensity, teacher.intensity
+        self._student_intensity, self._teacher_intensity = plan.intensity, teacher.intensity
         self._teacher = build_network(teacher).eval().requires_grad_(False)
         load_weights(self._teacher, weights)
 
@@ -85,17 +86,17 @@ class Distill(Segment):
         image = batch["image"]
         self._teacher.to(image.device)
         with torch.no_grad():
-            hu = denormalize(image, self._ours)
-            answer = self._teacher(normalize_(hu, self._theirs))
-        outputs = outputs_of(self.network, image)
-        return self._supervised(outputs, batch) + self._share * distillation_loss(outputs[0], answer)
+            hu = denormalize(image, self._student_intensity)
+            target = self._teacher(normalize_(hu, self._teacher_intensity))
+        outputs = training_outputs(self._plan, self.network, image)
+        return self._supervised(outputs, batch) + self._share * distillation_loss(outputs[0], target)
 
 
 class Reconstruct:
-    """Model Genesis: from a corrupted CT back to the CT (equation 1 and Zhou et al. 2021).
+    """Model Genesis: restore a corrupted CT (equation 1 and Zhou et al. 2021).
 
-    The corruptions work on intensities from 0 to 1, the clipped range of the plan; the error is in normalised units, so
-    that the net's later input looks like this one.
+    Corruptions work on intensities from 0 to 1, the clipped range of the plan. Input and error are in normalised
+    intensities, as in the later segmentation.
     """
 
     def __init__(self, net: NetConfig, plan: Plan, settings: FitConfig) -> None:
@@ -108,7 +109,7 @@ class Reconstruct:
         return self._error(self.network(self.corrupted(image, generator)).float(), image)
 
     def score(self, batches: Iterable[Batch]) -> float:
-        """Minus the mean error, each batch corrupted as always."""
+        """Negative mean error, with the same corruption of each batch on every call."""
         errors = []
         for number, batch in enumerate(batches):
             image = batch["image"]
@@ -117,20 +118,8 @@ class Reconstruct:
         return -sum(errors) / max(len(errors), 1)
 
     def corrupted(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Normalised images (batch, 1, z, y, x), corrupted."""
+        """Corrupt normalised images (batch, 1, z, y, x)."""
         low, high = self._intensity.clip_hu
         unit = (denormalize(image, self._intensity) - low) / (high - low)
         bad = corrupted(unit.clamp(0, 1), self._corrupt, generator)
         return normalize_(bad * (high - low) + low, self._intensity)
-
-
-def outputs_of(network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
-    """Logits at full resolution and, of a net with deep supervision, at the lower ones, finest first.
-
-    MONAI's DynUNet would bring all of them to full resolution, which takes more time and memory than the loss is worth.
-    """
-    found: Any = network
-    if not found.deep_supervision:
-        return [network(image)]
-    finest = found.output_block(found.skip_layers(image))
-    return [finest, *found.heads[: found.deep_supr_num]]

@@ -1,8 +1,8 @@
-"""One training loop for every net and every stage, on Lightning.
+"""Training loop of all networks and stages, based on Lightning.
 
-A fit lives in one folder: fit.json (what is trained), last.ckpt (written after every epoch), best.ckpt (where it is
-validated), metrics.csv, TensorBoard's files, and done.json with the figures of the finished fit. A fit that was
-interrupted goes on from last.ckpt with the patches it had not seen yet; a finished one is skipped.
+Files in the folder of a fit: fit.json (settings), last.ckpt (after every epoch), best.ckpt (with validation),
+metrics.csv, TensorBoard logs, and done.json with the figures of the finished fit. An interrupted fit resumes from
+last.ckpt with the patches that follow; a finished one is skipped.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ DESCRIPTION = "fit.json"
 
 
 def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
-    """Train one net in `job.folder`, or continue; does nothing where it is finished.
+    """Train a network in `job.folder`, or resume; does nothing if it is finished.
 
     Args:
-        job: what to learn from.
-        make_task: builds the task; called only where there is something to do.
+        job: cases and settings.
+        make_task: builds the task; called only if the fit is not finished.
 
     Raises:
         InputError: when there is no case, or the loss is not finite.
-        UsageError: when the folder holds a fit of another plan.
-        Cancelled: when the user interrupts; last.ckpt is that of the last epoch.
+        UsageError: when the folder contains a fit with another plan.
+        Cancelled: when the user interrupts; last.ckpt is that of the last complete epoch.
     """
     _claim(job)
     if (job.folder / DONE).exists():
         return
     if not job.cases:
-        raise InputError(f"The fit '{job.folder.name}' has no case to learn from.")
+        raise InputError(f"The fit '{job.folder.name}' has no case to train on.")
     keep_memory()
     _quiet()
     rank = this_rank()
@@ -80,7 +80,7 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
 
 
 def _claim(job: FitJob) -> None:
-    """Claim the folder for this fit, or check that it is its own."""
+    """Write fit.json, or check that an existing one has the same settings."""
     path, ours = job.folder / DESCRIPTION, json.loads(json.dumps(job.describe()))
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
@@ -118,13 +118,13 @@ def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:
         collate_fn=collate,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
-        # forked from a process with threads, a worker may hang
+        # a worker forked from a multi-threaded process may hang
         multiprocessing_context="spawn" if settings.workers else None,
     )
 
 
 def _validation(job: FitJob, device: torch.device) -> Sequence[Batch]:
-    """The fixed patches that are scored; they stay on the training's device."""
+    """The fixed validation patches; they stay on the training device."""
     count = job.settings.validation_patches
     return validation_batches(job.validation, job.net, job.plan, count, job.seed, device) if job.validation else []
 
@@ -155,8 +155,8 @@ def _trainer(job: FitJob, rank: Rank) -> L.Trainer:
 
 
 def precision_of(wanted: Precision, *, cuda: bool) -> Precision:
-    """What the hardware computes in, where it would have to imitate bf16: on a CPU without instructions for it a step
-    takes some forty times as long as in fp32."""
+    """The precision to train in: without hardware support for bf16, fp16 on a GPU and fp32 on a CPU, where emulated
+    bf16 is about forty times slower."""
     if wanted == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "16-mixed"
     if wanted == "bf16-mixed" and not cuda and not cpu_multiplies_bf16():
@@ -165,7 +165,7 @@ def precision_of(wanted: Precision, *, cuda: bool) -> Precision:
 
 
 def _quiet() -> None:
-    """Keep the libraries' advice off the terminal; no user of this program could follow it."""
+    """Silence library warnings that users cannot act on."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -188,12 +188,12 @@ def _finish(job: FitJob, module: TrainingModule, steps: int, rank: Rank) -> None
 
 
 def _explained(error: RuntimeError, job: FitJob) -> FlareError | RuntimeError:
-    """What a user can do about an error of the libraries; the error itself where that is not known."""
+    """Turn a library error into a message for users if its cause is known; otherwise return it unchanged."""
     text = " ".join(str(error).split())
     if "DataLoader worker" in text:
         return InputError(
-            f"A process that loads patches for the fit '{job.folder.name}' was killed, mostly for want of memory; "
-            "start again, it goes on from the last epoch, and fewer workers need less."
+            f"A process that loads patches for the fit '{job.folder.name}' was killed, usually for lack of memory; "
+            "start again with fewer workers: training resumes from the last epoch."
         )
     if "loading state_dict" in text:
         return UsageError(f"{job.folder / LAST} is a checkpoint of another plan; give another folder with runs=...")
@@ -203,4 +203,4 @@ def _explained(error: RuntimeError, job: FitJob) -> FlareError | RuntimeError:
 
 
 def _damaged(path: Path) -> InputError:
-    return InputError(f"The checkpoint '{path}' is damaged; remove it to begin this fit anew.")
+    return InputError(f"The checkpoint '{path}' is damaged; remove it to restart this fit.")

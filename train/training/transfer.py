@@ -1,9 +1,9 @@
-"""Initial weights from a net of another size: the outer stages of a deeper one, or a narrower one widened.
+"""Initial weights from a network of another size: the outer stages of a deeper one, or a widened narrower one.
 
-Source of the widening: Chen, Goodfellow and Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016,
-section 2.3 (Net2WiderNet): an added channel repeats one that is there, and what reads both divides its weight between
-them. Here each reader divides it by a share of its own, drawn at random, so that the two learn to differ under Adam
-too, which would follow equal gradients of different lengths with equal steps.
+Widening follows Chen, Goodfellow and Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016,
+section 2.3 (Net2WiderNet): an added channel duplicates an existing one, and the next layer splits its weight between
+the two. Here the split is random per weight instead of even, to break the symmetry under Adam as well, whose steps do
+not depend on the scale of the gradient.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from flareseg.model.networks.dynunet import (
 
 
 def outer_stages(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
-    """A net's weights under the names that a shallower net has for the same stages.
+    """Weights of the outer stages of a deeper network, renamed for a shallower one.
 
-    DynUNet counts the encoder's stages from the full resolution down and the decoder's from the bottom up, and has a
-    name of its own for the encoder's last one. So what stays of the decoder is renumbered, and the encoder's stage at
-    which the shallower net ends gets the name of its last one.
+    DynUNet numbers encoder stages from full resolution downwards and decoder stages from the bottom upwards, and calls
+    the last encoder stage "bottleneck". The remaining decoder stages are therefore renumbered, and the encoder stage at
+    which the shallower network ends becomes its bottleneck.
 
     Args:
-        weights: of the deeper net, named as MONAI's DynUNet names them.
-        wanted: shapes of the shallower net's tensors.
+        weights: of the deeper network, with the names of MONAI's DynUNet.
+        wanted: shapes of the tensors of the shallower network.
 
     Returns:
-        those of the stages that both nets have; `weights` themselves where the net is not the deeper one.
+        the weights of the common stages; `weights` unchanged if that network is not deeper.
     """
     deep, shallow = stages_of(weights), stages_of(wanted)
     if not deep > shallow > 0:
@@ -52,15 +52,15 @@ def outer_stages(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]
 def widened(
     weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size], generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
-    """A U-Net's weights in the shapes of a net with more channels, as far as it can begin with them.
+    """Widen the weights of a U-Net to the shapes of a network with more channels.
 
     Args:
-        weights: of the narrower net, named as MONAI's DynUNet names them.
-        wanted: shapes of the wider net's tensors.
-        generator: draws the shares.
+        weights: of the narrower network, with the names of MONAI's DynUNet.
+        wanted: shapes of the tensors of the wider network.
+        generator: source of the random splits.
 
     Returns:
-        every tensor of both nets; without the output layer where the two do not have equally many structures.
+        all tensors that both networks have; without the output layer if the number of classes differs.
     """
     result = {}
     for name, old in weights.items():
@@ -69,7 +69,7 @@ def widened(
         out_axis, in_axis = (1, 0) if is_transposed(name) and old.ndim > 1 else (0, 1)
         new = old.index_select(out_axis, _repeats(old.shape[out_axis], wanted[name][out_axis]))
         if old.ndim > 1:
-            # A decoder's first convolution reads two sets of channels, one after the other: from below, and skipped.
+            # The first convolution of a decoder stage has concatenated inputs: upsampled features and skip connection.
             sets = 2 if reads_skip_connection(name) else 1
             new = _read_wider(new, in_axis, wanted[name][in_axis], sets, generator)
         result[name] = new
@@ -77,7 +77,7 @@ def widened(
 
 
 def is_narrower(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]) -> bool:
-    """Whether weights are those of a net with the same layers, some with fewer channels and none with more."""
+    """Whether the weights have the same layers, some with fewer channels and none with more."""
     layers = {name: shape for name, shape in wanted.items() if not name.startswith(HEAD)}
     if not layers.keys() <= weights.keys():
         return False
@@ -87,12 +87,12 @@ def is_narrower(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size])
 
 
 def _repeats(count: int, wanted: int) -> torch.Tensor:
-    """Which channel each of `wanted` ones repeats."""
+    """The source channel of each of `wanted` channels."""
     return torch.arange(wanted) % count
 
 
 def _read_wider(weight: torch.Tensor, axis: int, wanted: int, sets: int, generator: torch.Generator) -> torch.Tensor:
-    """The weight of a layer whose input is widened, set by set, so that it answers as before."""
+    """The weight of a layer with a widened input, per concatenated input, such that its output is unchanged."""
     parts = []
     for part in weight.movedim(axis, 0).chunk(sets):
         source = _repeats(len(part), wanted // sets)

@@ -28,7 +28,7 @@ class Case:
         source: the file or DICOM folder it is read from.
         outputs: the files to write.
         series: UID of the DICOM series, where the folder holds others that are no part of the case.
-        problem: why it cannot be read, where that is known already; told when its turn comes.
+        problem: why it cannot be read, if already known; reported when its turn comes.
     """
 
     name: str
@@ -80,13 +80,13 @@ def find_cases(inputs: Sequence[Path]) -> Cases:
             taken |= members
             found.append(one)
         elif os.path.isdir(path):
-            cases, told, folders = search(path)
+            cases, remarks, folders = search(path)
             around = _parents(path)
             found += [
                 replace(one, folders=around, named=True) if one.source == path else replace(one, root=around)
                 for one in cases
             ]
-            notes += told
+            notes += remarks
             if len(cases) > 1 or cases[0].source != path:
                 searched += [path, *(folder for folder in folders if folder != path)]
         else:

@@ -1,6 +1,6 @@
 """The CTs in a folder of cases: image files and DICOM folders, at any depth, and nothing that is plainly no CT.
 
-What a folder holds is told by names, so that a data set of thousands of cases is looked through in seconds:
+Files are classified by name only, so that a data set of thousands of cases is searched in seconds:
 
 - Beside images called ct, image, imaging, volume or the like, other images are left out (label maps, PET, masks);
   likewise "x_seg" beside "x", and folders called labels, masks, segmentations or the like.
@@ -57,7 +57,7 @@ _NO_CT_FOLDERS = frozenset({"__macosx", "__pycache__", "$recycle.bin", "system v
 
 @dataclass
 class Folder:
-    """What a folder holds, told by names alone.
+    """The contents of a folder, classified by name only.
 
     Attributes:
         path: where it is.
@@ -91,7 +91,7 @@ class Folder:
 def search(root: Path) -> tuple[list[Found], list[str], list[Path]]:
     """The CTs in and below `root`, notes on what was left out, and the folders in which image files lie.
 
-    A folder or link that cannot be read becomes a case with a problem, so that it is told when its turn comes.
+    A folder or link that cannot be read becomes a case with a problem, which is reported when its turn comes.
     """
     notes: list[str] = []
     folders = _walk(root, notes)
@@ -166,7 +166,7 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
         left_out[folder.path.name] += 1
         folder.images, folder.others, folder.folders, folder.broken, folder.containers = [], [], [], [], []
     alone = not folder.images and not any(child.has_images or child.has_dicom for child in folder.folders)
-    # Among images and folders of cases, a file counts as DICOM only if it is; elsewhere, damaged ones shall be told.
+    # Among images and folders of cases, a file counts as DICOM only if it is; elsewhere, damaged ones are reported.
     folder.dicom = bool(folder.others) and (alone or _any_is_dicom(folder.others))
     results = listed_results(folder.path) if folder.images else frozenset()
     headers = {path.name.lower() for path in folder.images}

@@ -133,7 +133,7 @@ def listed_results(folder: Path) -> frozenset[str]:
 
 
 def fingerprint(source: Path, others: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What tells an input from another: its place, size, date, and a look at both ends of a file.
+    """The fingerprint of an input: path, size, date, and a checksum of both ends of the file.
 
     Args:
         source: a file, or a DICOM folder, of which the names, sizes and dates of all files count.

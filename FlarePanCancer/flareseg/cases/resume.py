@@ -48,7 +48,7 @@ class Decision:
 
 
 class Log:
-    """The manifest of a run, and what it tells about each case.
+    """The manifest of a run: decides what to do about each case, and records what was done.
 
     Args:
         manifest: None where none is kept.
@@ -162,7 +162,7 @@ class Log:
         return f"it was made with other options ({', '.join(sorted(changed))})" if changed else ""
 
     def _refuse_edited(self, path: Path) -> None:
-        """A label map that is whole, but not what flareseg wrote, is somebody's work."""
+        """A valid label map that differs from what flareseg wrote was edited by a user: do not overwrite it."""
         if self._overwrite or ending_of(path) not in LABEL_ENDINGS:
             return
         try:
@@ -197,9 +197,13 @@ class Log:
             "is kept, but with which model and options it was made is not known.",
         )
 
+    def is_read(self, case: Case) -> bool:
+        """Whether reading the CT of a case has started."""
+        return case.name in self._sources
+
     def reads(self, case: Case) -> None:
-        """Note what tells the input of a case from another; to be called before it is read, so that a change while it
-        is read is found the next time."""
+        """Note that the CT of a case is about to be read, with the fingerprint of its files as they are now, so that
+        the next run notices files that change while they are read."""
         try:
             self._sources[case.name] = source_of(case) if self._manifest else {}
         except OSError:
@@ -257,7 +261,7 @@ class Log:
 
 
 def source_of(case: Case) -> dict[str, Any]:
-    """What tells the input of a case from another one; raises as `fingerprint`."""
+    """The fingerprint of the input of a case; raises as `fingerprint`."""
     others = tuple(file for file in files_of(case.source)[1:] if os.path.isfile(file))
     result = fingerprint(case.source, tuple(dict.fromkeys(others)))
     alone = ending_of(case.source) or case.source.suffix.lower() == ".zip"

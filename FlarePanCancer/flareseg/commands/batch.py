@@ -31,7 +31,7 @@ from flareseg.results.measure import Measurement, as_table, measure, write_measu
 from flareseg.results.report import check_report, write_report
 from flareseg.segmentation import Segmentation
 from flareseg.system.background import aside, result_of
-from flareseg.system.failures import told
+from flareseg.system.failures import reported
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.streams import OutputGone, print_text, tell
 from flareseg.volume import Volume
@@ -69,7 +69,6 @@ class Batch:
     keeps_manifest: bool = False
     rows: dict[str, Sequence[Measurement]] = field(default_factory=dict)
     reader: CaseReader | None = None
-    _begun: set[str] = field(default_factory=set)
     _failed: set[str] = field(default_factory=set)
     _model: Future[Segmenter] | None = None
     _writing: Future[None] | None = None
@@ -145,7 +144,7 @@ class Batch:
         except Cancelled:
             raise
         except Exception as error:
-            return Decision(problem=InputError(told(error, case.source)))
+            return Decision(problem=InputError(reported(error, case.source)))
 
     def _begin(self, case: Case, decision: Decision, following: Callable[[], Case | None]) -> None:
         voice = self._turns.begin(case.name)
@@ -172,7 +171,7 @@ class Batch:
             self._unusable = self._unusable or isinstance(error, ModelError | DeviceError)  # for the others too
             if self.request.debug:
                 tell(traceback.format_exc())
-            text = told(error, case.source)
+            text = reported(error, case.source)
             self._log.failed(case, work.files, text)
             work.voice.error(text)
 
@@ -239,9 +238,8 @@ class Batch:
 
     def _ahead(self, case: Case) -> None:
         assert self.reader
-        if case.problem or case.name in self._begun:
+        if case.problem or self._log.is_read(case):
             return
-        self._begun.add(case.name)
         self._log.reads(case)
         self.reader.ahead(case.source, **self._how(case))
 
@@ -265,7 +263,7 @@ class Batch:
             write_measurements(self.request.measurements, rows, overwrite=True)
 
     def _say(self, message: Callable[[str], None], text: str) -> None:
-        """What must be heard also by those who want no progress."""
+        """Report a message, also to users who want no progress."""
         if text:
             message(text)
             if isinstance(self.listener, SilentListener):

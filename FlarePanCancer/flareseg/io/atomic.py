@@ -22,7 +22,7 @@ _lock = threading.Lock()
 
 
 def check_destination(path: Path, *, overwrite: bool = False) -> None:
-    """See that `path` can become a file, before minutes of work go into what shall be in it.
+    """Check that `path` can be written, before minutes of work go into its content.
 
     Folders that do not exist yet are fine as long as they can be created. Nothing is written.
 
@@ -151,7 +151,7 @@ def discard_unfinished() -> None:
 
 
 def _ending(path: Path) -> str:
-    """What tells writers the format, at most 16 characters; it begins with a dot."""
+    """The ending by which writers choose the format, at most 16 characters; it starts with a dot."""
     ending = "".join(path.suffixes[-2:])
     return ending if len(ending) <= 16 else path.suffix[:16]
 

@@ -24,9 +24,9 @@ from flareseg.volume import Geometry, Volume
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Of files that may hold a CT; of two files that belong together, of the one that says so."""
 SEGMENTS_ENDING = ".seg.nrrd"
-LABEL_ENDINGS = endings_for(Segmentation)
+LABEL_ENDINGS = endings_for("segmentation")
 """Of the segmentations that can be written."""
-RESULT_ENDINGS = tuple(ending for ending in LABEL_ENDINGS if ending not in endings_for(Volume))
+RESULT_ENDINGS = tuple(ending for ending in LABEL_ENDINGS if ending not in endings_for("volume"))
 """Of files that are results wherever they lie, never CTs."""
 _READABLE = sorted({*IMAGE_ENDINGS, SEGMENTS_ENDING, *pairs.VOXELS}, key=len, reverse=True)
 _ENDINGS = sorted({*_READABLE, *LABEL_ENDINGS}, key=len, reverse=True)
@@ -180,7 +180,7 @@ def write_volume(volume: Volume, path: Path | str, *, overwrite: bool = False) -
 
 
 def _write(image: Volume | Segmentation, path: Path, overwrite: bool) -> Path:
-    known = endings_for(type(image))
+    known = endings_for("volume" if isinstance(image, Volume) else "segmentation")
     writer = next((writer for writer in WRITERS if writer.ending == ending_of(path)), None)
     if writer is None:
         hint = " (DICOM cannot be written yet)" if path.suffix.lower() in (".dcm", ".dicom") else ""

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-from flareseg.segmentation import Segmentation
-from flareseg.volume import Volume
+    from flareseg.segmentation import Segmentation
+    from flareseg.volume import Volume
+
+Kind = Literal["volume", "segmentation"]
+"""Names instead of the classes, so that the command line can list the endings without loading NumPy."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,17 @@ class Writer:
         ending: of its files, with the dot, in lower case.
         write: writes what it `holds` to a path that has this ending; it does nothing but write, and raises OSError
             where that fails. The same content gives the same bytes.
-        holds: what can be written; a format without `Volume` is known as a result wherever CTs are looked for.
+        holds: what can be written; a format without "volume" is known as a result wherever CTs are looked for.
     """
 
     ending: str
     write: Callable[[Path, Any], None]
-    holds: tuple[type[Volume] | type[Segmentation], ...] = (Volume, Segmentation)
+    holds: tuple[Kind, ...] = ("volume", "segmentation")
 
 
 def _voxels(image: Volume | Segmentation) -> NDArray[Any]:
+    from flareseg.segmentation import Segmentation
+
     return image.labels if isinstance(image, Segmentation) else image.hu
 
 
@@ -58,11 +64,11 @@ def _seg_nrrd(path: Path, image: Segmentation) -> None:
 WRITERS = (
     Writer(".nii.gz", _nifti),
     Writer(".nii", _nifti),
-    Writer(".seg.nrrd", _seg_nrrd, holds=(Segmentation,)),
+    Writer(".seg.nrrd", _seg_nrrd, holds=("segmentation",)),
     Writer(".nrrd", _nrrd),
 )
 
 
-def endings_for(kind: type[Volume] | type[Segmentation]) -> tuple[str, ...]:
-    """The endings of the formats that can hold a `kind`."""
+def endings_for(kind: Kind) -> tuple[str, ...]:
+    """The endings of the formats that can hold a CT or a label map."""
     return tuple(writer.ending for writer in WRITERS if kind in writer.holds)

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from flareseg.errors import ModelError, OutputError
 from flareseg.io.atomic import atomic_folder
-from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
+from flareseg.model.archive import DAMAGED, is_plain_file, members, open_zip
 from flareseg.system.leftovers import temporary_name
+from flareseg.system.zip_bombs import is_bomb
 from flareseg.text import shortened
 
 JSON, WEIGHTS, CARD = "model.json", "weights.safetensors", "MODEL_CARD.md"

@@ -64,7 +64,7 @@ class CaseReader:
     def ahead(
         self, source: Path, *, force: bool = False, series: str | None = None, foreign_files: bool = False
     ) -> None:
-        """Begin to read what `read` will be asked for next, unless something is being read. Errors are told by `read`.
+        """Start reading the CT that `read` will ask for next, unless one is being read. Errors are raised by `read`.
 
         Args:
             source, force, series, foreign_files: as in `read_volume`.

@@ -23,7 +23,7 @@ from flareseg.errors import FlareError, InputError
 from flareseg.reading.limits import input_bytes
 from flareseg.reading.messages import Began, Done, Failed, Message, Ready, Request, receive, send
 from flareseg.reading.shared import Sender
-from flareseg.system.failures import told
+from flareseg.system.failures import reported
 from flareseg.volume import Volume
 
 Read = Callable[[Request], Volume]
@@ -71,7 +71,7 @@ def _answer(request: Request, read: Read, sender: Sender, answers: IO[bytes]) ->
     except FlareError as error:
         return Failed(type(error).__name__, str(error), traceback.format_exc())
     except BaseException as error:
-        return Failed(InputError.__name__, told(error, request.source), traceback.format_exc())
+        return Failed(InputError.__name__, reported(error, request.source), traceback.format_exc())
     finally:
         faulthandler.cancel_dump_traceback_later()
         _bound_memory(None)
@@ -80,7 +80,7 @@ def _answer(request: Request, read: Read, sender: Sender, answers: IO[bytes]) ->
 def _listen(requests: IO[bytes], waiting: queue.SimpleQueue[Message | None]) -> None:
     while (request := receive(requests)) is not None:
         waiting.put(request)
-    os._exit(0)  # whoever asked has gone, and what is being read is for nobody
+    os._exit(0)  # the parent has ended, so nobody needs the result
 
 
 def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
@@ -102,7 +102,7 @@ def _end_with_parent() -> None:
 
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Where memory runs out, the system shall end this process rather than the one that has the results.
+    # If memory runs out, the system should kill this process rather than the one with the results.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 

@@ -13,7 +13,7 @@ from flareseg.errors import InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import CHANNEL, LABEL_ENDINGS, RESULT_SUFFIX, case_name, ending_of, read_labels
 from flareseg.io.pairs import is_second_file
-from flareseg.labels import TUMOUR, Structure
+from flareseg.labels import Structure
 from flareseg.progress import Progress
 from flareseg.results.metrics import Score, score_case
 from flareseg.text import Number, write_csv_rows
@@ -68,8 +68,8 @@ class Table:
         ]
 
     def organ_average(self) -> Mean:
-        """The paper's "average of 13 organs": mean of the structures' means, without the tumour."""
-        organs = [mean for mean in self.means() if mean.name != TUMOUR]
+        """The paper's "average of 13 organs": mean of the means of FLARE's organs, without tumours."""
+        organs = [mean for mean in self.means() if labels.by_name(mean.name).flare_organ]
         name = f"average of {len(organs)} organs"
         return Mean(name, float(np.mean([m.dsc for m in organs])), float(np.mean([m.nsd for m in organs])))
 
@@ -103,7 +103,7 @@ def evaluate(
     Raises:
         UsageError: when a file is compared to a folder, or two files of a folder are the same case.
         InputError: when a file is missing, damaged, no label map, or on another grid than its counterpart.
-        Cancelled: when `progress` was told to stop.
+        Cancelled: when `progress` was cancelled.
     """
     pairs, left_out = _pairs(Path(prediction), Path(reference), skip_missing)
     progress = progress or Progress()
@@ -146,7 +146,8 @@ def summary(table: Table) -> str:
     """The means in per cent as lines for a terminal, and where nothing was there to be found."""
     organs = table.organ_average()
     rows = [(labels.by_name(mean.name).title, mean, _note(table, labels.by_name(mean.name))) for mean in table.means()]
-    rows.insert(sum(mean.name != TUMOUR for _, mean, _ in rows), (organs.name.capitalize(), organs, ""))
+    last_organ = max(number for number, (_, mean, _) in enumerate(rows) if labels.by_name(mean.name).flare_organ)
+    rows.insert(last_organ + 1, (organs.name.capitalize(), organs, ""))
     width = max(len(title) for title, _, _ in rows)
     lines = [f"{'':{width}}     DSC     NSD"]
     lines += [f"{title:{width}}  {100 * mean.dsc:6.2f}  {100 * mean.nsd:6.2f}{note}" for title, mean, note in rows]

@@ -22,7 +22,7 @@ PICTURE, PAGE = "overview.png", "report.html"
 
 
 def check_report(folder: Path, *, overwrite: bool = False) -> None:
-    """See that a report can be written, before minutes of work go into what shall be in it.
+    """Check that a report can be written, before minutes of work go into it.
 
     Raises:
         UsageError: without matplotlib.

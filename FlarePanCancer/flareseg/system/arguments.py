@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from argparse import ArgumentTypeError
 
-from flareseg.system.failures import shortened
+from flareseg.text import shortened
 
 MOST_THREADS = 1024
 """On whatever machine; far fewer than a system refuses to start."""

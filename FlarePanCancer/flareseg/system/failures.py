@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flareseg.errors import FlareError
 from flareseg.system.streams import OutputGone
-from flareseg.text import shortened as text_shortened
+from flareseg.text import shortened
 
 LONGEST = 300
 _OF_MEMORY = (
@@ -21,23 +21,23 @@ _OF_MEMORY = (
 """CUDA's allocator has an error of its own; its libraries, Apple's GPUs, the CPU and OpenVINO raise a RuntimeError."""
 
 
-def told(error: BaseException, subject: Path | str | None = None) -> str:
-    """One line on `error`.
+def reported(error: BaseException, subject: Path | str | None = None) -> str:
+    """One line that reports `error`.
 
     Args:
         error: of whatever kind.
-        subject: the input that was at work, where there is one.
+        subject: the input being processed, if any.
     """
     if isinstance(error, FlareError | OutputGone):
         return str(error)
-    what = f"'{shortened(str(subject))}'" if subject is not None else "This"
+    what = f"'{shortened(str(subject), LONGEST)}'" if subject is not None else "This"
     if out_of_memory(error):
         return f"{what} needs more memory than this machine has free."
     if isinstance(error, RecursionError):
         return f"{what} is nested too deeply, in folders or in its header; move it up, or save it anew."
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if error.filename is not None else subject
-        about = f"'{shortened(str(name))}': " if name is not None else ""
+        about = f"'{shortened(str(name), LONGEST)}': " if name is not None else ""
         return f"{about}{error.strerror}."
     reason = shortened(next(iter(str(error).strip().splitlines()), ""), 160)
     kind = type(error).__name__
@@ -54,8 +54,3 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and (torch := sys.modules.get("torch")):
         return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in _OF_MEMORY)
     return isinstance(error, OSError) and error.errno == 12  # ENOMEM, on every system
-
-
-def shortened(text: str, length: int = LONGEST) -> str:
-    """A foreign text that fits into a line."""
-    return text_shortened(text, length)

@@ -126,8 +126,8 @@ def end_when(gone: Callable[[], bool]) -> None:
 
 
 def leave(status: int) -> None:
-    """At the end of the command, when all is told: signals have nothing left to stop, and work that went on beside it
-    for nobody, such as loading a model for CTs which cannot be read, is not waited for."""
+    """Exit at the end of the command, when everything is reported: signals are ignored, and background work that is no
+    longer needed, such as loading a model for CTs that cannot be read, is not waited for."""
     for number in _signals():
         signal.signal(number, signal.SIG_IGN)
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):

@@ -1,8 +1,8 @@
-"""What a run that was killed left behind: found by its name, and removed by the next one.
+"""Temporary files of killed runs: recognised by name, and removed by the next run.
 
-Every temporary file and folder of ours is named after the process that makes it: the machine, the process's number and
-when it began. So one of a process that has ended can be told from one that is still being written, even where numbers
-of processes are used again, or where computers and containers share a folder. What cannot be told stays.
+Every temporary file and folder is named after the process that makes it: machine, process number and start time. So
+files of an ended process can be distinguished from those that are still being written, even where process numbers are
+reused, or where computers and containers share a folder. In doubt a file is kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _seen: set[tuple[int, str]] = set()
 
 
 def temporary_name(ending: str = "", *, hidden: bool = True) -> str:
-    """A new name that tells which process it belongs to; `ending` begins with a dot."""
+    """A new name that contains the process it belongs to; `ending` starts with a dot."""
     return f"{'.' * hidden}flareseg-{_owner()}{ending}"
 
 

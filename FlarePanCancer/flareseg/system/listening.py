@@ -29,7 +29,7 @@ def listener_left() -> Callable[[], bool]:
 
 
 def _parent() -> psutil.Process | int | None:
-    """None for the system's own first process, to which orphans go, and where it cannot be told."""
+    """None for the system's own first process, to which orphans go, and where the parent is unknown."""
     if sys.platform != "win32":
         return PARENT if PARENT > 1 else None
     try:

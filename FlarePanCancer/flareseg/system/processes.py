@@ -1,4 +1,4 @@
-"""When a process began, by which two that had the same number one after the other are told apart.
+"""The start time of a process, which distinguishes two processes that had the same number one after the other.
 
 Asked of the system itself, not through psutil: that is not in every Python that we run in, and the answers of one have
 to be those of the other. Its times are also computed from a clock that may be set in between.
@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 
 UNKNOWN = 0
-"""Of a process that is there, and of which the system does not tell when it began."""
+"""Of a running process whose start time the system does not reveal."""
 
 
 def process_began(pid: int) -> int | None:

@@ -1,7 +1,8 @@
-"""Public data sets, each in its own layout, as cases of one kind. One module a layout; nothing is read here but names.
+"""Finding the cases of public data sets: one module per layout. Only file names and metadata are read, no images.
 
-What a label map annotates is decided by the data set, not by what occurs in it: a liver data set annotates livers in a
-case without one. Where the data set does not say (FLARE23), a structure is annotated in the cases in which it occurs.
+Which structures a label map annotates is a property of the data set, not of the labels that occur: a liver data set
+annotates the liver even in a case without one. If a data set does not say (FLARE23), the structures that occur in a
+case count as annotated.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ LAYOUTS: dict[Layout, Callable[[Path, SourceConfig], list[FoundCase]]] = {
 
 
 def find_cases(source: SourceConfig) -> list[FoundCase]:
-    """The cases of a source, by name.
+    """The cases of a source, sorted by name.
 
     Raises:
-        InputError: when the folder holds none in this layout or cannot be read, or `only` or `without` names
-            one that is not there.
+        InputError: when the folder cannot be read or holds no case in this layout, or `only` or `without` names
+            a missing case.
     """
     folder = Path(source.path).expanduser()
     try:

@@ -1,5 +1,5 @@
 """AbdomenCT-1K: AbdomenCT-1K-ImagePart1 to 3/Case_00001_0000.nii.gz, and Mask/Case_00001.nii.gz with 1 liver, 2 both
-kidneys, 3 spleen, 4 pancreas. Tumours in these organs count as organ, and are not annotated as such."""
+kidneys, 3 spleen, 4 pancreas. Tumours in these organs are labelled as the organ; tumours are not annotated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from train.config import SourceConfig
 from train.data.layouts.found import KIDNEYS, FoundCase, LabelFile, folders_under, images_in
 
 _VALUES = {1: 1, 2: KIDNEYS, 3: 3, 4: 4}
-_COVERED = (1, 2, 3, 4, 13)
+_ANNOTATED = (1, 2, 3, 4, 13)
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
@@ -18,7 +18,7 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     for part in folders_under(folder):
         (masks if part.name.lower().startswith("mask") else images).update(images_in(part))
     return [
-        FoundCase(name, image, (LabelFile(masks[name], _VALUES),), _COVERED)
+        FoundCase(name, image, (LabelFile(masks[name], _VALUES),), _ANNOTATED)
         if name in masks
         else FoundCase(name, image, (), ())
         for name, image in images.items()

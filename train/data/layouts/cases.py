@@ -1,4 +1,4 @@
-"""The project's own layout: a folder a case, with ct.nii.gz, and where they exist seg.nii.gz (FLARE's numbers, 255
+"""The project's own layout: a folder per case with ct.nii.gz and, optionally, seg.nii.gz (FLARE label values, 255
 unknown), organs.nii.gz (organ pseudo-labels) and info.json (labels_present, licence, split, patient)."""
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def _case(folder: Path) -> FoundCase:
     about = folder / "info.json"
     try:
         info = _info(about)
-        covered = covered_values(info.get("labels_present"), about)
-    except FlareError as error:  # one case that cannot be used does not stop the others
+        annotated = annotated_values(info.get("labels_present"), about)
+    except FlareError as error:  # one unusable case does not stop the others
         return FoundCase(folder.name, image, problem=str(error))
     return FoundCase(
         name=folder.name,
         image=image,
         labels=(LabelFile(labels),) if labels.exists() else (),
-        covered=covered if labels.exists() else (),
+        annotated=annotated if labels.exists() else (),
         organs=organs if organs.exists() else None,
         split=info["split"] if info.get("split") in ("train", "validation") else None,
         licence=str(info.get("licence", "")),
@@ -38,11 +38,11 @@ def _case(folder: Path) -> FoundCase:
     )
 
 
-def covered_values(present: Any, about: Path) -> tuple[int, ...] | None:
-    """Values of a list of values or names, or of a table value -> name; None where there is none.
+def annotated_values(present: Any, about: Path) -> tuple[int, ...] | None:
+    """Label values from `labels_present`: a list of values or names, or a table value -> name; None stays None.
 
     Raises:
-        InputError: when it is neither; `about` is where it was found.
+        InputError: when it is neither; `about` is the file to name in the message.
     """
     if present is None:
         return None

@@ -1,16 +1,16 @@
-"""FLARE 2023, as its parts come out of their archives, beside each other or in folders of any depth:
+"""FLARE 2023, with its archives unpacked side by side or nested at any depth:
 
 imagesTr2200/FLARE23_0001_0000.nii.gz           2,200 CTs
 labelsTr2200/FLARE23_0001.nii.gz                FLARE's numbers, annotated in part; a folder in it, such as
-                                                20230507-fix, holds corrected ones
+                                                20230507-fix, holds corrected label maps
 unlabelTr1800/ or unlabeledTr1800/              1,800 CTs
 validation/FLARE23Ts_0001_0000.nii.gz           100 CTs
 val-gt-50cases-for-sanity-check/                the labels of 50 of them, with all structures
-aladdin5-pseudo-labels-FLARE23/ and blackbean-pseudo-labels-FLARE23/, each with or without folders for the two parts
-                                                of the training set: organ pseudo-labels of two teams
+aladdin5-pseudo-labels-FLARE23/ and blackbean-pseudo-labels-FLARE23/, with or without subfolders for the two parts of
+                                                the training set: organ pseudo-labels of two teams
 
-Which structures an annotator of labelsTr2200 drew is not written anywhere: those that occur. Where both teams'
-pseudo-labels are there, blackbean's are taken.
+Which structures are annotated in labelsTr2200 is not documented: those that occur in a case count as annotated. If both
+teams' pseudo-labels are present, blackbean's are used.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     for path in folders_under(folder):
         part = _part_of(path.relative_to(folder))
         if part:
-            parts[part].update(images_in(path))  # deeper folders, which come later, correct what lies above them
+            parts[part].update(images_in(path))  # deeper folders come later and take precedence
     teaching = [
         FoundCase(
             name=name,
             image=image,
             labels=(LabelFile(parts["label"][name]),) if name in parts["label"] else (),
-            covered=None if name in parts["label"] else (),
+            annotated=None if name in parts["label"] else (),
             organs=parts["organs"].get(name),
         )
         for name, image in parts["image"].items()
@@ -56,7 +56,7 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
 
 
 def _part_of(path: Path) -> Part | None:
-    """What lies in a folder, by its name or that of the nearest folder above it that says it."""
+    """The kind of files in a folder, from its own name or the nearest parent's that tells."""
     names = [name.lower() for name in path.parts]
     if any("pseudo" in name for name in names):
         return "organs"

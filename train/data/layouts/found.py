@@ -1,4 +1,4 @@
-"""A case as a data set has it, before anything is read."""
+"""A case of a data set before any image is read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from flareseg.io.files import IMAGE_ENDINGS, ending_of
 from flareseg.labels import structures
 
 KIDNEYS = 100
-"""In a table of values: both kidneys as one label, to be separated by side."""
+"""Target value for label maps with one label for both kidneys, which are then split by side."""
 ALL = tuple(structure.value for structure in structures())
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A label map and what its values mean: own value -> FLARE's; None where they are FLARE's already.
+    """A label map and the table from its values to FLARE label values; None: they are FLARE's already.
 
-    Values that the table does not name are background, 255 stays unknown.
+    Values missing from the table become background; 255 stays unknown.
     """
 
     path: Path
@@ -33,19 +33,19 @@ class FoundCase:
     Attributes:
         name: within the data set.
         image: file.
-        labels: label maps, later ones over earlier ones; none where there are no labels.
-        covered: values that the labels annotate; None: those that occur.
-        organs: label map of organ pseudo-labels in FLARE's numbers.
-        split: where the data set decides.
-        licence: where the data set, or the case's own files, state one.
-        patient: whose CT it is, where one patient may have several cases; empty: a patient of its own.
-        problem: why the case cannot be used, if that is clear already.
+        labels: label maps, later ones overwrite earlier ones; empty if unlabelled.
+        annotated: annotated label values; None: those that occur.
+        organs: label map of organ pseudo-labels, FLARE label values.
+        split: as defined by the data set, or None.
+        licence: as stated by the data set or the case, or empty.
+        patient: patient ID if a patient may have several cases; empty: one case per patient.
+        problem: why the case cannot be used, if already known.
     """
 
     name: str
     image: Path
     labels: tuple[LabelFile, ...] = ()
-    covered: tuple[int, ...] | None = None
+    annotated: tuple[int, ...] | None = None
     organs: Path | None = None
     split: Literal["train", "validation"] | None = None
     licence: str = ""
@@ -54,9 +54,9 @@ class FoundCase:
 
 
 def images_in(folder: Path) -> dict[str, Path]:
-    """Image files directly in a folder by name without ending, and without nnU-Net's channel number "_0000".
+    """Image files directly in a folder, keyed by name without file ending and without nnU-Net's channel suffix "_0000".
 
-    Hidden files are left out, such as the "._" files that macOS adds to archives.
+    Hidden files are skipped, such as the "._" files that macOS adds to archives.
     """
     found = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -67,7 +67,7 @@ def images_in(folder: Path) -> dict[str, Path]:
 
 
 def folders_under(folder: Path) -> Iterator[Path]:
-    """Every folder below `folder`, however deep, those that are hidden left out; parents before their folders."""
+    """All folders below `folder`, recursively and without hidden ones; parents before their subfolders."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith((".", "__MACOSX")):
             yield path

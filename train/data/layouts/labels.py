@@ -1,4 +1,4 @@
-"""Label maps of a data set as one label map in FLARE's numbers."""
+"""Merge the label maps of a case into one with FLARE label values."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LIVER, RIGHT_KIDNEY, SPLEEN, LEFT_KIDNEY = (
     by_name(name).value for name in ("liver", "right_kidney", "spleen", "left_kidney")
 )
 BOTH_SIDES = 0.2
-"""Least share on either side of a kidney that lies on both; kidneys that only touch the midline have less."""
+"""Minimum fraction on either side for a kidney to count as crossing the midline, not just touching it."""
 KIDNEYS_APART_MM = 60.0
-"""Least distance of a right and a left kidney; parts of one kidney lie nearer to each other."""
+"""Minimum distance between right and left kidney; parts of one kidney are closer together."""
 
 
 def merged_labels(files: Sequence[LabelFile], geometry: Geometry) -> NDArray[np.uint8]:
-    """All label files of a case, later ones over earlier ones, as uint8 on the CT's stored grid.
+    """Merge all label files of a case, later ones over earlier ones, into uint8 labels on the stored grid of the CT.
 
     Raises:
-        InputError: when a file is damaged, has another grid than the CT, or values that mean nothing.
+        InputError: when a file is damaged, has another grid than the CT, or unknown label values.
     """
     result = np.zeros(geometry.shape_zyx, np.uint8)
     for file in files:
@@ -45,26 +45,26 @@ def _mapped(labels: NDArray[np.uint8], file: LabelFile, geometry: Geometry) -> N
     if file.values is None:
         strange = [int(value) for value in np.unique(labels) if CLASSES <= value < IGNORE]
         if strange:
-            known = f"0 to {CLASSES - 1} and {IGNORE}"
-            raise InputError(f"The labels '{file.path}' have the value {strange[0]}; {known} mean something.")
+            allowed = f"0 to {CLASSES - 1} and {IGNORE}"
+            raise InputError(f"The labels '{file.path}' have the unknown value {strange[0]}; allowed are {allowed}.")
         return labels
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
     for own, value in file.values.items():
         table[own] = value
     mapped = table[labels]
-    return tell_kidneys_apart(mapped, geometry) if KIDNEYS in file.values.values() else mapped
+    return split_kidneys(mapped, geometry) if KIDNEYS in file.values.values() else mapped
 
 
-def tell_kidneys_apart(labels: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """Right and left kidney where the labels have `KIDNEYS`.
+def split_kidneys(labels: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Replace `KIDNEYS` by right and left kidney.
 
-    Each connected part goes to the side of the midline on which it lies, as a whole; a horseshoe kidney, which lies on
-    both sides, is cut there. The midline runs between the two kidneys where there are two, else between the right end
-    of the liver and the left end of the spleen, else through the middle of the scan.
+    Each connected component is assigned to one side of the midline as a whole; a horseshoe kidney, which crosses the
+    midline, is split there. The midline lies halfway between the two kidneys, or else halfway between the right end of
+    the liver and the left end of the spleen, or else in the centre of the image.
 
     Args:
-        labels: (z, y, x) on `geometry`, `KIDNEYS` among its values.
+        labels: (z, y, x) on the grid `geometry`, with the value `KIDNEYS`.
         geometry: any orientation.
     """
     import cc3d
@@ -88,7 +88,7 @@ def tell_kidneys_apart(labels: NDArray[np.uint8], geometry: Geometry) -> NDArray
 
 
 def _midline(canonical: NDArray[np.uint8], kidneys: dict[str, Any], mm: float) -> float:
-    """The index along x, canonical order, that divides right from left."""
+    """Index of the midline along x, in canonical orientation."""
     sizes, xs = kidneys["voxel_counts"][1:], kidneys["centroids"][1:, 2]
     if len(sizes):
         large = xs[sizes > 0.2 * sizes.max()]
@@ -100,8 +100,8 @@ def _midline(canonical: NDArray[np.uint8], kidneys: dict[str, Any], mm: float) -
     return canonical.shape[2] / 2
 
 
-def uncovered_unknown(labels: NDArray[np.uint8], covered: Iterable[int]) -> NDArray[np.uint8]:
-    """Structures that are not annotated throughout become unknown where they are labelled nevertheless."""
+def ignore_unannotated(labels: NDArray[np.uint8], annotated: Iterable[int]) -> NDArray[np.uint8]:
+    """Set labels of structures that are not annotated in full to the ignore label."""
     table = np.full(256, IGNORE, np.uint8)
-    table[[0, *covered]] = [0, *covered]
+    table[[0, *annotated]] = [0, *annotated]
     return table[labels]

@@ -1,10 +1,10 @@
 """Medical Segmentation Decathlon: a task (dataset.json, imagesTr, labelsTr, imagesTs), or a folder of tasks.
 
-The CTs of the abdomen: Task03_Liver (liver, tumour), Task07_Pancreas (pancreas, tumour), Task08_HepaticVessel (tumour;
-its vessels are none of our structures), Task09_Spleen (spleen), Task10_Colon (tumour). The CTs of imagesTs come without
-labels. The other tasks are left out: MR, and Task06_Lung, whose tumours lie outside the abdomen.
+Abdominal CT tasks: Task03_Liver (liver, tumour), Task07_Pancreas (pancreas, tumour), Task08_HepaticVessel (tumour; its
+vessels are not among our structures), Task09_Spleen (spleen), Task10_Colon (tumour). CTs in imagesTs are unlabelled.
+Other tasks are skipped: MR, and Task06_Lung, whose tumours are outside the abdomen.
 
-A task annotates the tumours of its own organ. FLARE 2023 took such cases as tumour cases, and so do we: another tumour
+A task annotates the tumours of its own organ only. As in FLARE 2023, its cases count as tumour cases: a second tumour
 elsewhere in the same patient is rare.
 """
 
@@ -28,7 +28,7 @@ _MEANINGS = {
     "colon cancer primaries": "tumour",
 }
 _LUNG = {"background", "cancer"}
-"""Every value of Task06_Lung: cancer, and no organ that it is in."""
+"""The labels of Task06_Lung: cancer, but no organ."""
 _LICENCE = "CC BY-SA 4.0"
 
 
@@ -43,9 +43,9 @@ def _task(folder: Path) -> list[FoundCase]:
     if not values:
         return []
     maps = images_in(folder / "labelsTr")
-    covered = tuple(sorted(set(values.values())))
+    annotated = tuple(sorted(set(values.values())))
     labelled = [
-        FoundCase(name, image, (LabelFile(maps[name], values),), covered, licence=_LICENCE)
+        FoundCase(name, image, (LabelFile(maps[name], values),), annotated, licence=_LICENCE)
         for name, image in images_in(folder / "imagesTr").items()
         if name in maps
     ]
@@ -56,7 +56,7 @@ def _task(folder: Path) -> list[FoundCase]:
 
 
 def _values(path: Path) -> dict[int, int]:
-    """The task's label values that mean one of our structures."""
+    """The label values of the task that correspond to one of our structures."""
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
         names = {int(value): name.strip().lower() for value, name in labels.items()}

@@ -1,8 +1,8 @@
-"""TotalSegmentator version 2: s0001/ct.nii.gz and s0001/segmentations/STRUCTURE.nii.gz, one mask a structure; meta.csv
-(semicolons; image_id, split and more) divides the cases into train, val and test.
+"""TotalSegmentator version 2: s0001/ct.nii.gz, s0001/segmentations/STRUCTURE.nii.gz, one mask per structure; meta.csv
+(semicolon-separated; image_id, split and more) splits the cases into train, val and test.
 
-Covers the 13 organs; an empty mask says that the organ is not in view. Tumours are not annotated. Cysts of the kidneys
-have masks of their own, and whether FLARE counts them as kidney is not said: unknown.
+The 13 organs are annotated; an empty mask means that the organ is outside the field of view. Tumours are not annotated.
+Kidney cysts have masks of their own. Whether FLARE counts them as kidney is not documented, so they are set to unknown.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def _case(folder: Path, splits: dict[str, Literal["train", "validation"]]) -> Fo
         path = folder / "segmentations" / f"{theirs}.nii.gz"
         if path.exists():
             files.append(LabelFile(path, {1: by_name(ours).value}))
-    covered = tuple(value for file in files for value in (file.values or {}).values())
+    annotated = tuple(value for file in files for value in (file.values or {}).values())
     cysts = [folder / "segmentations" / f"{name}.nii.gz" for name in UNKNOWN]
     files += [LabelFile(path, {1: IGNORE}) for path in cysts if path.exists()]
     return FoundCase(
         name=folder.name,
         image=folder / "ct.nii.gz",
         labels=tuple(files),
-        covered=covered,
+        annotated=annotated,
         split=splits.get(folder.name),
         licence="CC BY 4.0",
     )
 
 
 def _splits(path: Path) -> dict[str, Literal["train", "validation"]]:
-    """The data set's own split; its val and its test are both for validation."""
+    """The official split; val and test both become validation."""
     if not path.exists():
         return {}
     try:

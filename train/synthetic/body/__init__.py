@@ -1,1 +1,1 @@
-"""The phantom's body: shapes, tissues, organs, and the scanner. `train.synthetic.anatomy` puts them together."""
+"""Building blocks of the phantom: shapes, tissues, organs and scanner, combined by `train.synthetic.anatomy`."""

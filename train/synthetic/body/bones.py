@@ -1,4 +1,4 @@
-"""The phantom's bones: ribs and breastbone, spine, pelvis with what is on it."""
+"""Bones of the phantom: ribs and sternum, spine, pelvis with its muscles."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _VERTEBRA_PITCH = ((-400, 36.0), (-141, 36.0), (0, 33.5), (60, 28.0), (300, 23.0
 
 
 def draw_bones(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
-    """Ribs, spine and pelvis; `trunk` is the table of the wall (`trunk.TRUNK`), in which the ribs lie."""
+    """Draw ribs, spine and pelvis; `trunk` is the table of the trunk wall (`trunk.TRUNK`), which contains the ribs."""
     draw_ribs(scene, patient, trunk)
     draw_spine(scene, patient)
     draw_pelvis(scene, patient)
 
 
 def draw_ribs(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
-    """Twelve pairs of ribs from the spine round the wall and downwards to the front, cartilage, the breastbone."""
+    """Draw twelve pairs of ribs, sloping down from the spine to the front, with costal cartilage and sternum."""
     rng, hu = scene.rng, patient.hu
     slope = rng.uniform(58, 85)
     pitch = rng.uniform(22, 26)
@@ -30,7 +30,7 @@ def draw_ribs(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
         half, front, back = (np.interp(z, trunk[:, 0], trunk[:, c]) for c in (1, 2, 3))
         depth, middle = (front + back) / 2 + 5, (back - front) / 2
         for side in (-1, 1):
-            # Superellipse of about the trunk's shape, so that a rib stays in the wall.
+            # A superellipse like the outline of the trunk keeps the rib inside the wall.
             c, s = np.cos(angles), np.sin(angles)
             power = 2 / np.where(c > 0, patient.roundness[1], patient.roundness[0])
             x = side * (half + 5) * np.abs(s) ** power
@@ -47,23 +47,23 @@ def draw_ribs(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
             bone = region.tube(points[:split], pad=4, smooth=False)
             paint_bone(region, patient, bone, 2.0)
             if split < 14:
-                gristle = region.tube(points[split - 1 :], pad=4, smooth=False)
-                region.paint(gristle, hu["cartilage"] + 30 * region.noise(8.0), 0)
-    _draw_breastbone(scene, patient, trunk)
+                cartilage = region.tube(points[split - 1 :], pad=4, smooth=False)
+                region.paint(cartilage, hu["cartilage"] + 30 * region.noise(8.0), 0)
+    _draw_sternum(scene, patient, trunk)
 
 
-def _draw_breastbone(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
+def _draw_sternum(scene: Scene, patient: Patient, trunk: np.ndarray) -> None:
     region = scene.region((-30, -150, 70), (30, -40, 320))
     if region.empty:
         return
     front = np.interp(scene.axes[0], trunk[:, 0], trunk[:, 2]).astype(np.float32)[region.box[0]][:, None, None]
-    half = 16 - 10 * np.clip((130 - region.z) / 50, 0, 1)  # narrows to the xiphoid
+    half = 16 - 10 * np.clip((130 - region.z) / 50, 0, 1)  # tapers towards the xiphoid process
     flat = np.maximum(np.abs(region.x) - half, np.abs(region.y + front + 5) - 4.5)
     paint_bone(region, patient, np.maximum(flat, 88 - region.z) + 0.6 * region.noise(8.0), 1.5)
 
 
 def paint_bone(region: Region, patient: Patient, shape: np.ndarray, cortex: float, density: float = 1.0) -> None:
-    """A bone: dense shell of `cortex` mm round a spongy inside; `density` times as dense as the trunk's."""
+    """Paint a bone: cortical shell of `cortex` mm around trabecular bone; `density` scales the HU of the cortex."""
     region.paint(shape, density * patient.hu["cortical_bone"] + 60 * region.noise(8.0), 0)
     region.paint(shape + cortex, patient.hu["spongy_bone"] + 40 * region.noise(3.5))
 
@@ -74,7 +74,7 @@ def _spine_y(z: np.ndarray) -> np.ndarray:
 
 
 def draw_spine(scene: Scene, patient: Patient) -> None:
-    """Vertebral bodies and discs, the canal, laminae, spinous and transverse processes; sacrum is in `draw_pelvis`."""
+    """Draw vertebral bodies, discs, spinal canal, laminae and processes; the sacrum is part of `draw_pelvis`."""
     hu = patient.hu
     region = scene.region((-52, -35, -165), (52, 95, 340))
     if region.empty:
@@ -85,7 +85,7 @@ def draw_spine(scene: Scene, patient: Patient) -> None:
     knots, pitch = zip(*_VERTEBRA_PITCH, strict=True)
     fine = np.arange(-400, 401, 1.0)
     level = np.cumsum(1 / np.interp(fine, knots, pitch))
-    level -= np.interp(0, fine, level)  # whole numbers are middles of vertebrae
+    level -= np.interp(0, fine, level)  # integers are centres of vertebrae
     phase = np.interp(z, fine, level).astype(np.float32)
     within = np.abs(phase - np.rint(phase)) * np.interp(axis, knots, pitch).astype(np.float32)[:, None, None]
     half = (np.interp(axis, knots, pitch) / 2).astype(np.float32)[:, None, None]
@@ -115,13 +115,13 @@ def draw_spine(scene: Scene, patient: Patient) -> None:
 
 
 def draw_pelvis(scene: Scene, patient: Patient) -> None:
-    """Sacrum, iliac wings, hip joints and pubis, with the gluteal and iliacus muscles on them."""
+    """Draw sacrum, iliac wings, hip joints and pubis, with the gluteal muscles."""
     region = scene.region((-170, -110, -380), (170, 130, -105))
     if region.empty:
         return
     hu = patient.hu
     side = np.abs(region.x) / np.float32(1.05 if patient.female else 0.98)  # women's pelves are wider
-    # The wing is a bent sheet running from behind and medial to in front and lateral.
+    # The iliac wing is a curved sheet from posteromedial to anterolateral.
     along = 0.62 * (side - 82) - 0.78 * (region.y + 5)
     across = 0.78 * (side - 82) + 0.62 * (region.y + 5) - 0.16 * (region.z + 175)
     across = across + 0.0035 * along**2 - 4
@@ -147,7 +147,7 @@ def draw_pelvis(scene: Scene, patient: Patient) -> None:
 
 
 def _thigh_bones(region: Region, side: np.ndarray) -> np.ndarray:
-    """Neck and shaft of the femora, and the ischia, of which a scan of the pelvis shows the upper ends."""
+    """Distance to femoral necks, proximal femoral shafts and ischia."""
     out = region.nothing()
     for (x0, y0, z0, r0), (x1, y1, z1, r1) in (
         ((92, -8, -262, 15), (136, 2, -285, 19)), ((136, 2, -285, 19), (132, 8, -400, 15)),

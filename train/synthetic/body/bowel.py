@@ -1,6 +1,6 @@
-"""Bowel, mesentery and what else fills the belly and the pelvis; background to the network.
+"""Bowel, mesentery and pelvic organs, which are all background.
 
-A hollow organ is painted by `paint_gut`, the stomach and the duodenum (`digestive`) too.
+`paint_gut` paints hollow organs, also the stomach and the duodenum (`digestive`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ def paint_gut(
     region: Region, patient: Patient, shape: np.ndarray, wall: float, wall_name: str, content: np.ndarray | float,
     label: int = 0, gas: float = 0.0,
 ) -> None:  # fmt: skip
-    """A hollow organ: wall, content, and gas that rises to the front of a patient lying on the back.
+    """Paint a hollow organ: wall, content, and gas, which rises to the front of a supine patient.
 
-    `gas` is the share of the content that is gas.
+    `gas` is the fraction of the lumen filled with gas.
     """
     if region.empty:
         return
@@ -28,7 +28,7 @@ def paint_gut(
     if gas > 0:
         inside = lumen < 0
         if inside.any():
-            # The level is flat in the world, so it is set in voxel rows rather than in bent coordinates.
+            # The fluid level is horizontal in the scanner, so it is set in voxel rows, not in warped coordinates.
             rows = np.broadcast_to(
                 np.arange(region.shape[1], dtype=np.float32)[None, :, None] * region.scene.spacing[1], region.shape
             )
@@ -37,7 +37,7 @@ def paint_gut(
 
 
 def draw_mesentery(scene: Scene, patient: Patient) -> None:
-    """Vessels and strands fanning out in the fat of the mesentery and the omentum, a few lymph nodes."""
+    """Draw vessels and strands in the mesenteric and omental fat, and a few lymph nodes."""
     rng, hu = scene.rng, patient.hu
     root = np.array([0.0, -58.0, -55.0])
     for _ in range(int(rng.integers(30, 60))):
@@ -56,7 +56,7 @@ def draw_mesentery(scene: Scene, patient: Patient) -> None:
 
 
 def _serpentine(rng: np.random.Generator, x: tuple[float, float], y: float, z: tuple[float, float]) -> np.ndarray:
-    """Points (x, y, z) of bowel that winds through a layer from its upper (z[0]) to its lower edge or across it."""
+    """Points (x, y, z) of a bowel loop that winds through a layer, from z[0] down to z[1] or from side to side."""
     (right, left), (top, bottom) = x, z
     points, turn = [], 1
     if rng.random() < 0.35:  # runs from side to side
@@ -77,7 +77,7 @@ def _serpentine(rng: np.random.Generator, x: tuple[float, float], y: float, z: t
 
 
 def draw_small_bowel(scene: Scene, patient: Patient) -> None:
-    """Loops in layers behind the front wall, each layer a serpentine of its own; wall, folds, fluid or contrast."""
+    """Draw small bowel loops in layers behind the anterior wall, filled with fluid, gas or oral contrast."""
     rng = scene.rng
     oral = rng.random() < 0.2
     gassy = rng.choice([0.06, 0.2, 0.45], p=[0.4, 0.4, 0.2])
@@ -88,7 +88,7 @@ def draw_small_bowel(scene: Scene, patient: Patient) -> None:
     for layer_y, right, left, z, bottom in layers:
         left_over = _serpentine(rng, (right, left), layer_y, (z, bottom))
         calibre = np.clip(rng.normal(12.0, 2.2), 8, 18)
-        while len(left_over) > 4:  # stretches of bowel, each with a filling of its own
+        while len(left_over) > 4:  # segments, each with its own content
             n = int(rng.integers(5, 11))
             part, left_over = left_over[:n], left_over[n - 1 :]
             if len(part) < 3 or rng.random() < 0.06:
@@ -107,7 +107,7 @@ def draw_small_bowel(scene: Scene, patient: Patient) -> None:
 
 
 def draw_pelvic_organs(scene: Scene, patient: Patient) -> None:
-    """The urinary bladder, full to varying degree; behind it the womb, below it the prostate."""
+    """Draw the urinary bladder at a random filling, and the uterus behind it or the prostate below it."""
     rng = scene.rng
     region = scene.region((-60, -95, -330), (60, 20, -200))
     if region.empty:
@@ -122,17 +122,17 @@ def draw_pelvic_organs(scene: Scene, patient: Patient) -> None:
     region.paint(shape + 3.5, settled)
     if patient.female and rng.random() < 0.85:
         size = rng.uniform(0.6, 1.2)
-        womb = region.ellipsoid((rng.normal(0, 8), -4, -262 + rng.normal(0, 6)), np.array([26, 20, 30]) * size)
-        womb = np.maximum(np.maximum(womb + 1.5 * region.noise(20.0), 2 - shape), 3 - scene.barrier[region.box])
-        region.paint(womb - 3, patient.hu["visceral_fat"])
-        region.paint(womb, 0.5 * (patient.hu["muscle"] + patient.hu["bowel_wall"]) + 4 * region.noise(8.0))
+        uterus = region.ellipsoid((rng.normal(0, 8), -4, -262 + rng.normal(0, 6)), np.array([26, 20, 30]) * size)
+        uterus = np.maximum(np.maximum(uterus + 1.5 * region.noise(20.0), 2 - shape), 3 - scene.barrier[region.box])
+        region.paint(uterus - 3, patient.hu["visceral_fat"])
+        region.paint(uterus, 0.5 * (patient.hu["muscle"] + patient.hu["bowel_wall"]) + 4 * region.noise(8.0))
     elif not patient.female:
         gland = region.ellipsoid((0, -32, -312), np.array([24, 17, 18]) * rng.uniform(0.8, 1.35))
         region.paint(np.maximum(gland, 2 - shape), patient.hu["muscle"] + 8 + 5 * region.noise(8.0))
 
 
 def draw_colon(scene: Scene, patient: Patient) -> None:
-    """The frame of the colon with haustra; gas, stool or fluid, changing from stretch to stretch."""
+    """Draw the colon with haustra; each segment contains gas, stool or fluid, or is collapsed."""
     rng = scene.rng
     droop = rng.uniform(-45, 12)
     calibre = rng.uniform(0.72, 1.2)
@@ -147,7 +147,7 @@ def draw_colon(scene: Scene, patient: Patient) -> None:
     ]
     nodes: dict[tuple[float, ...], np.ndarray] = {}
     for part in stretches:
-        for p in part:  # neighbours share their end point, wherever it moves
+        for p in part:  # adjacent segments share their end point
             if p not in nodes:
                 nodes[p] = np.array(p) * (1, 1, 1, calibre * rng.uniform(0.6, 1.15))
                 nodes[p][:3] += rng.normal(0, (6, 6, 8))

@@ -1,4 +1,4 @@
-"""The chest above the abdomen: diaphragm, lungs, mediastinum, heart; and fluid where there should be none."""
+"""The lower chest: diaphragm, lungs, mediastinum and heart; also ascites."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from train.synthetic.body.shapes import turned
 
 
 def draw_diaphragm_and_chest(scene: Scene, patient: Patient) -> None:
-    """Lungs on the domes of the diaphragm, the mediastinum and the heart; confines the abdomen below the domes."""
+    """Draw diaphragm, lungs, mediastinum and heart, and limit the abdomen to the space below the diaphragm."""
     region, hu, rng = scene.region((-160, -140, -40), (160, 110, 340)), patient.hu, scene.rng
     if region.empty:
         return
@@ -20,7 +20,7 @@ def draw_diaphragm_and_chest(scene: Scene, patient: Patient) -> None:
     left = _dome(region, 64 + rng.normal(0, 4), -10, patient.left_dome)
     middle = 80 + breath - 0.55 * np.clip(region.y + 10, 0, None) - 0.012 * region.x**2
     above = region.z - np.maximum(np.maximum(right, left), middle)
-    above *= 0.75  # the domes are steep, so height above them exceeds distance
+    above *= 0.75  # the domes are steep: their distance is less than the height above them
     cavity = region.cavity()
     view = scene.abdomen[region.box]
     np.maximum(view, above + 2.0, out=view)
@@ -35,7 +35,7 @@ def draw_diaphragm_and_chest(scene: Scene, patient: Patient) -> None:
     vessels = 750 * np.clip(region.noise(3.5) - 2.1, 0, 1) + 160 * np.clip(region.noise(8.0) - 1.6, 0, 1)
     depend = np.clip((region.y - 20) / 60, 0, 1) * rng.uniform(0, 120)
     region.paint(lung + 1.0, hu["lung"] + vessels + depend + 15 * region.noise(20.0), 0)
-    if rng.random() < 0.1:  # an effusion settles behind
+    if rng.random() < 0.1:  # pleural effusion, dorsal
         level = rng.uniform(25, 60)
         region.paint(np.maximum(lung, level - region.y), rng.uniform(0, 20))
     inside = np.maximum(chest, -lung)
@@ -48,7 +48,7 @@ def draw_diaphragm_and_chest(scene: Scene, patient: Patient) -> None:
 
 
 def draw_ascites(scene: Scene, patient: Patient) -> None:
-    """In a few patients fluid lies round the organs, most of it behind."""
+    """Draw ascites in a few patients, mostly dorsal."""
     rng = scene.rng
     if rng.random() > 0.06:
         return
@@ -58,6 +58,6 @@ def draw_ascites(scene: Scene, patient: Patient) -> None:
 
 
 def _dome(region: Region, x: float, y: float, top: float) -> np.ndarray:
-    """Height (mm) of one dome of the diaphragm over each voxel; it falls off into the costophrenic recess."""
+    """Height (mm) of one dome of the diaphragm at each voxel, falling off into the costophrenic recess."""
     rho2 = ((region.x - x) / 78) ** 2 + ((region.y - y) / np.where(region.y < y, 108, 86)) ** 2
     return top - 62 + 62 * np.sqrt(np.maximum(1 - rho2, 0)) - 95 * np.maximum(np.sqrt(rho2) - 1, 0)

@@ -1,4 +1,4 @@
-"""Grey values of tissues: Hounsfield units per phase, different in each patient. Nothing here knows a shape."""
+"""Tissue intensities in HU per contrast phase, randomised per patient."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def draw_phase(rng: np.random.Generator) -> str:
 
 
 def draw_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
-    """HU of every tissue in one patient: the phase's typical values, a patient-wide enhancement, a change per organ.
+    """Draw the HU of every tissue in one patient: typical values of the phase, a global enhancement, organ variation.
 
-    Bolus timing differs, so an enhanced scan is drawn some way towards the phase that follows it.
+    Bolus timing varies, so the values of an enhanced scan are shifted towards the next phase by a random amount.
     """
     column = PHASES.index(phase)
     later = min(column + 1, len(PHASES) - 1)
     drift = rng.uniform(0, 0.45) if column else 0.0
     strength = rng.uniform(0.65, 1.3)
-    # Early arterial: the arteries are full when little of the contrast medium has come to the organs.
+    # Early arterial phase: arteries enhance before organs do.
     early = rng.uniform(0.05, 0.6) if phase == "arterial" and rng.random() < 0.35 else 1.0
-    scale, offset = rng.normal(1, 0.04), rng.normal(0, 5)  # voltage and calibration change all soft tissue alike
+    scale, offset = rng.normal(1, 0.04), rng.normal(0, 5)  # tube voltage and calibration affect all soft tissue
     hu = {}
     for name, (*values, sd) in _TABLE.items():
         enhanced = values[column] + drift * (values[later] - values[column])
@@ -63,7 +63,7 @@ def draw_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
             enhanced = values[column]
         reached = strength * (1.0 if name in _ARTERIAL else early) * rng.uniform(0.85, 1.15)
         hu[name] = scale * (values[0] + reached * (enhanced - values[0])) + offset + sd * rng.normal()
-    if not column and rng.random() < 0.1:  # contrast medium of an earlier examination is still in the kidneys
+    if not column and rng.random() < 0.1:  # residual contrast of an earlier examination in the kidneys
         hu["renal_pelvis"] += rng.uniform(100, 500)
     hu["fat"] = rng.normal(-104, 6)
     hu["visceral_fat"] = hu["fat"] + rng.uniform(0, 18)
@@ -75,7 +75,7 @@ def draw_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
     if rng.random() < 0.22:
         hu["liver"] -= rng.uniform(12, 55)  # steatosis
     if rng.random() < 0.35:
-        hu["muscle"] -= rng.uniform(5, 25)  # fat within it, with age
+        hu["muscle"] -= rng.uniform(5, 25)  # fatty infiltration with age
     if rng.random() < 0.25:
         hu["pancreas"] -= rng.uniform(8, 40)  # fatty pancreas
     return hu

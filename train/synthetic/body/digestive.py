@@ -11,7 +11,7 @@ from train.synthetic.body.shapes import FAR, blend
 
 
 def draw_stomach(scene: Scene, patient: Patient) -> None:
-    """From the junction under the left dome down and across to the pylorus; wall, content, gas in front."""
+    """Draw the stomach from the gastroesophageal junction to the pylorus: wall, content, and gas in front."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-70, -130, -90), (135, 80, 125))
     if region.empty:
@@ -29,7 +29,7 @@ def draw_stomach(scene: Scene, patient: Patient) -> None:
     )  # fmt: skip
     pts[1:-1, :3] += rng.normal(0, 4, (6, 3))
     pts[:, :3] += move
-    upper = np.array([0.5, 0.5, 0.6, 1, 1, 1, 1, 1])  # the fundus stays wide when the rest is empty
+    upper = np.array([0.5, 0.5, 0.6, 1, 1, 1, 1, 1])  # the fundus stays wide in an empty stomach
     pts[:, 3] *= scene.organ_factor * full**upper * rng.uniform(0.88, 1.15, 8)
     pts[-1, :3] = _PYLORUS + patient.moved("pylorus", rng, 3.0)
     shape = blend(region.tube(pts), region.tube([(26, -42, 72, 9), (48, -30, 66, 15)]), 8)
@@ -50,7 +50,7 @@ _PYLORUS = np.array([-30, -62, -6])
 
 
 def draw_duodenum(scene: Scene, patient: Patient) -> None:
-    """Bulb, descending part right of the pancreatic head, third part across the aorta, up to the jejunum."""
+    """Draw the duodenum: bulb, descending part right of the pancreatic head, horizontal part, ascending part."""
     rng = scene.rng
     region = scene.region((-85, -95, -125), (65, 10, 30))
     if region.empty:
@@ -68,7 +68,7 @@ def draw_duodenum(scene: Scene, patient: Patient) -> None:
     pts[0, :3] += patient.moved("pylorus", rng, 3.0)
     pts[1, :3] += 0.6 * patient.moved("pylorus", rng, 3.0)
     pts[:, 3] *= r * scene.organ_factor**0.8 * rng.uniform(0.8, 1.12, 11)
-    pts[5:9, 3] *= rng.uniform(0.5, 1.0)  # between the great vessels it is often flat
+    pts[5:9, 3] *= rng.uniform(0.5, 1.0)  # often compressed between the great vessels
     shape = region.confined(region.tube(pts) + 1.0 * region.noise(8.0), gap=2)
     kept = np.isin(region.labels(), (RIGHT_KIDNEY, LEFT_KIDNEY, STOMACH, GALLBLADDER))
     shape = np.where(kept, FAR, shape)
@@ -83,7 +83,7 @@ def draw_duodenum(scene: Scene, patient: Patient) -> None:
 
 
 def draw_esophagus(scene: Scene, patient: Patient) -> None:
-    """A soft tube in front of the aorta through the hiatus to the stomach, sometimes with air in it."""
+    """Draw the esophagus, in front of the aorta and through the hiatus to the stomach, sometimes with air."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-40, -70, 50), (60, 40, 340), 10)
     if region.empty:

@@ -1,4 +1,4 @@
-"""Parts of the body without any labelled structure: head and neck, thighs. Nets must learn to draw nothing there."""
+"""Head and neck, and thighs: body regions without labelled structures, as negative examples."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from train.synthetic.body.scene import Region, Scene
 from train.synthetic.body.shapes import blend, turned
 
 COMPACT = 2.0
-"""The skull's vault and the shafts of long bones, against the thin cortex of the trunk's bones."""
+"""Density of the skull and of long bones, relative to the cortical bone of the trunk."""
 
 
 def draw_head(scene: Scene, patient: Patient) -> None:
-    """Head and neck; z = 0 is the level of the mouth's floor, y = 0 the middle of the neck."""
+    """Draw head and neck; z = 0 is the level of the floor of the mouth, y = 0 the centre of the neck."""
     region, hu, rng = scene.everything(), patient.hu, scene.rng
     size = rng.uniform(0.92, 1.08, 3)
     vault = region.ellipsoid((0, 6, 82), np.array([74, 92, 78]) * size)
@@ -26,8 +26,8 @@ def draw_head(scene: Scene, patient: Patient) -> None:
     fat_mm = 3 + 0.25 * patient.fat_mm
     region.paint(skin, hu["skin"])
     region.paint(skin + 2, hu["fat"] + 8 * region.noise(8.0))
-    meat = np.maximum(blend(face, neck, 15) + fat_mm, 6 * (region.noise(8.0) - 1.1))
-    region.paint(meat, hu["muscle"] + 6 * region.noise(8.0))
+    muscle = np.maximum(blend(face, neck, 15) + fat_mm, 6 * (region.noise(8.0) - 1.1))
+    region.paint(muscle, hu["muscle"] + 6 * region.noise(8.0))
     _draw_neck(region, patient)
     paint_bone(region, patient, vault, rng.uniform(4, 7), COMPACT)
     _draw_brain(region, patient, vault + rng.uniform(7, 10))
@@ -50,7 +50,7 @@ def _draw_brain(region: Region, patient: Patient, inside: np.ndarray) -> None:
 
 
 def _draw_face(region: Region, patient: Patient) -> None:
-    """Orbits with eyes, air in nose and sinuses, the jaws with teeth, the skull's base."""
+    """Draw orbits with eyes, nasal cavity and sinuses, jaws with teeth, and the skull base."""
     rng, hu = region.scene.rng, patient.hu
     base = np.maximum(np.abs(region.z - 42 - 0.28 * (region.y + 40)) - 5, np.hypot(region.x / 0.8, region.y) - 68)
     paint_bone(region, patient, base + 2.5 * region.noise(8.0), 2.5)
@@ -82,7 +82,7 @@ def _draw_face(region: Region, patient: Patient) -> None:
 
 
 def _draw_neck(region: Region, patient: Patient) -> None:
-    """Spine, airway, thyroid gland, great vessels; at the lower end the tops of the lungs."""
+    """Draw cervical spine, airway, thyroid gland, large vessels and lung apices."""
     rng, hu = region.scene.rng, patient.hu
     planes = np.maximum(np.abs(np.hypot(region.x, region.y - 8) - 36) - 1.5, region.z - 20)
     region.paint(planes + 2 * region.noise(8.0), hu["fat"])
@@ -116,7 +116,7 @@ def _draw_neck(region: Region, patient: Patient) -> None:
 
 
 def draw_thighs(scene: Scene, patient: Patient) -> None:
-    """Both thighs from the hips' lower end to the knees, or one of them; z = 0 is their middle."""
+    """Draw one or both thighs from below the hips to the knees; z = 0 is mid-thigh."""
     rng = scene.rng
     sides = [(-1, 1), (-1,), (1,)][int(rng.choice(3, p=[0.7, 0.15, 0.15]))]
     for side in sides:
@@ -142,7 +142,7 @@ def _draw_thigh(region: Region, patient: Patient, side: int) -> None:
     region.paint(np.hypot(x - side * 6, y + 6) - 6, hu["fat"] + 40 * region.noise(8.0) * (rng.random() < 0.5))
     region.paint(np.hypot(x + side * 24, y - 10) - rng.uniform(3, 4.5), hu["arteries"])
     region.paint(np.hypot(x + side * 27, y - 18) - rng.uniform(4, 6), hu["portal_vein"])
-    if rng.random() < 0.3:  # a soft-tissue mass is no labelled tumour of the abdomen
+    if rng.random() < 0.3:  # a soft-tissue mass outside the abdomen is not labelled as tumour
         at = (side * 96 + rng.uniform(-30, 30), rng.uniform(-30, 30), rng.uniform(-80, 120))
         mass = region.ellipsoid(at, rng.uniform(12, 42, 3))
         region.paint(mass + 3 * region.noise(8.0), rng.uniform(10, 90) + 8 * region.noise(8.0))

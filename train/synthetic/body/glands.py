@@ -20,7 +20,7 @@ from train.synthetic.body.shapes import FAR, Point, near, smooth_subtract, turne
 
 
 def draw_spleen(scene: Scene, patient: Patient) -> None:
-    """Behind and lateral on the left, hollowed by stomach and kidney; mottled in the arterial phase."""
+    """Draw the spleen with impressions of stomach and kidney; heterogeneous in the arterial phase."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((20, -80, -60), (150, 100, 125))
     if region.empty:
@@ -42,7 +42,7 @@ def draw_spleen(scene: Scene, patient: Patient) -> None:
 
 
 def draw_adrenals(scene: Scene, patient: Patient) -> None:
-    """Thin limbs joined at a front ridge, like a Y or a V; the right one behind the IVC, the left beside the crus."""
+    """Draw the adrenal glands as thin limbs in a Y or V shape, the right one behind the IVC."""
     rng = scene.rng
     for side, label, place in ((-1, RIGHT_ADRENAL, (-31, -17, 22)), (1, LEFT_ADRENAL, (36, -24, 20))):
         at = np.array(place) + np.clip(rng.normal(0, 2.5, 3), -4, 4)
@@ -53,7 +53,7 @@ def draw_adrenals(scene: Scene, patient: Patient) -> None:
         half = k * rng.uniform(10, 17.5)
         thick = k * rng.uniform(1.3, 2.6)
         up = (region.z - at[2]) / half
-        lean = 5 * up  # the gland leans on the kidney's upper pole
+        lean = 5 * up  # follows the upper pole of the kidney
         x, y = (side * (region.x - at[0]) + 0.35 * lean) / k, (region.y - at[1] - 0.4 * lean) / k
         c, s = np.float32(np.cos(turn := np.deg2rad(rng.normal(-6, 15)))), np.float32(np.sin(turn))
         x, y = c * x - s * y, s * x + c * y
@@ -61,7 +61,7 @@ def draw_adrenals(scene: Scene, patient: Patient) -> None:
         spread = rng.uniform(8, 15)
         lateral = _limb(x, y, (0, -4), (spread, rng.uniform(8, 15))) - thick
         ridge = _limb(x, y, (-1, -12), (0, -4)) - thick * 1.2
-        lateral = lateral + 5 * np.clip(up - 0.2, 0, 1)  # the lateral limb ends lower than the medial one
+        lateral = lateral + 5 * np.clip(up - 0.2, 0, 1)  # the lateral limb is shorter
         gland = np.minimum(np.minimum(medial, lateral), ridge)
         gland = np.maximum(gland + 0.5 * region.noise(8.0), (np.abs(up) - 1) * half * 0.8)
         gland = region.confined(gland, gap=0.5)
@@ -77,7 +77,7 @@ def _limb(x: np.ndarray, y: np.ndarray, a: Point, b: Point) -> np.ndarray:
 
 
 def draw_pancreas(scene: Scene, patient: Patient) -> None:
-    """Head in the C of the duodenum, neck before the portal vein, body over the aorta, tail to the splenic hilum."""
+    """Draw the pancreas: head in the duodenal C-loop, neck in front of the portal vein, tail at the splenic hilum."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-60, -95, -75), (120, 30, 70))
     if region.empty:
@@ -95,13 +95,13 @@ def draw_pancreas(scene: Scene, patient: Patient) -> None:
     pts[1:-1, :3] += rng.normal(0, 2.5, (7, 3))
     pts[:, :3] += move
     pts[:, 3] *= k * rng.uniform(0.84, 1.16, 9)
-    if rng.random() < 0.3:  # it shrinks with age, the tail most
+    if rng.random() < 0.3:  # atrophy with age, mostly of the tail
         pts[:, 3] *= np.linspace(rng.uniform(0.8, 1), rng.uniform(0.5, 0.8), 9)
     shape = region.tube(pts)
     lobules = rng.uniform(0.6, 2.4)
     pancreas = region.confined(shape + lobules * region.noise(8.0) + 1.0 * region.noise(20.0), gap=2)
-    outline = region.confined(shape + 0.5 * lobules * region.noise(20.0), gap=2)  # nobody follows every lobule
-    # The pancreas dents the back of the stomach, but does not lie in it.
+    outline = region.confined(shape + 0.5 * lobules * region.noise(20.0), gap=2)  # annotators do not trace every lobule
+    # The pancreas may indent the back of the stomach, but not lie inside it.
     labels = region.labels()
     deep = ndimage.binary_erosion(labels == STOMACH, iterations=max(1, round(6 / scene.spacing[2])))
     pancreas = np.where(deep | np.isin(labels, (LEFT_KIDNEY, RIGHT_KIDNEY, SPLEEN)), FAR, pancreas)

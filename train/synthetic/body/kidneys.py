@@ -1,4 +1,4 @@
-"""Kidneys with their vessels and ureters; cysts of any organ."""
+"""Kidneys with vessels and ureters; cysts in any organ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from train.synthetic.body.shapes import FAR, near, smooth_subtract, turned
 
 
 def draw_kidneys(scene: Scene, patient: Patient) -> None:
-    """Both kidneys in perirenal fat: cortex, medulla, sinus fat and pelvis. Sinus and pelvis are background."""
+    """Draw both kidneys in perirenal fat: cortex, medulla, and sinus and renal pelvis, which are background."""
     rng = scene.rng
     common = rng.uniform(0.9, 1.08)
     for side, label, at in ((-1, RIGHT_KIDNEY, (-64, -3, -30)), (1, LEFT_KIDNEY, (64, -3, -19))):
@@ -29,11 +29,11 @@ def _draw_kidney(scene: Scene, patient: Patient, side: int, label: int, at: np.n
     own = [sum(np.float32(r[k]) * d[k] for k in range(3)) for r in turn]
     inward = -side * own[0]  # grows towards the hilum
     length = np.float32(61 * size * rng.uniform(0.95, 1.05))
-    bent = inward - 7 * (own[2] / length) ** 2 + 3  # poles lean towards the hilum: the bean
+    bent = inward - 7 * (own[2] / length) ** 2 + 3  # bean shape: the poles bend towards the hilum
     thick = np.float32(25.5 * size), np.float32(29 * size)
     k0 = np.sqrt((bent / thick[0]) ** 2 + (own[1] / thick[1]) ** 2 + (own[2] / length) ** 2)
     kidney = (k0 - 1) * np.float32(26 * size) * (0.55 + 0.45 * np.clip(k0, 0, 1))
-    wide = rng.uniform(0.65, 1.05)  # old and fat patients have more fat in the sinus
+    wide = rng.uniform(0.65, 1.05)  # sinus fat increases with age and weight
     sinus = np.sqrt(((inward - 16) / 17) ** 2 + (own[1] / (11 * wide)) ** 2 + (own[2] / (27 * wide)) ** 2) - 1
     sinus = sinus * 11 * wide / size + 1.2 * region.noise(8.0)
     kidney = smooth_subtract(kidney, sinus, 3) + 0.7 * region.noise(8.0)
@@ -73,7 +73,7 @@ def _draw_renal_vessels(scene: Scene, patient: Patient, side: int, at: np.ndarra
 
 
 def draw_cysts(scene: Scene, label: int, count: int, radii: tuple[float, float]) -> None:
-    """Simple cysts in an organ; they stay part of its label."""
+    """Draw simple cysts in an organ; they keep its label."""
     for _ in range(count):
         at = somewhere_in(scene, label)
         if at is None:
@@ -86,7 +86,7 @@ def draw_cysts(scene: Scene, label: int, count: int, radii: tuple[float, float])
 
 
 def somewhere_in(scene: Scene, label: int) -> np.ndarray | None:
-    """The standard coordinates (x, y, z) of a random voxel with this label, None if there is none."""
+    """Standard coordinates (x, y, z) of a random voxel with this label, or None."""
     voxels = np.flatnonzero(scene.labels.ravel() == label)
     if len(voxels) == 0:
         return None

@@ -1,4 +1,4 @@
-"""Liver with its vessels, and the gallbladder under it."""
+"""Liver with its vessels, and the gallbladder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from train.synthetic.body.shapes import blend, near, smooth_subtract, turned
 
 
 def draw_liver(scene: Scene, patient: Patient) -> None:
-    """Right lobe under its dome, left lobe across the midline, caudate; fissure, porta, vessels inside."""
+    """Draw the liver: right, left and caudate lobe, fissure, porta hepatis and vessels."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-150, -130, -125), (135, 90, 130))
     if region.empty:
@@ -28,13 +28,13 @@ def draw_liver(scene: Scene, patient: Patient) -> None:
     )
     caudate = region.ellipsoid(near(move, -10, -32, 48), np.array([20, 15, 26]) * size)
     liver = blend(blend(right_lobe, tail, 18), blend(left_lobe, caudate, 8), 14)
-    # What presses into the under side: kidney and colon from below, the porta and the stomach from the left.
+    # Impressions of kidney, colon and stomach, and the porta hepatis.
     under = region.ellipsoid((-44, 40, -50), (52, 66, 74), turned(12, 0, 0))
     hilum = region.ellipsoid(near(move, -16, -46, 2), (26, 26, 26))
     spine_side = region.ellipsoid((18, 10, 40), (48, 40, 140))
     liver = smooth_subtract(smooth_subtract(smooth_subtract(liver, under, 14), hilum, 10), spine_side, 8)
     liver = region.confined(liver + 2.0 * region.noise(20.0), gap=1.0)
-    width = rng.uniform(0.5, 3.0) - 0.04 * (region.z - 10)  # a cleft from below, closing upwards
+    width = rng.uniform(0.5, 3.0) - 0.04 * (region.z - 10)  # a cleft that narrows upwards
     fissure = np.maximum(np.abs(region.x - move[0] - 8 - 0.3 * (region.z - 40) + 3 * region.noise(20.0)) - width, 0)
     fissure = np.where(fissure > 0, fissure, -width)
     fissure = np.maximum(fissure, region.y + rng.uniform(45, 70))
@@ -48,7 +48,7 @@ def draw_liver(scene: Scene, patient: Patient) -> None:
 
 
 def _draw_liver_vessels(region: Region, patient: Patient, liver: np.ndarray, move: np.ndarray) -> None:
-    """Three hepatic veins to the IVC and the tree of the portal vein; part of the liver's label."""
+    """Draw hepatic veins and portal vein branches, which keep the label of the liver."""
     rng, hu = region.scene.rng, patient.hu
     outlet = np.array([-20, -36, 76])
     for goal in [(-105, -10, 40), (-70, -75, 45), (25, -78, 58), (-95, 30, 20)]:
@@ -72,7 +72,7 @@ def _draw_liver_vessels(region: Region, patient: Patient, liver: np.ndarray, mov
 
 
 def draw_gallbladder(scene: Scene, patient: Patient) -> None:
-    """A pear under the right lobe; taken out in some patients, stones or dense bile in others."""
+    """Draw the gallbladder below the right lobe; removed in some patients, with stones in others."""
     rng, hu = scene.rng, patient.hu
     if rng.random() < 0.13:
         return

@@ -1,4 +1,4 @@
-"""Who the patient is: sex, stature, weight, and what follows from them for the body's shape and its fat."""
+"""The patient: sex, height, weight, and the body shape and fat that follow from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRAWN = tuple(
         "left_adrenal_gland", "gallbladder", "esophagus", "stomach", "duodenum", "left_kidney", "tumour",
     )
 )  # fmt: skip
-"""Label values of the structures that a phantom has; of any other its labels say nothing."""
+"""Label values of the structures in a phantom; any other structure is not annotated."""
 LIVER, RIGHT_KIDNEY, SPLEEN, PANCREAS, AORTA, IVC, RIGHT_ADRENAL = DRAWN[:7]
 LEFT_ADRENAL, GALLBLADDER, ESOPHAGUS, STOMACH, DUODENUM, LEFT_KIDNEY, TUMOUR = DRAWN[7:]
 
@@ -29,11 +29,11 @@ class Person:
     """An adult of 45 to 130 kg.
 
     Attributes:
-        sex: decides breasts, hips, pelvic organs and where the fat sits.
-        stature_cm, weight_kg: as in life.
-        fat_mm: thickness of the fat under the skin at the flank.
-        visceral_mm: of that round the kidneys, a measure of all fat inside the belly.
-        build: stretch of the standard adult.
+        sex: determines breasts, hips, pelvic organs and fat distribution.
+        stature_cm, weight_kg: body height and weight.
+        fat_mm: thickness of subcutaneous fat at the flank.
+        visceral_mm: thickness of perirenal fat, a measure of visceral fat.
+        build: scaling of the standard adult.
         arms: whether the arms lie beside the trunk instead of above the head.
     """
 
@@ -48,15 +48,15 @@ class Person:
 
 @dataclass
 class Patient:
-    """What the organs of one patient share: the person, grey values, the phase, and where some organs came to lie."""
+    """State shared by the organs of one patient: person, tissue HU, contrast phase and organ displacements."""
 
     person: Person
     hu: dict[str, float]
     phase: str
     left_dome: float = 84.0
-    """Height of the left dome of the diaphragm, which carries the stomach's fundus and the spleen with it."""
+    """Height (mm) of the left dome of the diaphragm, which also sets the height of gastric fundus and spleen."""
     roundness: tuple[float, float] = (2.5, 3.3)
-    """Exponents of the superellipse that the trunk's wall is, in front and behind: 2 is round, more is boxy."""
+    """Exponents of the superellipse of the trunk wall, front and back: 2 is an ellipse, larger is boxier."""
     shift: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -72,26 +72,26 @@ class Patient:
         return self.person.sex == "female"
 
     def moved(self, organ: str, rng: np.random.Generator, sd: float) -> np.ndarray:
-        """This patient's displacement (x, y, z) of an organ from its standard place; drawn once."""
+        """Displacement (x, y, z) in mm of an organ from its standard position; drawn once per patient."""
         if organ not in self.shift:
             self.shift[organ] = np.clip(rng.normal(0, sd, 3), -2 * sd, 2 * sd)
         return self.shift[organ]
 
-    def parting(self, rng: np.random.Generator) -> float:
-        """Height (z, mm) at which the aorta parts, before the fourth lumbar vertebra; drawn once."""
-        if "parting" not in self.shift:
-            self.shift["parting"] = np.array([-110 + np.clip(rng.normal(0, 8), -16, 14)])
-        return float(self.shift["parting"][0])
+    def bifurcation(self, rng: np.random.Generator) -> float:
+        """Height (z, mm) of the aortic bifurcation, in front of L4; drawn once per patient."""
+        if "bifurcation" not in self.shift:
+            self.shift["bifurcation"] = np.array([-110 + np.clip(rng.normal(0, 8), -16, 14)])
+        return float(self.shift["bifurcation"][0])
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """Draw an adult: half women, half men, from thin to very fat."""
+    """Draw a random adult, female or male with equal probability, from lean to obese."""
     sex: Sex = "female" if rng.random() < 0.5 else "male"
     stature_cm = float(rng.normal(163, 7) if sex == "female" else rng.normal(176, 7))
     bmi = float(np.exp(rng.normal(np.log(25.5), 0.2)))
     weight_kg = float(np.clip(bmi * (stature_cm / 100) ** 2, 45, 130))
     plump = float(np.log(weight_kg / (stature_cm / 100) ** 2 / 25.5))
-    # Women keep more of their fat under the skin, men more of it inside.
+    # Women have more subcutaneous, men more visceral fat.
     under, inside = (17.0, 3.0) if sex == "female" else (13.0, 5.0)
     fat_mm = float(np.clip(under * np.exp(2.3 * plump + rng.normal(0, 0.2)), 3, 50))
     visceral_mm = float(np.clip(inside * np.exp(2.5 * plump + rng.normal(0, 0.35)), 0.5, 18))
@@ -107,7 +107,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def _draw_build(rng: np.random.Generator, sex: Sex, stature_cm: float, plump: float) -> Build:
-    """Stretch of the standard adult: fat patients are wider, and most of all deeper in front."""
+    """Scaling of the standard adult: obese patients are wider and above all deeper in front."""
     tall = stature_cm / 170
     frame = 0.96 if sex == "female" else 1.03
     return Build(

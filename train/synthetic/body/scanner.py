@@ -1,4 +1,4 @@
-"""What a scanner adds to the perfect image: thick slices, blur, noise, streaks, a table."""
+"""CT acquisition: thick slices, blur, noise, streak artefacts and the patient table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def correlated_noise(
 def acquire(
     hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float], *, arms: bool
 ) -> np.ndarray:
-    """What a scanner makes of the perfect image: blur, noise, streaks, a small calibration error; int16 (z, y, x)."""
+    """Simulate the acquisition: slice thickness, blur, noise, streaks and calibration error; int16 (z, y, x)."""
     if rng.random() < 0.35:
         hu = thick_slices(hu, rng.uniform(1.3, 3.0))
     hu = _blurred(hu, rng, spacing_zyx_mm)
@@ -34,10 +34,10 @@ def acquire(
 
 
 def thick_slices(hu: np.ndarray, voxels: float) -> np.ndarray:
-    """What slices of `voxels` (more than 1) times the grid's thickness show, brought back to the grid's slices.
+    """Simulate slices `voxels` (more than 1) times as thick as those of the grid, resampled to the grid.
 
-    Each thick slice is the mean of what it spans; between their middles the values are interpolated, as happens when a
-    CT is resampled to thinner slices.
+    A thick slice is the mean over its extent; values between slice centres are interpolated, as when a CT is resampled
+    to thinner slices.
     """
     count = hu.shape[0]
     number = max(round(count / voxels), 1)
@@ -54,7 +54,7 @@ def thick_slices(hu: np.ndarray, voxels: float) -> np.ndarray:
 
 
 def _blurred(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> np.ndarray:
-    """Slice thickness 1-6 mm along z and a kernel of 0.5-1.6 mm in the plane (standard deviations of Gaussians)."""
+    """Gaussian blur of slice thickness (sigma 0.5 to 2.2 mm along z) and kernel (sigma 0.5 to 1.6 mm in-plane)."""
     along = rng.choice([0.5, 1.2, 2.2], p=[0.45, 0.4, 0.15])
     within = rng.uniform(0.5, 1.6)
     sigma = [length / step for length, step in zip((along, within, within), spacing_zyx_mm, strict=True)]
@@ -62,7 +62,7 @@ def _blurred(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[flo
 
 
 def _noise(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> np.ndarray:
-    """Quantum noise: the patient's middle gets fewest photons, so it is noisiest there."""
+    """Quantum noise, strongest in the centre of the patient, which fewest photons reach."""
     strength = float(np.exp(rng.uniform(np.log(4), np.log(28))))
     grain_mm = rng.uniform(0.6, 2.2)
     sigma = (rng.uniform(0, 0.5), grain_mm / spacing_zyx_mm[1], grain_mm / spacing_zyx_mm[2])
@@ -74,14 +74,14 @@ def _noise(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float
 
 
 def _cut_to_circle(hu: np.ndarray) -> None:
-    """Scanners reconstruct a disc; some write padding round it."""
+    """Pad outside the circular field of view, as some scanners do."""
     y = np.arange(hu.shape[1], dtype=np.float32)[:, None] - (hu.shape[1] - 1) / 2
     x = np.arange(hu.shape[2], dtype=np.float32)[None] - (hu.shape[2] - 1) / 2
     hu[:, np.hypot(y, x) > max(hu.shape[1:]) / 2] = -1024
 
 
 def _side_streaks(shape: tuple[int, ...], rng: np.random.Generator, *, strong: bool) -> np.ndarray:
-    """Photon starvation between arms, shoulders or hips: streaks along x in a band of slices."""
+    """Photon starvation artefacts at arms, shoulders or hips: streaks along x in a band of slices."""
     streaks = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), (0.3, 0.6, 14), truncate=2)
     streaks /= streaks.std()
     z = np.arange(shape[0], dtype=np.float32)
@@ -90,7 +90,7 @@ def _side_streaks(shape: tuple[int, ...], rng: np.random.Generator, *, strong: b
 
 
 def _metal_streaks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """A star of bright and dark rays from a clip or an implant in a few slices."""
+    """Metal artefact of a clip or an implant: radial streaks in a few slices."""
     centre = [rng.uniform(0.2, 0.8) * n for n in shape]
     y = np.arange(shape[1], dtype=np.float32)[:, None] - centre[1]
     x = np.arange(shape[2], dtype=np.float32)[None] - centre[2]
@@ -102,7 +102,7 @@ def _metal_streaks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarr
 
 
 def add_table(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[float, float, float]) -> None:
-    """A table top, curved or angular, behind the deepest point of the back; in place, only where there is air."""
+    """Add a curved or angular table top below the back; in place, only in air voxels."""
     if rng.random() < 0.12:
         return
     rows = np.flatnonzero((hu[:: max(len(hu) // 8, 1)] > -300).any(axis=(0, 2)))
@@ -112,7 +112,7 @@ def add_table(hu: np.ndarray, rng: np.random.Generator, spacing_zyx_mm: tuple[fl
     x = np.abs(np.arange(hu.shape[2], dtype=np.float32)[None] - hu.shape[2] / 2) * spacing_zyx_mm[2]
     gap = rng.uniform(2, 10)
     rise = x * x / rng.uniform(1500, 6000) if rng.random() < 0.7 else 0.5 * np.maximum(x - rng.uniform(60, 110), 0)
-    depth = y - rows[-1] * spacing_zyx_mm[1] - gap + rise  # how far below the surface of the table
+    depth = y - rows[-1] * spacing_zyx_mm[1] - gap + rise  # depth below the table surface
     depth = np.where(x < rng.uniform(190, 260), depth, 999)
     thick = rng.uniform(12, 45)
     shell = np.minimum(np.abs(depth), np.abs(depth - thick)) < max(rng.uniform(0.8, 2.0), 0.6 * spacing_zyx_mm[1])

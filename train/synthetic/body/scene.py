@@ -1,9 +1,9 @@
-"""Drawing board of the phantom: a warped millimetre space, signed distances in it, and painting with soft edges.
+"""Canvas of the phantom: a warped coordinate space in mm, signed distances in it, and painting with soft edges.
 
-Patient space: x grows from the patient's right to left (0 = midline), y from front to back (0 = middle of the vertebral
-bodies), z upwards (0 = middle of L1); all in mm of a standard adult. `Scene` knows where each voxel of one individual
-patient lies in that space; a `Region` is a box of it, in which shapes are evaluated as signed distances (negative
-inside, float32 (z, y, x)).
+Standard space: x runs from the patient's right to left (0 = midline), y from front to back (0 = centre of the vertebral
+bodies), z upwards (0 = centre of L1); all in mm of a standard adult. `Scene` maps each voxel of one patient to that
+space. A `Region` is a box of the scene in which shapes are evaluated as signed distances (negative inside, float32
+(z, y, x)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CUBE = 80  # voxels per side of the periodic noise cubes
 
 @dataclass(frozen=True)
 class Build:
-    """How one patient differs from the standard adult: stretch of each axis (front and back of the spine apart)."""
+    """Scaling of the standard adult along each axis, separately in front of and behind the spine."""
 
     width: float
     front: float
@@ -32,12 +32,12 @@ class Build:
 
     @property
     def organ_factor(self) -> float:
-        """What organ radii are multiplied by, so that a big body does not get a big liver in proportion."""
+        """Factor for organ radii: organs grow less than the body."""
         return float((self.width * self.front * self.height) ** (-0.8 / 3))
 
 
 class Scene:
-    """HU (float32) and labels (uint8) of one patient on a grid, and the standard-space position of every voxel."""
+    """HU (float32) and labels (uint8) of one patient on a grid, with the standard coordinates of every voxel."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Scene:
         *,
         bend_mm: float,
     ) -> None:
-        """Lay the grid from `low_zyx` to `high_zyx` (mm in the patient's own body, spine at the origin)."""
+        """Create the grid from `low_zyx` to `high_zyx` (mm in the patient's body, origin at the spine)."""
         self.rng = rng
         self.build = build
         self.spacing = spacing_zyx_mm
@@ -63,20 +63,20 @@ class Scene:
         self.shape = (len(z), len(y), len(x))
         self.z, self.y, self.x = self._bent_axes(bend_mm)
         self.reach = 3.0 * bend_mm + 2.0
-        # The soft edge of what is painted: half a voxel either way, in the plane where slices are thick.
+        # Width of soft edges: about one voxel; the in-plane spacing if slices are thick.
         self.edge = 0.85 * float(min(np.mean(spacing_zyx_mm), 1.4 * np.mean(spacing_zyx_mm[1:])))
         self.hu = np.full(self.shape, -1000.0, np.float32)
         self.labels = np.zeros(self.shape, np.uint8)
-        self.barrier = np.full(self.shape, FAR, np.float32)  # distance to bone and muscle that organs must respect
+        self.barrier = np.full(self.shape, FAR, np.float32)  # distance to bone and muscle that organs must not enter
         self.cavity = np.full(self.shape, FAR, np.float32)
         self.abdomen = np.full(self.shape, FAR, np.float32)
         self.flesh = np.full(self.shape, FAR, np.float32)  # distance to the muscles under the fat
         self._cubes = {scale: self._noise_cube(scale) for scale in (3.5, 8.0, 20.0)}
 
     def _bent_axes(self, bend_mm: float) -> list[np.ndarray]:
-        """Each voxel's standard coordinates: its axis positions plus a smooth random displacement.
+        """Standard coordinates of each voxel: axis positions plus a smooth random displacement.
 
-        Bones do not bend much, so the displacement fades towards the spine.
+        The displacement decreases towards the spine, because bones hardly bend.
         """
         node_mm = 46.0
         weights = []
@@ -106,7 +106,7 @@ class Scene:
         return cube / max(float(cube.std()), 1e-6)
 
     def region(self, low_xyz: Point, high_xyz: Point, pad: float = 0.0) -> Region:
-        """The voxels that can lie between two corners (x, y, z) of standard space; may be empty."""
+        """The voxels that may lie between two corners (x, y, z) of standard space; possibly empty."""
         margin = pad + self.reach
         return Region(self, _box(self.axes, np.array(low_xyz) - margin, np.array(high_xyz) + margin))
 
@@ -117,7 +117,7 @@ class Scene:
 
 
 class Region:
-    """A box of the scene with its coordinates; the signed distances below are computed on it."""
+    """A box of the scene with its coordinates, on which signed distances are computed."""
 
     def __init__(self, scene: Scene, box: Box) -> None:
         self.scene = scene
@@ -127,17 +127,17 @@ class Region:
         self.empty = 0 in self.shape
 
     def nothing(self) -> np.ndarray:
-        """The distance to nothing at all."""
+        """The distance to an empty shape: `FAR` everywhere."""
         return np.full(self.shape, FAR, np.float32)
 
     def noise(self, scale_mm: float) -> np.ndarray:
-        """Smooth noise of unit variance and about this grain (3.5, 8 or 20 mm), another one at each call."""
+        """Smooth noise of unit variance with a correlation length of 3.5, 8 or 20 mm; different at each call."""
         cube = self.scene._cubes[scale_mm]
         start = self.scene.rng.integers(0, _CUBE, size=3)
         return cube[np.ix_(*[(s + np.arange(n)) % _CUBE for s, n in zip(start, self.shape, strict=True)])]
 
     def ellipsoid(self, centre: Point, radii: Point, turn: np.ndarray | None = None) -> np.ndarray:
-        """Distance to an ellipsoid; `turn` (3, 3) rows are its own axes in (x, y, z)."""
+        """Distance to an ellipsoid; the rows of `turn` (3, 3) are its axes in (x, y, z)."""
         d = (self.x - centre[0], self.y - centre[1], self.z - centre[2])
         if turn is not None:
             d = tuple(np.float32(r[0]) * d[0] + np.float32(r[1]) * d[1] + np.float32(r[2]) * d[2] for r in turn)
@@ -194,15 +194,15 @@ class Region:
         return self.scene.hu[self.box]
 
     def confined(self, distance: np.ndarray, *, gap: float = 0.5) -> np.ndarray:
-        """The shape kept inside the abdomen and off the bones and muscles behind it."""
+        """Restrict a shape to the abdomen, outside of bones and muscles."""
         return np.maximum(np.maximum(distance, self.abdomen() + gap), gap - self.scene.barrier[self.box])
 
     def paint(
         self, distance: np.ndarray, hu: np.ndarray | float, label: int | None = None, *, loose: float = 0.0
     ) -> None:
-        """Blend `hu` in with a voxel-wide soft edge; give the inside a label (0 erases, None keeps what is there).
+        """Blend in `hu` with a one-voxel soft edge, and label the inside (0 erases labels, None keeps them).
 
-        `loose`: mm that the label reaches beyond the edge, as people outline thin and lobed things.
+        `loose`: mm that the label extends beyond the edge, as annotators outline thin and lobed structures.
         """
         if self.empty:
             return
@@ -213,7 +213,7 @@ class Region:
             self.labels()[distance < loose] = label
 
     def bar(self, distance: np.ndarray) -> None:
-        """Make a shape something organs stay off."""
+        """Add a shape to the barrier that organs must not enter."""
         view = self.scene.barrier[self.box]
         np.minimum(view, distance, out=view)
 

@@ -1,4 +1,4 @@
-"""Pure geometry of the phantom: paths, fillets, turns. Distances are signed, negative inside, in mm."""
+"""Geometry of the phantom: paths, fillets, rotations. Distances are signed, negative inside, in mm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FAR = 60.0
 
 
 def smooth_path(points: Sequence[Point] | np.ndarray, step_mm: float = 9.0) -> np.ndarray:
-    """Points (x, y, z, radius) resampled about every `step_mm` along a cubic spline; radii stay between neighbours'."""
+    """Resample points (x, y, z, radius) about every `step_mm` along a cubic spline; radii are interpolated linearly."""
     nodes = np.asarray(points, dtype=float)
     if len(nodes) < 3:
         return nodes
@@ -22,18 +22,18 @@ def smooth_path(points: Sequence[Point] | np.ndarray, step_mm: float = 9.0) -> n
 
 
 def blend(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
-    """Union of two shapes with a fillet of about `roundness` mm where they meet."""
+    """Smooth union of two shapes, with a fillet of about `roundness` mm."""
     h = np.clip(0.5 + 0.5 * (b - a) / roundness, 0, 1)
     return b + (a - b) * h - roundness * h * (1 - h)
 
 
 def smooth_subtract(a: np.ndarray, b: np.ndarray, roundness: float) -> np.ndarray:
-    """Shape `a` without shape `b`, with a rounded rim."""
+    """Smooth difference: shape `a` without shape `b`, with a rounded rim."""
     return -blend(-a, b, roundness)
 
 
 def near(place: np.ndarray, x: float, y: float, z: float) -> np.ndarray:
-    """The point (x, y, z) mm away from a place."""
+    """The point at offset (x, y, z) mm from `place`."""
     return place + np.array([x, y, z], float)
 
 

@@ -1,6 +1,6 @@
-"""The phantom's trunk: skin, fat, muscles and arms - the room the organs are drawn into.
+"""Trunk of the phantom: skin, fat, muscles and arms around the organs.
 
-All of it is background to the network; what counts is that the organs get their real neighbours.
+All of it is background, but it gives the organs realistic surroundings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from train.synthetic.body.patient import Patient
 from train.synthetic.body.scene import Region, Scene
 from train.synthetic.body.shapes import blend, smooth_subtract
 
-# Trunk wall from inside: z, half width, front (-y), back (+y), thickness of the muscle.
+# Inner surface of the trunk wall: z, half width, front (-y), back (+y), muscle thickness; mm.
 TRUNK = np.array(
     [
         (-330, 112, 62, 70, 34),
@@ -33,7 +33,7 @@ TRUNK = np.array(
 
 
 def draw_trunk(scene: Scene, patient: Patient) -> None:
-    """Skin, subcutaneous fat, wall muscles, the fat inside; sets the distance to the cavity."""
+    """Draw skin, subcutaneous fat, wall muscles and visceral fat; sets the distance to the cavity."""
     region, hu, rng = scene.everything(), patient.hu, scene.rng
     z, half, front, back, muscle = TRUNK.T
     at = scene.axes[0]
@@ -49,7 +49,7 @@ def draw_trunk(scene: Scene, patient: Patient) -> None:
     scene.cavity = _without_back_muscles(region, scene.cavity)
     behind = np.clip(dy / np.maximum(radius, 1), 0, 1)
     before = np.clip(-dy / np.maximum(radius, 1), 0, 1)
-    # The column of back muscles: broad at the loins, narrow behind the chest, with a furrow over the spine.
+    # Back muscles: wide at the lumbar spine, narrow at the chest, with a furrow over the spine.
     flat_back = 24 * np.clip((behind - 0.25) / 0.5, 0, 1) - 7 * np.exp(-((region.x / 14) ** 2)) * (behind > 0.5)
     broad = np.interp(at, (-200, -40, 60, 130), (70, 66, 54, 48)).astype(np.float32)[:, None, None]
     aside = np.interp(at, (-120, 0, 60), (0.3, 0.2, 0.06)).astype(np.float32)[:, None, None]
@@ -61,7 +61,7 @@ def draw_trunk(scene: Scene, patient: Patient) -> None:
     fat = patient.fat_mm * (0.75 + 0.55 * lumbar) * (1 + 0.3 * behind**2) + 2
     hips = np.clip(-(region.z + 120) / 60, 0, 1) * (1 - before)
     fat = fat * (1 + (0.45 if patient.female else 0.1) * hips)
-    hull = covered - 0.85 * flat_back * (0.3 + 0.7 * np.exp(-((region.x / 88) ** 4)))  # the skin bridges the furrows
+    hull = covered - 0.85 * flat_back * (0.3 + 0.7 * np.exp(-((region.x / 88) ** 4)))  # skin bridges the furrow
     skin = np.minimum(hull, muscle_outer) - fat + 1.5 * region.noise(20.0)
     tissue = None
     if patient.female:
@@ -74,7 +74,7 @@ def draw_trunk(scene: Scene, patient: Patient) -> None:
         strands = rng.uniform(0.2, 1.6) - region.noise(8.0)
         region.paint(np.maximum(tissue + 14, np.maximum(2 * strands, muscle_outer * -1 + 4)), hu["muscle"] - 25)
     marbled = hu["muscle"] - np.clip(rng.uniform(6, 26) * (region.noise(8.0) + 0.3), 0, 70)
-    layers = np.abs(outline / m - 0.4) - 0.06  # the fat planes between the flat muscles
+    layers = np.abs(outline / m - 0.4) - 0.06  # fat planes between the abdominal wall muscles
     region.paint(muscle_outer + 1.0 * region.noise(20.0), marbled)
     flank = np.maximum(layers * m, np.maximum(before, behind) * 40 - 32)
     region.paint(flank, 0.5 * (hu["fat"] + hu["muscle"]))
@@ -86,7 +86,7 @@ def draw_trunk(scene: Scene, patient: Patient) -> None:
 
 
 def _with_breasts(region: Region, patient: Patient, skin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The outline with breasts, and theirs alone: flattened and fallen to the sides, as in a patient on the back."""
+    """Distance to the skin with breasts, and to the breasts alone, flattened as in a supine patient."""
     rng = region.scene.rng
     size = rng.uniform(32, 52) + 0.45 * patient.fat_mm
     at = (rng.uniform(72, 98), -104 - 0.4 * patient.fat_mm, rng.uniform(130, 165))
@@ -98,7 +98,7 @@ def _with_breasts(region: Region, patient: Patient, skin: np.ndarray) -> tuple[n
 
 
 def _without_back_muscles(region: Region, cavity: np.ndarray) -> np.ndarray:
-    """The cavity minus the block of muscles behind and beside the spine; leaves the gutters of lungs and flanks."""
+    """The cavity without the muscles behind and beside the spine."""
     at = region.scene.axes[0]
     half = np.interp(at, (-200, -60, 20, 90, 200), (70, 66, 52, 40, 38)).astype(np.float32)[:, None, None]
     front = np.interp(at, (-200, -60, 20, 90, 200), (34, 31, 36, 42, 44)).astype(np.float32)[:, None, None]
@@ -107,7 +107,7 @@ def _without_back_muscles(region: Region, cavity: np.ndarray) -> np.ndarray:
 
 
 def draw_arms(scene: Scene, patient: Patient) -> None:
-    """Upper arms and forearms beside the trunk."""
+    """Draw upper arms and forearms beside the trunk."""
     for side in (-1, 1):
         x = side * (128 + 30 + patient.fat_mm * 1.1 + scene.rng.uniform(14, 34))
         low, high = (x - 60, -80, -400), (x + 60, 90, 400)
@@ -123,7 +123,7 @@ def draw_arms(scene: Scene, patient: Patient) -> None:
 
 
 def draw_deep_muscles(scene: Scene, patient: Patient) -> None:
-    """Back muscles, psoas, quadratus lumborum and the crura of the diaphragm."""
+    """Draw back muscles, psoas, quadratus lumborum and the crura of the diaphragm."""
     hu, rng = patient.hu, scene.rng
     fat_streaks = rng.uniform(4, 30)
     size = rng.uniform(0.8, 1.15)

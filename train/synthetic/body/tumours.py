@@ -1,6 +1,6 @@
-"""Tumours of the kinds that FLARE 2023 annotates: where they grow, how large they get, how they look.
+"""Tumours as annotated in FLARE 2023: site, size and appearance.
 
-What is annotated is the lesion as a reader sees it, its rim and its dead core included.
+The label includes the whole lesion with rim and necrotic core.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from train.synthetic.body.scene import Region, Scene
 from train.synthetic.body.shapes import FAR, turned
 
 NODES, COLON, FAT = 101, 102, 103
-"""Sites that are no labelled organ: beside the great vessels, the colon's wall, free in the fat of the belly."""
+"""Sites outside labelled organs: lymph nodes near the great vessels, the colon wall, visceral fat."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where tumours grow: share of all tumours, smallest and largest diameter (mm), how often rich in vessels."""
+    """A tumour site: label value, share of all tumours, diameter range (mm), probability of hypervascular tumours."""
 
     where: int
     share: float
@@ -52,13 +52,13 @@ SITES = (
     Site(FAT, 0.03, 10, 80, 0.3),
 )  # fmt: skip
 COUNTS = (0.4, 0.27, 0.15, 0.1, 0.08)
-"""Share of patients with 0, 1, ... 4 tumours."""
+"""Fraction of patients with 0, 1, ... 4 tumours."""
 
 
 def draw_tumours(scene: Scene, patient: Patient, *, wanted: bool | None = None) -> None:
-    """None to four lesions, and sometimes many in the liver.
+    """Draw zero to four lesions, sometimes with multiple liver metastases.
 
-    `wanted`: at least one that is in view, or none; as chance has it unless given.
+    `wanted`: True for at least one in view, False for none; random by default.
     """
     rng = scene.rng
     count = int(rng.choice(len(COUNTS), p=COUNTS))
@@ -66,7 +66,7 @@ def draw_tumours(scene: Scene, patient: Patient, *, wanted: bool | None = None) 
         return
     for _ in range(count):
         _draw_one(scene, patient, _draw_site(rng))
-    if count > 1 and rng.random() < 0.15:  # spread through the liver
+    if count > 1 and rng.random() < 0.15:  # liver metastases
         spread = Site(LIVER, 0.0, 5, 25, 0.1)
         for _ in range(int(rng.integers(3, 10))):
             _draw_one(scene, patient, spread)
@@ -90,7 +90,7 @@ def _draw_one(scene: Scene, patient: Patient, site: Site) -> None:
 
 
 def _place(scene: Scene, where: int) -> np.ndarray | None:
-    """A point (x, y, z) of standard space where a tumour of this site may begin; None: the organ is not in view."""
+    """A random centre (x, y, z) in standard space for a tumour of this site; None if the organ is not in view."""
     rng = scene.rng
     if where == NODES:
         return np.array([rng.uniform(-35, 38), rng.uniform(-55, -30), rng.uniform(-110, 30)])
@@ -101,7 +101,7 @@ def _place(scene: Scene, where: int) -> np.ndarray | None:
     inside = somewhere_in(scene, where)
     if inside is None or where not in (LIVER, LEFT_KIDNEY, RIGHT_KIDNEY, PANCREAS, STOMACH) or rng.random() < 0.6:
         return inside
-    # Some grow out of their organ: of a few places, the one farthest from the others lies nearest to the surface.
+    # Exophytic tumours: of a few random points, the one farthest from their mean is closest to the surface.
     places = [place for place in (somewhere_in(scene, where) for _ in range(4)) if place is not None]
     middle = np.mean(places, axis=0)
     return max(places, key=lambda place: float(np.linalg.norm(place - middle)))
@@ -117,7 +117,7 @@ def _draw_tumour(scene: Scene, patient: Patient, at: np.ndarray, radius: float, 
     rng, hu = scene.rng, patient.hu
     host = float(np.median(region.hu()[shape < 0]))
     value = hu["lesion_rich"] if rich else hu["lesion_poor"]
-    if abs(value - host) < 22 and rng.random() < 0.9:  # what gets annotated can be seen
+    if abs(value - host) < 22 and rng.random() < 0.9:  # annotated lesions are visible
         value = host - rng.uniform(22, 60)
     sharp = radius < 6 or rng.random() < 0.6
     blurred = shape if sharp else shape * rng.uniform(0.25, 0.6)
@@ -127,7 +127,7 @@ def _draw_tumour(scene: Scene, patient: Patient, at: np.ndarray, radius: float, 
 
 
 def _outline(region: Region, at: np.ndarray, radius: float) -> np.ndarray:
-    """A lump, round or of several lobes, that leaves great vessels, bones and the wall alone."""
+    """A round or lobulated shape that spares great vessels, bones and the abdominal wall."""
     rng, scene = region.scene.rng, region.scene
     radii = radius * rng.uniform(0.8, 1.2, 3)
     shape = region.ellipsoid(at, radii, turned(*rng.uniform(0, 180, 3)))
@@ -141,18 +141,18 @@ def _outline(region: Region, at: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _fill(region: Region, patient: Patient, shape: np.ndarray, value: float, radius: float) -> None:
-    """What is inside: a bright rim, a dead or liquid core, walls, lime, fat."""
+    """Paint the inside: enhancing rim, necrotic or cystic core, septa, calcification, fat."""
     rng, hu = region.scene.rng, patient.hu
-    kinds = ["even", "rim", "dead core", "cyst", "mixed"]
+    kinds = ["homogeneous", "rim", "necrotic", "cystic", "mixed"]
     kind = rng.choice(kinds, p=[0.42, 0.2, 0.18, 0.1, 0.1] if radius > 7 else [0.75, 0.15, 0, 0.1, 0])
     brighter = rng.uniform(15, 60) if patient.phase != "plain" else rng.uniform(0, 12)
-    if kind in ("rim", "dead core", "cyst"):
+    if kind in ("rim", "necrotic", "cystic"):
         thick = rng.uniform(1.5, 4.5)
         region.paint(np.maximum(shape, -shape - thick), value + brighter)
-    if kind == "dead core":
+    if kind == "necrotic":
         core = shape + radius * (rng.uniform(0.25, 0.6) + 0.12 * region.noise(8.0))
         region.paint(core, hu["necrosis"] + 5 * region.noise(8.0))
-    elif kind == "cyst":
+    elif kind == "cystic":
         liquid = shape + rng.uniform(1.5, 3.5)
         walls = np.abs(region.noise(8.0)) < 0.07 if rng.random() < 0.4 else np.zeros(region.shape, bool)
         region.paint(np.where(walls, FAR, liquid), rng.uniform(2, 22))
@@ -160,5 +160,5 @@ def _fill(region: Region, patient: Patient, shape: np.ndarray, value: float, rad
         patches = np.maximum(shape + 1, 3 * (rng.uniform(-0.3, 0.6) - region.noise(8.0)))
         region.paint(patches, rng.choice([hu["necrosis"], value + brighter, hu["visceral_fat"]], p=[0.5, 0.4, 0.1]))
     if rng.random() < 0.1:
-        lime = np.maximum(shape + 2, rng.uniform(1.2, 2.2) - region.noise(3.5))
-        region.paint(lime, rng.uniform(150, 700))
+        calcification = np.maximum(shape + 2, rng.uniform(1.2, 2.2) - region.noise(3.5))
+        region.paint(calcification, rng.uniform(150, 700))

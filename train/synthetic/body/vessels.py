@@ -1,6 +1,6 @@
-"""The great vessels and those of the bowel.
+"""Great vessels, portal and mesenteric vessels.
 
-Labelled are the aorta down to where it parts, and the inferior vena cava from there to the heart.
+The aorta is labelled down to its bifurcation, the inferior vena cava from its confluence to the heart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from train.synthetic.body.shapes import FAR
 
 
 def draw_portal_veins(scene: Scene, patient: Patient) -> None:
-    """Superior mesenteric, splenic and portal vein; background, as is the coeliac trunk with its branches."""
+    """Draw superior mesenteric, splenic and portal vein and the coeliac trunk, all background."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-60, -90, -150), (110, 20, 60))
     if region.empty:
@@ -41,7 +41,7 @@ def draw_portal_veins(scene: Scene, patient: Patient) -> None:
 
 
 def draw_mesenteric_vessels(scene: Scene, patient: Patient) -> None:
-    """The superior mesenteric artery and vein in their fat, in front of the third part of the duodenum."""
+    """Draw the superior mesenteric artery and vein, in front of the horizontal part of the duodenum."""
     hu, rng = patient.hu, scene.rng
     region = scene.region((-35, -95, -150), (30, -20, 15))
     if region.empty:
@@ -57,7 +57,7 @@ def draw_mesenteric_vessels(scene: Scene, patient: Patient) -> None:
 
 
 def draw_ivc(scene: Scene, patient: Patient) -> None:
-    """From the joining iliac veins up the right of the aorta, through the groove in the liver, to the heart."""
+    """Draw the inferior vena cava from the confluence of the iliac veins, through the liver, to the heart."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-60, -75, -250), (40, 20, 135), 8)
     if region.empty:
@@ -71,16 +71,16 @@ def draw_ivc(scene: Scene, patient: Patient) -> None:
         ]
     )  # fmt: skip
     pts[:, :2] += rng.normal(0, 1.5, (8, 2))
-    low = patient.parting(rng) - rng.uniform(2, 14)  # the veins join a little below where the aorta parts
+    low = patient.bifurcation(rng) - rng.uniform(2, 14)  # the confluence is slightly below the aortic bifurcation
     pts[:2, 2] = low + 8, low + 24
     pts[:, 3] *= r
     shape = _flattened_tube(region, pts, flat, -36)
     for side in (-1, 1):
         iliac = region.tube([(-10, -30, low + 10, 8), (side * 28 - 6, -24, -155, 7), (side * 50, -12, -205, 7)])
         region.paint(iliac, hu["ivc"], 0)
-    fat = np.where(region.labels() == LIVER, FAR, shape - 1.2)  # no fat parts it from the liver
+    fat = np.where(region.labels() == LIVER, FAR, shape - 1.2)  # no fat between it and the liver
     region.paint(fat, hu["visceral_fat"])
-    upper = np.clip((region.z + 40) / 60, 0, 1)  # renal veins bring enhanced blood first
+    upper = np.clip((region.z + 40) / 60, 0, 1)  # the renal veins bring enhanced blood early
     mixed = hu["ivc"] + upper * (0.5 * (hu["portal_vein"] - hu["ivc"]))
     if patient.phase in ("arterial", "portal"):
         mixed = mixed + rng.uniform(0, 14) * region.noise(20.0)
@@ -89,7 +89,7 @@ def draw_ivc(scene: Scene, patient: Patient) -> None:
 
 
 def _flattened_tube(region: Region, pts: np.ndarray, flat: float, y: float) -> np.ndarray:
-    """A tube pressed from front to back round the height `y`, wider to keep its girth."""
+    """A tube flattened from front to back around `y`, and widened in turn."""
     stretched = Region.__new__(Region)
     stretched.__dict__.update(region.__dict__)
     wide = 1 / np.sqrt(flat)
@@ -103,7 +103,7 @@ def _flattened_tube(region: Region, pts: np.ndarray, flat: float, y: float) -> n
 
 
 def draw_aorta(scene: Scene, patient: Patient) -> None:
-    """Arch (if in view), descending and abdominal aorta left in front of the spine, iliac arteries as background."""
+    """Draw aortic arch, descending and abdominal aorta; the iliac arteries are background."""
     rng, hu = scene.rng, patient.hu
     region = scene.region((-50, -95, -260), (75, 40, 270), 8)
     if region.empty:
@@ -116,7 +116,7 @@ def draw_aorta(scene: Scene, patient: Patient) -> None:
             (7, -31, -25, 0.95), (7, -31, -70, 0.9), (5, -32, -108, 0.88),
         ]
     )  # fmt: skip
-    pts[-1, 2] = patient.parting(rng) + 6
+    pts[-1, 2] = patient.bifurcation(rng) + 6
     sway = np.interp(pts[:, 2], (-108, -60, 0, 100), (rng.normal(0, 4), rng.normal(0, 4), rng.normal(0, 2), 0))
     pts[5:, 0] += sway[5:]
     pts[:, 3] *= r
@@ -125,7 +125,7 @@ def draw_aorta(scene: Scene, patient: Patient) -> None:
         region.paint(iliac, hu["arteries"], 0)
     shape = region.tube(pts) + 0.4 * region.noise(20.0)
     region.paint(shape - 1.2, hu["visceral_fat"])
-    region.paint(np.maximum(shape, patient.parting(rng) - region.z), hu["aorta"], AORTA)
-    if rng.random() < 0.35:  # calcified plaques sit in the wall
+    region.paint(np.maximum(shape, patient.bifurcation(rng) - region.z), hu["aorta"], AORTA)
+    if rng.random() < 0.35:  # calcified plaques in the wall
         plaques = np.maximum(np.abs(shape + 1) - 1.2, 1.3 - region.noise(8.0))
         region.paint(np.maximum(plaques, region.z - 130), rng.uniform(300, 800))

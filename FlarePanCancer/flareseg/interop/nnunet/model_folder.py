@@ -20,8 +20,9 @@ from typing import IO, Any
 from flareseg.errors import ModelError, UsageError
 from flareseg.interop.nnunet.checkpoint import LARGEST_CHECKPOINT_BYTES
 from flareseg.interop.nnunet.plans import CONFIGURATIONS
-from flareseg.model.archive import DAMAGED, is_bomb, is_plain_file, members, open_zip
+from flareseg.model.archive import DAMAGED, is_plain_file, members, open_zip
 from flareseg.system.temporary import temporary_folder
+from flareseg.system.zip_bombs import is_bomb
 
 PLANS, V1_PLANS, DATASET = "plans.json", "plans.pkl", "dataset.json"
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest.pth")

@@ -1,7 +1,7 @@
-"""Acquisitions of one series told apart: phases, time points, stretches of the body, images of a bolus tracking.
+"""Separate the acquisitions of one series: phases, time points, body regions, bolus tracking images.
 
-What headers say is tried first (acquisition number, temporal position, stack, a few times); where slices still lie on
-each other, what may differ between two reconstructions, and then the order in which they were made.
+Header fields are tried first (acquisition number, temporal position, stack, acquisition times); if slices still
+coincide, fields that may differ between two reconstructions, and then the order in which the slices were made.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MANY_OF_ALL = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Slices that belong together by what told them apart.
+    """Slices of one acquisition.
 
     Attributes:
         name: the header's number of the acquisition, time point or stack; "" where there is a single one.
-        part: counts what only times or the order of the slices told apart; 0 where nothing had to.
+        part: number of the part if only times or the order of the slices separate it; 0 otherwise.
         slices: by ascending depth.
         depths: in mm along the normal that all groups share.
     """
@@ -127,7 +127,7 @@ def _natural(value: str) -> tuple[bool, float, str]:
 
 
 def _parts(slices: list[Slice], depths: NDArray[np.float64]) -> list[list[Slice]]:
-    """Slices that the header gives one name, told apart by times, by what differs, or by their order."""
+    """Slices with the same name in the header, separated by times, by other fields, or by their order."""
     times = [one.acquired_s for one in slices]
     few = {time for time in times if time is not None}
     if None not in times and 1 < len(few) <= min(MOST_TIMES, len(slices) // FEWEST_OF_A_TIME):

@@ -10,11 +10,9 @@ from pathlib import Path, PurePosixPath
 from flareseg.errors import InputError
 from flareseg.io.dicom.headers import read_header
 from flareseg.io.dicom.member import MOST_BYTES_OF_MEMBER, MOST_FILES, Member
+from flareseg.system.zip_bombs import is_bomb
 
 ENCRYPTED = 0x1
-HARMLESS_BYTES = 64 << 20
-MOST_PACKED = 100
-"""A CT is packed to a third or so of its size."""
 
 
 @contextmanager
@@ -39,7 +37,7 @@ def open_zip(path: Path) -> Iterator[list[Member]]:
         if any(info.flag_bits & ENCRYPTED for info in infos):
             raise InputError(f"'{path}' is encrypted; unpack it first.")
         large = next((info for info in infos if info.file_size > MOST_BYTES_OF_MEMBER), None)
-        large = large or next((info for info in infos if _is_bomb(info)), None)
+        large = large or next((info for info in infos if is_bomb(info)), None)
         if large is not None:
             raise InputError(f"'{path}' holds a file of {large.file_size / 1e6:.0f} MB, '{large.filename}'; unpack it.")
         yield sorted(Member(PurePosixPath(info.filename), archive, info) for info in infos)
@@ -52,8 +50,3 @@ def zip_holds_images(path: Path) -> bool | None:
             return any((header := read_header(member)) is not None and "Rows" in header for member in members)
     except InputError:
         return None
-
-
-def _is_bomb(info: zipfile.ZipInfo) -> bool:
-    """Whether a large member is packed more tightly than any CT can be."""
-    return info.file_size > HARMLESS_BYTES and info.file_size > MOST_PACKED * info.compress_size

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from flareseg.errors import InputError
-from flareseg.io.dicom.series import Found, Series, told
+from flareseg.io.dicom.series import Found, Series, listed
 
 RIVAL_SHARE = 0.25
 """A series with fewer slices, or a shorter extent, than this share of the largest one's is no rival: bolus tracking,
 dose reports."""
-MOST_TOLD = 12
+MOST_LISTED = 12
 
 
 def choose(path: Path, found: Found, force: bool, wanted: str | None) -> tuple[Series, str | None]:
@@ -48,8 +48,8 @@ def choose(path: Path, found: Found, force: bool, wanted: str | None) -> tuple[S
         if any(series.modality == "CT" for series in every):
             raise InputError(f"'{path}' holds nothing of a CT but localisers.")
         kinds = Counter(series.modality for series in every)
-        listed = ", ".join(f"{kind} ({count} series)" for kind, count in sorted(kinds.items()))
-        raise InputError(f"'{path}' holds no CT series; there is: {listed}.")
+        found_kinds = ", ".join(f"{kind} ({count} series)" for kind, count in sorted(kinds.items()))
+        raise InputError(f"'{path}' holds no CT series; there is: {found_kinds}.")
     rivals = _rivals(candidates)
     if len(rivals) > 1 and all(len(series.slices) == 1 for series in rivals):
         raise InputError(
@@ -91,5 +91,5 @@ def _rivals(candidates: list[Series]) -> list[Series]:
 
 
 def _listed(series: list[Series]) -> str:
-    more = f"; and {len(series) - MOST_TOLD} more" if len(series) > MOST_TOLD else ""
-    return told(series[:MOST_TOLD]) + more
+    more = f"; and {len(series) - MOST_LISTED} more" if len(series) > MOST_LISTED else ""
+    return listed(series[:MOST_LISTED]) + more

@@ -1,4 +1,4 @@
-"""Acquisitions told apart by the order in which their slices were made, or counted."""
+"""Acquisitions separated by the order in which their slices were made, or numbered."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runs_of(depths: NDArray[np.float64], order: Sequence[Any], step: float) -> l
         step: the usual distance of neighbouring slices in mm.
 
     Returns:
-        Indices of the slices of each run; none where the order tells nothing.
+        Indices of the slices of each run; none where the order gives no answer.
     """
     if any(value is None for value in order):
         return []

@@ -24,7 +24,7 @@ NO_SCAN_SHARE = 0.25
 """A group of fewer slices than this share of the largest one's is no scan to choose."""
 FEWEST_BESIDE_A_LONE_SLICE = 4
 MOST_NAMES = 3
-MOST_TOLD = 8
+MOST_LISTED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +128,9 @@ def _asked(path: Path, series: Series, scans: list[Scan], acquisition: str) -> t
     parts = chains_of(groups) if groups else []
     if len(parts) == 1:
         return Scan(acquisition, parts[0]), "as asked"
-    told = _listed(scans)
+    every = _listed(scans)
     raise InputError(
-        f"'{path}': series {series.number or series.uid} has no acquisition {acquisition}; there are: {told}."
+        f"'{path}': series {series.number or series.uid} has no acquisition {acquisition}; there are: {every}."
     )
 
 
@@ -240,10 +240,10 @@ def _reasons(left_out: Sequence[_LeftOut]) -> str:
     for one in left_out:
         by_reason[one.reason].append(one.name)
     parts = []
-    for reason, names in list(by_reason.items())[:MOST_TOLD]:
+    for reason, names in list(by_reason.items())[:MOST_LISTED]:
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         parts.append(f"{', '.join(repr(name) for name in names[:MOST_NAMES])}{more} ({reason})")
-    return ", ".join(parts) + (", and others" if len(by_reason) > MOST_TOLD else "")
+    return ", ".join(parts) + (", and others" if len(by_reason) > MOST_LISTED else "")
 
 
 def _size(scan: Scan) -> int:
@@ -251,12 +251,12 @@ def _size(scan: Scan) -> int:
 
 
 def _listed(scans: Sequence[Scan]) -> str:
-    more = f" and {len(scans) - MOST_TOLD} more" if len(scans) > MOST_TOLD else ""
-    return ", ".join(map(str, scans[:MOST_TOLD])) + more
+    more = f" and {len(scans) - MOST_LISTED} more" if len(scans) > MOST_LISTED else ""
+    return ", ".join(map(str, scans[:MOST_LISTED])) + more
 
 
 def _acquisition_notes(title: str, chosen: Scan, scans: Sequence[Scan], why: str) -> tuple[str, ...]:
-    """The note that lists all acquisitions, and the one that tells of joined ones."""
+    """The note that lists all acquisitions, and the one on joined acquisitions."""
     notes: tuple[str, ...] = ()
     others = [scan for scan in scans if scan is not chosen]
     if others:
@@ -267,10 +267,10 @@ def _acquisition_notes(title: str, chosen: Scan, scans: Sequence[Scan], why: str
     groups = chosen.chain.groups
     names = list(dict.fromkeys(group.name for group in groups))
     if len(names) > 1 and not chosen.chain.rotations:
-        told = ", ".join(f"{group.name} ({len(group.slices)} slices)" for group in groups[:MOST_TOLD])
+        joined = ", ".join(f"{group.name} ({len(group.slices)} slices)" for group in groups[:MOST_LISTED])
         shared = [one.name for one in chosen.chain.shared]
         dropped = f" One slice was taken where two share a place; left out: {', '.join(shared)}." if shared else ""
-        notes += (f"Acquisitions of series {title} that continue each other were joined: {told}.{dropped}",)
+        notes += (f"Acquisitions of series {title} that continue each other were joined: {joined}.{dropped}",)
     elif chosen.chain.shared:
         notes += (f"Left out, as others share their places: {', '.join(one.name for one in chosen.chain.shared)}.",)
     return notes

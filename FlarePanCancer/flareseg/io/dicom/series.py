@@ -49,8 +49,8 @@ class Series:
         size = f", {place.columns} x {place.rows} pixels of {place.spacing_xy_mm[0]:.2f} mm" if place else ""
         distance = f", {self.distance_mm():.2f} mm apart" if len(main) > 1 else ""
         title = f" '{self.description}'" if self.description else ""
-        told = f"{self.number or self.uid}{title} ({self.modality}, {len(self.slices)} slices{distance}{size})"
-        return visible(told)  # what a header says breaks no line
+        text = f"{self.number or self.uid}{title} ({self.modality}, {len(self.slices)} slices{distance}{size})"
+        return visible(text)  # what a header says breaks no line
 
     def main(self) -> list[Slice]:
         """The largest group of slices that are alike."""
@@ -221,7 +221,7 @@ def _pattern(file: Source) -> tuple[str, str]:
     return str(file.parent), re.sub(r"\d+", "#", stem)
 
 
-def told(series: list[Series]) -> str:
-    """A list for messages; the UID is given where numbers do not tell series apart."""
+def listed(series: list[Series]) -> str:
+    """A list for messages; the UID is given where series have the same number."""
     numbers = Counter(one.number for one in series)
     return "; ".join(f"{one}{f' UID {one.uid}' if one.number and numbers[one.number] > 1 else ''}" for one in series)

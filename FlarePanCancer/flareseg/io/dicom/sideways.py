@@ -19,7 +19,7 @@ STRAIGHT_SHARE = 0.02
 def sideways_note(
     path: Path, slices: Sequence[Slice], aside_mm: NDArray[np.float64], distance_mm: float, negligible_mm: float
 ) -> str:
-    """What to tell of slices that were shifted in their planes onto an upright grid.
+    """The note on slices that were shifted in their planes onto an upright grid.
 
     Args:
         path: for messages.

@@ -10,6 +10,7 @@ from flareseg.errors import ModelError
 from flareseg.model.networks.spec import NetworkSpec
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from flareseg.model.networks.openvino_layers import Layers
@@ -21,8 +22,8 @@ class Architecture(ABC):
     Attributes:
         name: what plans call it.
         head: its last layer, a 1×1×1 convolution to the classes.
-        repeated: how the names of tensors begin that its state dict holds a second time.
-        training_only: how the names of tensors begin that only training uses.
+        repeated: prefixes of tensors that its state dict holds a second time.
+        training_only: prefixes of tensors that only training uses.
     """
 
     name: ClassVar[str]
@@ -48,6 +49,14 @@ class Architecture(ABC):
         Raises:
             ModelError: as `shapes`, and when it has no such heads.
         """
+
+    def training_outputs(self, network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
+        """Logits of what `build` returned: full resolution, then those of its deep supervision heads, finest first.
+
+        Args:
+            image: (n, 1, z, y, x).
+        """
+        return [network(image)]
 
     def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
         """What `build` computes from `window`, in OpenVINO. Without it the network runs in torch.

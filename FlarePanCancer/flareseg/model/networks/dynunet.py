@@ -22,6 +22,7 @@ from flareseg.model.networks.spec import EPSILON, SLOPE, NetworkSpec, Sizes, che
 from flareseg.system.private_imports import import_monai
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from flareseg.model.networks.openvino_layers import Layers
@@ -133,6 +134,14 @@ class DynUNetArchitecture(Architecture):
         except (TypeError, ValueError, AssertionError) as error:
             raise ModelError(f"The model's network cannot be built: {error}") from None
         return network
+
+    def training_outputs(self, network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
+        """MONAI's own forward pass would resize all outputs to full resolution, which costs time and memory."""
+        net: Any = network
+        if not net.deep_supervision:
+            return [net(image)]
+        finest = net.output_block(net.skip_layers(image))
+        return [finest, *net.heads[: net.deep_supr_num]]
 
     def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
         net = dynunet_layers(spec)

@@ -58,6 +58,12 @@ def build_network(plan: Planned, deep_supervision_heads: int = 0, outputs: int |
     return architecture_of(plan.network).build(plan.network, outputs or plan.classes, deep_supervision_heads)
 
 
+def training_outputs(plan: Planned, network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
+    """Logits of a network that `build_network(plan)` made: full resolution first, then those of its deep supervision
+    heads, finest first."""
+    return architecture_of(plan.network).training_outputs(network, image)
+
+
 def parameter_shapes(plan: Planned) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that `build_network(plan)` has, found without building it.
 
