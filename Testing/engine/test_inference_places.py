@@ -188,3 +188,39 @@ def test_a_speck_at_the_scan_s_end_is_no_organ_that_it_cuts():
     assert not can_be_abdomen(labels, hu, spacing, 0)
     labels[59, 8:10, 8:9] = 1
     assert can_be_abdomen(labels, hu, spacing, 0)
+
+
+@pytest.fixture
+def liver_beside_fluid() -> tuple[np.ndarray, np.ndarray]:
+    """Labels and HU: a liver of 500 voxels and 60 HU, and a larger collection of fluid that is called liver too."""
+    labels, hu = np.zeros((10, 10, 30), np.uint8), np.zeros((10, 10, 30), np.int16)
+    labels[:, :, :5], hu[:, :, :5] = 1, 60
+    labels[:, :, 10:20], hu[:, :, 10:20] = 1, 12
+    labels[0, 0, 29], hu[0, 0, 29] = 1, 60
+    return labels, hu
+
+
+def test_fluid_is_not_kept_in_place_of_a_smaller_organ(liver_beside_fluid):
+    labels, hu = liver_beside_fluid
+    rules = {1: ComponentRule(largest_only=True, without_fluid=True)}
+    result = remove_small_components(labels.copy(), 1.0, rules, hu)
+    assert np.array_equal(np.flatnonzero(result.any((0, 1))), np.arange(5))
+    plain = remove_small_components(labels.copy(), 1.0, {1: ComponentRule(largest_only=True)}, hu)
+    assert np.array_equal(np.flatnonzero(plain.any((0, 1))), np.arange(10, 20))
+
+
+def test_the_largest_component_stays_where_all_are_fluid_or_the_solid_one_is_an_island(liver_beside_fluid):
+    labels, hu = liver_beside_fluid
+    rules = {1: ComponentRule(largest_only=True, without_fluid=True)}
+    fatty = remove_small_components(labels.copy(), 1.0, rules, np.minimum(hu, 10))
+    assert fatty.any((0, 1))[10] and not fatty.any((0, 1))[0]
+    labels[:, :, 1:5] = 0
+    labels[2:, :, 0] = 0
+    alone = remove_small_components(labels.copy(), 1.0, rules, hu)
+    assert alone.any((0, 1))[10] and not alone.any((0, 1))[0]
+
+
+def test_a_rule_about_fluid_needs_the_newest_format():
+    rule = ComponentRule(largest_only=True, without_fluid=True)
+    assert ComponentRule.from_json(rule.to_json()) == rule
+    assert "without_fluid" not in ComponentRule(largest_only=True).to_json()

@@ -1,4 +1,4 @@
-"""What no organ has is removed from its label: fat, and small islands.
+"""What no organ has is removed from its label: fat, small islands, and collections of fluid taken for a whole organ.
 
 On a grid of 3 mm the border of a kidney's sinus, or of a spleen in fat, is drawn roughly. The CT itself tells the two
 apart: fat has about -100 HU, water 0.
@@ -21,6 +21,10 @@ FAT_HU = -50.0
 MEAN_OVER_MM = 2.5
 """Calms the noise of thin slices, and is narrower than an adrenal gland's limb."""
 MOST_VOXELS = 5
+FLUID_HU = 25.0
+"""Mean of a component below which it is fluid: ascites and cysts have 0 to 20 HU, a fatty liver rarely as little."""
+LEAST_OF_LARGEST = 0.25
+"""Volume of an organ, as a share of that of the fluid that is taken for it."""
 RANGE_HU = (-200, 200)
 """Gas or calcium nearby shall not outweigh all else; and the sums fit int16."""
 
@@ -36,11 +40,11 @@ def clean_labels(labels: NDArray[np.uint8], ct: Volume, rules: dict[int, Compone
     without_fat = [value for value, rule in rules.items() if rule.without_fat]
     if without_fat:
         exclude_fat(labels, ct.hu, ct.geometry.spacing_zyx_mm, without_fat)
-    remove_small_components(labels, ct.geometry.voxel_ml, rules)
+    remove_small_components(labels, ct.geometry.voxel_ml, rules, ct.hu)
 
 
 def remove_small_components(
-    labels: NDArray[np.uint8], voxel_ml: float, rules: dict[int, ComponentRule]
+    labels: NDArray[np.uint8], voxel_ml: float, rules: dict[int, ComponentRule], hu: NDArray[Any] | None = None
 ) -> NDArray[np.uint8]:
     """Apply each structure's rule to its 26-connected components.
 
@@ -48,6 +52,7 @@ def remove_small_components(
         labels: (z, y, x), changed in place.
         voxel_ml: volume of a voxel.
         rules: by label value; structures without a rule stay as they are.
+        hu: (z, y, x), the CT on the same grid; needed where a rule is about fluid.
 
     Returns:
         `labels`.
@@ -62,6 +67,7 @@ def remove_small_components(
     components, count = cc3d.connected_components(part, connectivity=26, return_N=True)
     voxels = np.zeros(count + 1, np.int64)
     value = np.zeros(count + 1, np.uint8)
+    total_hu = np.zeros(count + 1) if hu is not None and any(rule.without_fluid for rule in rules.values()) else None
     slabs = [slice(start, start + SLICES) for start in range(0, len(part), SLICES)]
     for slab in slabs:
         # Only labelled voxels count, and slab by slab they stay in the cache.
@@ -69,18 +75,30 @@ def remove_small_components(
         numbers = components[slab][own]
         voxels += np.bincount(numbers, minlength=count + 1)
         value[numbers] = part[slab][own]
+        if hu is not None and total_hu is not None:
+            total_hu += np.bincount(numbers, np.clip(hu[box][slab][own], *RANGE_HU), count + 1)
     keep = np.ones(count + 1, bool)
     for structure, rule in rules.items():
         own = np.flatnonzero(value == structure)
         if rule.largest_only and len(own):
             keep[own] = False
-            keep[own[voxels[own].argmax()]] = True
+            mean_hu = total_hu[own] / voxels[own] if total_hu is not None and rule.without_fluid else None
+            keep[own[_organ_among(voxels[own], mean_hu)]] = True
         keep[own[voxels[own] * voxel_ml < rule.minimum_ml]] = False
     if not keep.all():
         for slab in slabs:
             own = part[slab] != 0
             part[slab][own] *= keep[components[slab][own]]
     return labels
+
+
+def _organ_among(voxels: NDArray[np.int64], mean_hu: NDArray[np.float64] | None) -> int:
+    """Which component is the organ: the largest, or where that is fluid the largest that is not, if it is no island."""
+    largest = int(voxels.argmax())
+    if mean_hu is None or mean_hu[largest] >= FLUID_HU:
+        return largest
+    solid = (mean_hu >= FLUID_HU) & (voxels >= LEAST_OF_LARGEST * voxels[largest])
+    return int((voxels * solid).argmax()) if solid.any() else largest
 
 
 def keep_largest(labels: NDArray[np.uint8], voxel_ml: float, values: Collection[int], below_ml: float | None) -> None:

@@ -42,16 +42,19 @@ class Intensity:
 
 @dataclass(frozen=True)
 class ComponentRule:
-    """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one; and
-    with `without_fat` nothing that is fat, see `inference/postprocessing.py`."""
+    """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one; with
+    `without_fat` nothing that is fat, and with `without_fluid` not the largest one where that is fluid and another is
+    not, see `inference/postprocessing.py`."""
 
     minimum_ml: float = 0.0
     largest_only: bool = False
     without_fat: bool = False
+    without_fluid: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        added = {"without_fat": self.without_fat, "without_fluid": self.without_fluid}
         old = {"minimum_ml": self.minimum_ml, "largest_only": self.largest_only}
-        return old | ({"without_fat": True} if self.without_fat else {})
+        return old | {name: True for name, value in added.items() if value}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ComponentRule:
@@ -59,6 +62,7 @@ class ComponentRule:
             float(data.get("minimum_ml", 0)),
             bool(data.get("largest_only", False)),
             bool(data.get("without_fat", False)),
+            bool(data.get("without_fluid", False)),
         )
 
 
@@ -165,10 +169,11 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 7 for the resampling of TotalSegmentator, 5 where it follows
+        """The model format that can tell this plan: 7 for the resampling of TotalSegmentator, and where fluid is taken
+        for no organ, 5 where it follows
         nnU-Net v1, 4 where tumours have a net of their own, 3 where a structure is kept free of fat, 2 where it has
         what came with imported nnU-Net models."""
-        if self.resampling == "corners":
+        if self.resampling == "corners" or any(rule.without_fluid for rule in self.components.values()):
             return 7
         if self.nnunet != 2 or self.largest:
             return 5
