@@ -56,8 +56,8 @@ def test_structures_are_averaged_over_cases_and_organs_over_structures(tmp_path)
 def test_the_csv_holds_every_figure(tmp_path):
     write_tables(ROWS, [], [], tmp_path)
     lines = (tmp_path / "scores.csv").read_text().splitlines()
-    assert lines[0] == "model,case,structure,dsc,nsd,reference_ml"
-    assert lines[4] == "final,a,tumour,0.25,0.125,100.0"
+    assert lines[0] == "model,case,structure,dsc,nsd,reference_ml,scan"
+    assert lines[4] == "final,a,tumour,0.25,0.125,100.0,"
     assert len(lines) == 5
 
 

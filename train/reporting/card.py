@@ -10,6 +10,9 @@ from flareseg.labels import structures
 from flareseg.model.plan import Plan
 from train.config import PHANTOMS, Config, NewPatientsConfig
 from train.reporting.lesions import lesion_table
+from train.reporting.unseen import kind_table, structure_table, unseen_rows
+
+MOST_COLUMNS = 6
 
 _TEXT = """\
 # {name} {version}
@@ -121,6 +124,16 @@ def _lesions(config: Config, lesions: list[dict[str, Any]]) -> str:
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
+    """A column for each case, or, of a cross-validation of more than some, their mean and range."""
+    unseen = unseen_rows(rows)
+    if len({row["case"] for row in unseen}) <= MOST_COLUMNS:
+        return _by_case(rows)
+    tables = [_table(head, body) for head, *body in (structure_table(unseen), kind_table(unseen))]
+    others = [row for row in rows if row not in unseen]
+    return "\n\n".join([*tables, *([_by_case(others)] if others else [])])
+
+
+def _by_case(rows: list[dict[str, Any]]) -> str:
     columns = sorted(dict.fromkeys((row["model"].split("_without")[0], row["case"]) for row in rows), key=itemgetter(1))
     cells: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     for row in rows:

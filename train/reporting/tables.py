@@ -15,9 +15,10 @@ from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, structures
 from flareseg.text import safe_row
 from train.reporting.lesions import lesion_table
+from train.reporting.unseen import kind_table, structure_table, unseen_rows
 
 Row = dict[str, Any]
-COLUMNS = ("model", "case", "structure", "dsc", "nsd", "reference_ml")
+COLUMNS = ("model", "case", "structure", "dsc", "nsd", "reference_ml", "scan")
 THE_PAPER = ("The paper, FLARE23 test set, not these cases", "92.17", "95.44", "54.99", "42.45")
 
 
@@ -29,8 +30,12 @@ def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Ro
     ):
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(map(safe_row, rows))
+        writer.writerows(safe_row(row | {"scan": "; ".join(row.get("scan", ()))}) for row in rows)
     lines = ["# Scores", "", "DSC and NSD in per cent by FLARE's rules, mean ± standard deviation over cases.", ""]
+    unseen = unseen_rows(rows)
+    if unseen:
+        lines += ["## Cross-validation: every case by the fit that did not see its patient", ""]
+        lines += [*_markdown(structure_table(unseen)), "", *_markdown(kind_table(unseen)), ""]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines += [f"## {model}", "", *_scores([row for row in rows if row["model"] == model]), ""]
         found = [case for case in lesions if case["model"] == model]

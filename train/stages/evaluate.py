@@ -30,6 +30,7 @@ from train.config import Config
 from train.data.index import CaseIndex, IndexedCase
 from train.reporting.lesions import compare_lesions
 from train.reporting.plots import write_plots
+from train.reporting.scans import kinds_of
 from train.reporting.tables import write_tables
 from train.stages.export import export_model
 from train.training.fits import fold_groups
@@ -100,7 +101,9 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
     spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
     annotates_tumours = TUMOUR in case.annotated and any(s.name == TUMOUR for s in segmenter.structures)
     known = [s for s in by_names(case.annotated) if s in segmenter.structures]
-    found = score_case(orientation.to_canonical(prediction), orientation.to_canonical(reference), spacing, known)
+    truth = orientation.to_canonical(reference)
+    found = score_case(orientation.to_canonical(prediction), truth, spacing, known)
+    kinds = kinds_of(volume.canonical().hu, truth, spacing)
     rows = [
         {
             "model": model,
@@ -109,6 +112,7 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
             "dsc": round(one.dsc, 4),
             "nsd": round(one.nsd, 4),
             "reference_ml": round(one.reference_ml, 3),
+            "scan": kinds,
         }
         for one in found
         if one.reference_ml > 0 or one.prediction_ml > 0
