@@ -22,7 +22,7 @@ def unseen_rows(rows: Sequence[Row]) -> list[Row]:
 
 def structure_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Per structure the mean over cases, the lowest and the highest; in per cent."""
-    table = [("structure", "DSC", "lowest to highest", "NSD", "lowest to highest", "cases")]
+    table: list[tuple[str, ...]] = [("structure", "DSC", "lowest to highest", "NSD", "lowest to highest", "cases")]
     names = [structure for structure in structures() if structure.name != TUMOUR]
     for structure in names:
         mine = [row for row in rows if row["structure"] == structure.name]
@@ -40,7 +40,7 @@ def structure_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 def kind_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Per kind of scan the mean over cases of their organs' mean, the lowest and the highest; in per cent."""
-    table = [("scans", "DSC", "lowest to highest", "NSD", "lowest to highest", "cases")]
+    table: list[tuple[str, ...]] = [("scans", "DSC", "lowest to highest", "NSD", "lowest to highest", "cases")]
     organs = [row for row in rows if row["structure"] != TUMOUR]
     for word in (word for words in KINDS for word in words):
         cases = list(_by_case([row for row in organs if word in row.get("scan", ())]))
