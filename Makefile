@@ -57,7 +57,7 @@ $(PACKAGED): | $(READY)
 
 model: $(READY) $(PACKAGED) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
 	$(BIN)/python -m train all --config train/configs/default.yaml \
-	  sources.real.path=$(DATA) sources.healthy.path=$(DATA)
+	  sources.real.path=$(DATA) sources.known.path=$(DATA) sources.healthy.path=$(DATA)
 
 model-tumours: $(READY) $(PACKAGED) ## train the net of the embedded model `tumours` again (hours): DATA=folder, as above
 	$(BIN)/python -m train all --config train/configs/tumours.yaml \

@@ -38,7 +38,7 @@ from train.synthetic.phantom_data import draw_phantoms, drawings
 
 CHOSEN_ON = 16
 SPACING = (2.5, 2.5, 2.5)
-"""Of the phantoms, as train/configs/default.yaml draws them."""
+"""Of the phantoms, as train/configs/default_0.4.yaml draws them."""
 TUMOUR = by_name("tumour").value
 
 

@@ -41,11 +41,16 @@ def test_the_smoke_configuration_has_a_fit_for_every_stage(smoke):
 
 
 def test_the_embedded_models_configuration_names_all_it_needs(tmp_path):
-    for case in ("spl_abdominal_atlas", "ts_example_3mm", "lidc_0001_thorax_upper_abdomen"):
-        (tmp_path / case).mkdir()
+    written = yaml.safe_load((CONFIGS / "default.yaml").read_text(encoding="utf-8"))
+    for case in written["new_patients"]["cases"]:
+        (tmp_path / case.partition("/")[2]).mkdir()
     paths = [f"sources.{name}.path={tmp_path}" for name in ("real", "healthy", "packages")]
-    config = load_config(CONFIGS / "default.yaml", paths)
-    assert config.fits_of("final") == ["coarse", "base", "base_again", "final"]
+    config = load_config(CONFIGS / "default.yaml", [*paths, f"sources.known.path={tmp_path}"])
+    assert config.fits_of("final") == ["coarse", "final"]
+    assert [len(group) for group in config.folds] == [7, 7, 7, 7]
+    before = load_config(CONFIGS / "default_0.4.yaml", paths)
+    assert before.fits_of("final") == ["coarse", "base", "base_again", "final"]
+    assert before.nets["main"].filters == config.nets["main"].filters
     assert config.grids() == [(6.0, 6.0, 6.0), (3.0, 3.0, 3.0)]
     assert config.net_of("final").plan().intensity.mean_hu == 70.0
     sizes = load_config(CONFIGS / "sizes.yaml", paths)
