@@ -236,11 +236,8 @@ class Job:
         self._finish()
 
     def _why_it_ended(self, process: EngineProcess) -> str:
-        lines = [line for line in process.log if line.strip()]
-        if process.status and len(lines) == 1:
-            return lines[0].removeprefix("flareseg: ")
-        if process.status:
-            return _CRASHED.format(status=process.status)
+        if reason := process.why_it_failed():
+            return reason
         missing, count = len(self._grids) - len(self._answered), len(self._grids)
         return _SILENT.format(of="" if count == 1 else f" for {missing} of {count} CTs")
 
@@ -260,5 +257,4 @@ def _temporary_folder() -> Path:
     return make_temporary_folder()
 
 
-_CRASHED = "The engine ended unexpectedly (status {status}), perhaps for want of memory; the details say more."
 _SILENT = "The engine ended without a result{of}; the details say more."

@@ -93,6 +93,13 @@ class EngineProcess:
         for reader in self._readers:
             reader.start()
 
+    def why_it_failed(self) -> str:
+        """Of a process that has ended without an answer: one sentence; "" where it ended as if all were well."""
+        lines = [line for line in self.log if line.strip()]
+        if self.status and len(lines) == 1:
+            return lines[0].removeprefix("flareseg: ")
+        return _CRASHED.format(status=self.status) if self.status else ""
+
     def events(self) -> list[Event]:
         """What it has said since the last call, but not more than `EVENTS_AT_ONCE`; see `events.py`. Label maps come
         loaded, as "labels" of their event."""
@@ -164,8 +171,8 @@ class EngineProcess:
 
     def _with_labels(self, event: Event) -> Event:
         """Load the file named in the event, here in the background thread."""
-        if event["event"] not in (PREVIEW, DONE) or self._cancelled:
-            return event
+        if event["event"] not in (PREVIEW, DONE) or "model" in event or self._cancelled:
+            return event  # an installed model comes without a label map
         try:
             return event | {"labels": read_result(Path(event["output"]))}
         except Exception as error:
@@ -212,3 +219,6 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     """Of the process: as Slicer's own, with the engine first on the path and text in UTF-8 everywhere."""
     path = [str(ENGINE_FOLDER), *filter(None, [own.get("PYTHONPATH")])]
     return {**own, "PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+
+
+_CRASHED = "The engine ended unexpectedly (status {status}), perhaps for want of memory; the details say more."

@@ -1,16 +1,23 @@
-"""Lists and tables of the panel: structures to choose; those found with colour and visibility; lesions to click on."""
+"""Lists and tables of the panel: structures to choose; those found with colour and visibility; lesions to click on;
+public models to get."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from FlarePanCancerLib.offers import Offer
 from FlarePanCancerLib.results import Row, lesions, whole_structures
 from flareseg.labels import Structure, title_of
 
 STRUCTURE_TITLES = ("", "Structure", "Volume, ml", "Mean HU")
 LESION_TITLES = ("Lesion", "Lies in", "Volume, ml", "Longest, mm", "Mean HU")
+OFFER_TITLES = ("Model", "Structures", "Licence of the weights", "Download", "")
+ROW_HEIGHT = 24
+"""Of the list of public models, in pixels: it is long."""
 CUT = "≥ "
+TO_READ = (190, 95, 0)
+"""The colour of a licence that has to be read; its words say so too."""
 CUT_TIP = "It reaches the edge of the scan, which may have cut it off."
 
 
@@ -130,6 +137,54 @@ class LesionsTable:
 
     def _click(self, row: int, _column: int) -> None:
         self._clicked(self._rows[row])
+
+
+class OffersTable:
+    """A QTableWidget with a row for each public model that the user may get.
+
+    Args:
+        widget: the QTableWidget.
+        changed: called when another one is chosen.
+    """
+
+    def __init__(self, widget: Any, changed: Callable[[], None]) -> None:
+        import qt
+
+        self._widget, self._changed = widget, changed
+        self._offers: Sequence[Offer] = ()
+        _prepare(widget, OFFER_TITLES)
+        widget.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        widget.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        widget.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        widget.connect("itemSelectionChanged()", changed)
+
+    @property
+    def chosen(self) -> Offer | None:
+        place = self._widget.currentRow()
+        return self._offers[place] if 0 <= place < len(self._offers) else None
+
+    def fill(self, offers: Sequence[Offer]) -> None:
+        """Show these; the one that was chosen stays chosen, or else the first is."""
+        import qt
+
+        before = self.chosen
+        self._widget.blockSignals(True)
+        self._offers = offers
+        self._widget.setRowCount(len(offers))
+        for place, offer in enumerate(offers):
+            state = qt.QTableWidgetItem("✓ installed" if offer.installed else "")
+            licence = _text(offer.licence)
+            if offer.needs_acceptance:
+                licence.setForeground(qt.QBrush(qt.QColor(*TO_READ)))
+            cells = (_text(offer.title), _text(offer.structures), licence, _text(offer.size), state)
+            for column, cell in enumerate(cells):
+                cell.setToolTip(offer.purpose)
+                self._widget.setItem(place, column, cell)
+        self._widget.resizeColumnsToContents()
+        names = [offer.name for offer in offers]
+        self._widget.selectRow(names.index(before.name) if before is not None and before.name in names else 0)
+        self._widget.blockSignals(False)
+        self._changed()
 
 
 def _prepare(widget: Any, titles: Sequence[str]) -> None:

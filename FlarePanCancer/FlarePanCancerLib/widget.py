@@ -13,11 +13,13 @@ from slicer.i18n import tr as _
 from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.dependencies import DependencyError
 from FlarePanCancerLib.first_use import install_missing, lacks_packages
+from FlarePanCancerLib.get_models import GetModels
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import is_sequence
 from FlarePanCancerLib.process import EngineProcess
 from FlarePanCancerLib.run_request import CHOICES, FAST, PARITY
 from FlarePanCancerLib.tables import LesionsTable, StructuresList, StructuresTable
+from FlarePanCancerLib.words import spoken
 from flareseg.errors import FlareError
 from flareseg.progress import DEVICES
 
@@ -44,6 +46,7 @@ class Panel:
         self.run: Run | None = None
         self.outcome: Outcome | None = None
         self._devices: EngineProcess | None = None
+        self.get_models = GetModels(self._is_ready, self.use_model)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
@@ -58,6 +61,7 @@ class Panel:
         ui.show3DButton.enabled = False
         for button, slot in (
             (ui.segmentButton, self._segment_or_cancel),
+            (ui.getModelsButton, self.get_models.show),
             (ui.importModelButton, self._import_model),
             (ui.openModelsButton, self._open_models),
             (ui.allStructuresButton, lambda: self._choice.tick()),
@@ -115,6 +119,11 @@ class Panel:
         _choose(self.ui.modelSelector, chosen or "default")
         self.ui.modelSelector.blockSignals(False)
         self._model_chosen()
+
+    def use_model(self, name: str) -> None:
+        """Offer one that has just come, and choose it."""
+        self.list_models()
+        _choose(self.ui.modelSelector, name)
 
     def refresh(self, *_unused: Any) -> None:
         """The button says what it does, or why it does nothing."""
@@ -199,6 +208,7 @@ class Panel:
             self.run = None
         if self._devices is not None:
             self._devices.kill()
+        self.get_models.end()
 
     def _poll(self) -> None:
         if self._devices is not None:
@@ -214,7 +224,7 @@ class Panel:
 
     def _on_progress(self, fraction: float, text: str, seconds_left: float | None) -> None:
         self.ui.progressBar.value = round(1000 * fraction)
-        left = f", {_spoken(seconds_left)} left" if seconds_left is not None else ""
+        left = f", {spoken(seconds_left)} left" if seconds_left is not None else ""
         self.ui.statusLabel.text = f"{text} … {100 * fraction:.0f} %{left}"
 
     def _on_message(self, text: str) -> None:
@@ -292,8 +302,7 @@ class Panel:
         except FlareError as error:
             slicer.util.errorDisplay(str(error))
             return
-        self.list_models()
-        _choose(self.ui.modelSelector, entry.name)
+        self.use_model(entry.name)
 
     def _open_models(self) -> None:
         from flareseg.model.catalogue import models_folder
@@ -306,6 +315,7 @@ class Panel:
         name = self.ui.modelSelector.currentData
         entry = self._models.get(name)
         self.ui.modelDescription.text = entry.description if entry else ""
+        self.ui.betterModelLabel.visible = bool(entry and entry.origin == "embedded")
         if self.parameters is not None and entry and name != self.parameters.model:
             self.parameters.model = name
             if entry.parity != (self.parameters.quality == PARITY):
@@ -373,7 +383,3 @@ def _choose(combo: Any, data: Any) -> None:
     index = combo.findData(data)
     if index >= 0:
         combo.setCurrentIndex(index)
-
-
-def _spoken(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(round(seconds), 1)} s"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from flareseg.text import visible
 
+BY_HAND = "By hand:"
+"""In an error, where it begins to say how to do in a terminal what failed; a window says that in words of its own."""
+
 
 class FlareError(Exception):
     """A failure with a message made for the user; the command line prints it as it is and exits with `exit_status`.

@@ -9,10 +9,13 @@ drawn by Slicer's displayable managers off screen.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ["FLARESEG_DATA"] = tempfile.mkdtemp()  # the user's own models are nobody's business
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCancer"), str(ROOT)]
@@ -51,6 +54,7 @@ def main(ct_file: Path | None, folder: Path) -> None:
     representation.show()
     spin(0.2)
     screenshot(representation, folder / "panel_ready.png")
+    get_models(widget, folder / "get_models.png")
     widget.ui.segmentButton.click()
     wait_until(lambda: widget.ui.progressBar.value > 350, 60)
     screenshot(representation, folder / "panel_running.png")
@@ -61,7 +65,19 @@ def main(ct_file: Path | None, folder: Path) -> None:
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
     widget.cleanup()
+    shutil.rmtree(os.environ["FLARESEG_DATA"], ignore_errors=True)
     app.quit()
+
+
+def get_models(widget: object, path: Path) -> None:
+    """The window behind *Get models…*, with a preset chosen that has a licence to be read."""
+    widget.ui.getModelsButton.click()
+    window = widget.panel.get_models
+    wait_until(lambda: window.ui.modelsTable.rowCount, 60)
+    window.ui.modelsTable.selectRow(1)
+    spin(0.3)
+    screenshot(window.dialog, path)
+    window.ui.closeButton.click()
 
 
 def together(ct: object, segmentation: object, panel: Path, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from flareseg.commands.console import JsonListener
 from flareseg.progress import DONE, PROGRESS, STAGE
-from flareseg.public.get import Follower
+from flareseg.public.presets import Follower
 from flareseg.system.streams import OutputGone, print_line, tell
 from flareseg.text import visible
 
@@ -19,7 +19,7 @@ SAY_EVERY_S = 0.2
 
 
 class GetListener(Follower, Protocol):
-    """A follower that also hears how it ended."""
+    """A follower that also hears how it ended. Of a preset's members only `member` tells."""
 
     def installed(self, name: str, folder: str) -> None:
         """The model is installed, now or since earlier."""
@@ -52,6 +52,11 @@ class BarFollower:
         if self._bar is not None:
             self._bar.update(max(0, done - self._bar.n))
 
+    def member(self, name: str, number: int, count: int) -> None:
+        self._close()
+        self._name = name
+        self.message(f"{number} of {count}: {visible(name)}")
+
     def message(self, text: str) -> None:
         with suppress(OutputGone):
             print_line(text, sys.stderr)
@@ -61,6 +66,7 @@ class BarFollower:
         self.message("Converting ...")
 
     def installed(self, name: str, folder: str) -> None:
+        self._close()
         print_line(installed_line(name), sys.stdout)
 
     def error(self, text: str) -> None:
@@ -79,8 +85,14 @@ class JsonFollower(JsonListener):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.begin(name)
+        self._wanted = name
+        self._of: dict[str, int] = {}
         self._began: tuple[float, int] | None = None
         self._said = 0.0
+
+    def member(self, name: str, number: int, count: int) -> None:
+        self.begin(name)
+        self._began, self._of = None, {"number": number, "count": count}
 
     def received(self, done: int, total: int | None) -> None:
         now = time.monotonic()
@@ -98,12 +110,14 @@ class JsonFollower(JsonListener):
             bytes=done,
             total=total,
             seconds_left=round((total - done) / speed, 1) if total and speed else None,
+            **self._of,
         )
 
     def installing(self) -> None:
-        self._print(STAGE, stage=INSTALL, fraction=0.0, message="Converting")
+        self._print(STAGE, stage=INSTALL, fraction=0.0, message="Converting", **self._of)
 
     def installed(self, name: str, folder: str) -> None:
+        self.begin(self._wanted)
         self._print(DONE, fraction=1.0, output=folder, model=name)
 
 
@@ -114,6 +128,9 @@ class SilentFollower:
         pass
 
     def received(self, done: int, total: int | None) -> None:
+        pass
+
+    def member(self, name: str, number: int, count: int) -> None:
         pass
 
     def message(self, text: str) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from flareseg.commands.download_console import BarFollower, GetListener, JsonFollower, SilentFollower
 from flareseg.errors import FlareError, UsageError
-from flareseg.model.catalogue import list_models, models_folder
+from flareseg.model.catalogue import models_folder
 from flareseg.progress import AVAILABLE
 from flareseg.public.entries import PublicModel, find_public, read_catalogue
-from flareseg.public.get import Request, get_model, installed_models
+from flareseg.public.get import Installed, Request, get_model
+from flareseg.public.presets import PresetRequest, get_preset, missing_members, read_presets
 from flareseg.system.interrupt import end_when, run_until_signal
 from flareseg.system.streams import print_line
 from flareseg.text import as_json, one_line
@@ -25,18 +26,25 @@ TERMS = {"open": "", "non-commercial": " (non-commercial)", "unread": ""}
 def available_command(arguments: argparse.Namespace) -> int:
     """Print the catalogue; returns the exit status."""
     entries = read_catalogue(arguments.catalogue)
-    installed = _Installed()
+    presets = read_presets(entries, arguments.catalogue)
+    installed = Installed()
     if arguments.json:
-        rows = [asdict(entry) | {"installed": installed.of(entry)} for entry in entries]
-        print_line(as_json({"event": AVAILABLE, "models": rows}), sys.stdout)
+        rows = [asdict(entry) | {"installed": installed.of(entry.name)} for entry in entries]
+        others = [asdict(preset) | {"installed": installed.of(preset.name)} for preset in presets]
+        print_line(as_json({"event": AVAILABLE, "models": rows, "presets": others}), sys.stdout)
         return 0
     print_line(f"{'NAME':<31} {'STRUCTURES':>10}  {'LICENCE':<29} {'SIZE':>8}", sys.stdout)
     for entry in entries:
-        state = "  installed" if installed.of(entry) else ""
+        state = _state(installed, entry.name)
         row = f"{entry.name:<31} {len(entry.structures):>10}  {_licence(entry):<29} {_size(entry):>8}{state}"
         print_line(row, sys.stdout)
         few = f" ({', '.join(entry.structures)})" if len(entry.structures) <= FEW else ""
         print_line(f"    {entry.title}{few}", sys.stdout)
+    if presets:
+        print_line("\nSeveral of them put together as one model; members at hand are not downloaded again:", sys.stdout)
+    for preset in presets:
+        print_line(f"{preset.name:<31} {' + '.join(preset.members)}{_state(installed, preset.name)}", sys.stdout)
+        print_line(f"    {preset.title}", sys.stdout)
     print_line("Get one with: flareseg models get NAME", sys.stdout)
     return 0
 
@@ -67,43 +75,45 @@ def get_command(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace, listener: GetListener, cancelled: Callable[[], bool]) -> int:
-    entry = find_public(arguments.model, read_catalogue(arguments.catalogue))
-    already = _Installed().of(entry)
+    entries = read_catalogue(arguments.catalogue)
+    presets = read_presets(entries, arguments.catalogue)
+    preset = next((one for one in presets if one.name == arguments.model), None)
+    entry = find_public(arguments.model, entries) if preset is None else None
+    already = Installed().of(arguments.model)
     if already and not arguments.overwrite and arguments.name in (None, *already):
         name = arguments.name or already[0]
         listener.installed(name, str(models_folder() / name))
         return 0
-    if entry.terms != "open" and not arguments.accept_licence:
-        raise UsageError(_not_accepted(entry))
+    if preset is not None and arguments.file is not None:
+        raise UsageError(f"'{preset.name}' is several models, --from takes one of them: {', '.join(preset.members)}.")
+    wanted = missing_members(preset, entries) if preset else [entry] if entry else []
+    for one in wanted:
+        if one.terms != "open" and not arguments.accept_licence:
+            raise UsageError(_not_accepted(one))
     if arguments.progress == "bar":
-        _show(entry)
-    if arguments.file is None and not arguments.yes and not _agrees(entry):
+        for one in wanted:
+            _show(one)
+    if wanted and arguments.file is None and not arguments.yes and not _agrees(wanted):
         print_line("Nothing was downloaded.", sys.stdout)
         return 1
-    request = Request(entry, arguments.name, arguments.overwrite, arguments.file)
-    model = get_model(request, listener, cancelled)
+    if preset is not None:
+        model = get_preset(PresetRequest(preset, entries, arguments.name, arguments.overwrite), listener, cancelled)
+    else:
+        request = Request(wanted[0], arguments.name, arguments.overwrite, arguments.file)
+        model = get_model(request, listener, cancelled)
     listener.installed(model.name, str(model.folder))
     return 0
 
 
-class _Installed:
-    """Which of the user's models are of the catalogue, or are called as an entry of it."""
-
-    def __init__(self) -> None:
-        self._by_entry = installed_models()
-        self._own = {model.name for model in list_models() if model.origin == "yours"}
-
-    def of(self, entry: PublicModel) -> list[str]:
-        return self._by_entry.get(entry.name) or sorted(self._own & {entry.name})
+def _state(installed: Installed, name: str) -> str:
+    return "  installed" if installed.of(name) else ""
 
 
-def _agrees(entry: PublicModel) -> bool:
+def _agrees(wanted: Sequence[PublicModel]) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(
-            f"'{entry.name}' ({_size(entry)}, licence {_licence(entry)}) is downloaded with --yes, or after a yes on a "
-            "terminal."
-        )
-    print_line("Download it? [y/N]", sys.stdout)
+        what = ", ".join(f"'{entry.name}' ({_size(entry)}, licence {_licence(entry)})" for entry in wanted)
+        raise UsageError(f"{what}: downloaded with --yes, or after a yes on a terminal.")
+    print_line(f"Download {'it' if len(wanted) == 1 else 'them'}? [y/N]", sys.stdout)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 def add_public_verbs(verbs: Any) -> None:
     """Add both to the verbs of `flareseg models`."""
-    available = verbs.add_parser("available", help="public models that can be had, with licence and size")
+    available = verbs.add_parser("available", help="public models and presets that can be had, with licence and size")
     available.add_argument("--json", action="store_true", help="as one line of JSON, for programs")
     available.set_defaults(handler=_available)
-    getting = verbs.add_parser("get", help="download a public model into the user's models")
+    getting = verbs.add_parser("get", help="download a public model, or the members of a preset")
     getting.add_argument("model", metavar="NAME", help="see `flareseg models available`")
     getting.add_argument("--yes", action="store_true", help="download it without asking")
     getting.add_argument(

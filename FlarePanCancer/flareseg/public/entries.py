@@ -117,7 +117,7 @@ def read_catalogue(own: Path | None = None) -> tuple[PublicModel, ...]:
     """
     lists: dict[str, tuple[str, ...]] = {}
     found = _read(EMBEDDED, lists, own=False)
-    path = own if own is not None else _users_file()
+    path = own if own is not None else users_file()
     if path is None:
         return tuple(found)
     taken = {entry.name.casefold() for entry in found}
@@ -154,7 +154,8 @@ def check_address(address: str) -> None:
         raise ValueError(f"'{shortened(address, 200)}' is no https address")
 
 
-def _users_file() -> Path | None:
+def users_file() -> Path | None:
+    """The user's own catalogue, where there is one."""
     try:
         path = user_data_folder() / OWN
         return path if path.exists() else None
@@ -164,6 +165,30 @@ def _users_file() -> Path | None:
 
 def _read(path: Path, lists: dict[str, tuple[str, ...]], *, own: bool) -> list[PublicModel]:
     """Entries of one file; its lists of structures are added to `lists`."""
+    data = read_file(path)
+    found = []
+    what = "its structure_lists"
+    try:
+        for name, values in as_table(data.get("structure_lists", {})).items():
+            lists[name] = as_texts(values)
+        for number, row in enumerate(data["models"], 1):
+            what = f"model {number}"
+            if isinstance(row, dict) and isinstance(row.get("name"), str):
+                what = f"'{shortened(row['name'], 64)}'"
+            found.append(_entry(row, lists, own))
+    except Wrong as error:
+        raise CatalogueError(f"The catalogue '{path}' is wrong at {what}: {error}.") from None
+    if len({entry.name.casefold() for entry in found}) < len(found):
+        raise CatalogueError(f"The catalogue '{path}' has two models of one name.")
+    return found
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The table in a catalogue file, with a list "models".
+
+    Raises:
+        CatalogueError: when it is damaged, or of another format.
+    """
     try:
         if not path.is_file():
             raise CatalogueError(f"There is no catalogue file '{path}'.")
@@ -179,141 +204,127 @@ def _read(path: Path, lists: dict[str, tuple[str, ...]], *, own: bool) -> list[P
         raise CatalogueError(f"The catalogue '{path}' is damaged: it is no table in JSON with a list 'models'.")
     if data.get("format") != FORMAT:
         raise CatalogueError(f"The catalogue '{path}' has another format than {FORMAT}; update flareseg.")
-    found = []
-    what = "its structure_lists"
-    try:
-        for name, values in _table(data.get("structure_lists", {})).items():
-            lists[name] = _texts(values)
-        for number, row in enumerate(data["models"], 1):
-            what = f"model {number}"
-            if isinstance(row, dict) and isinstance(row.get("name"), str):
-                what = f"'{shortened(row['name'], 64)}'"
-            found.append(_entry(row, lists, own))
-    except _Wrong as error:
-        raise CatalogueError(f"The catalogue '{path}' is wrong at {what}: {error}.") from None
-    if len({entry.name.casefold() for entry in found}) < len(found):
-        raise CatalogueError(f"The catalogue '{path}' has two models of one name.")
-    return found
+    return data
 
 
-class _Wrong(Exception):
-    """What is wrong with an entry."""
+class Wrong(Exception):
+    """What is wrong with an entry or a preset."""
 
 
 def _entry(row: Any, lists: dict[str, tuple[str, ...]], own: bool) -> PublicModel:
-    row = dict(_table(row))
+    row = dict(as_table(row))
 
     def take(key: str, check: Callable[[Any], Value], *default: Any) -> Value:
         if key not in row and not default:
-            raise _Wrong(f"it has no '{key}'")
+            raise Wrong(f"it has no '{key}'")
         value = row.pop(key, *default)
         try:
             return check(value)
-        except _Wrong as error:
-            raise _Wrong(f"'{key}' {error}") from None
+        except Wrong as error:
+            raise Wrong(f"'{key}' {error}") from None
 
     structures = row.get("structures")
     if isinstance(structures, str) and structures in lists:
         row["structures"] = list(lists[structures])
     entry = PublicModel(
-        name=take("name", _name),
-        title=take("title", _text),
-        purpose=take("purpose", _text, ""),
-        structures=take("structures", _texts),
-        licence=take("licence", _filled),
+        name=take("name", as_name),
+        title=take("title", as_text),
+        purpose=take("purpose", as_text, ""),
+        structures=take("structures", as_texts),
+        licence=take("licence", as_filled),
         terms=take("terms", _one_of("open", "non-commercial", "unread")),
-        authors=take("authors", _text, ""),
-        citation=take("citation", _filled),
-        page=take("page", _text, ""),
+        authors=take("authors", as_text, ""),
+        citation=take("citation", as_filled),
+        page=take("page", as_text, ""),
         addresses=take("addresses", _addresses),
         bytes=take("bytes", _or_none(_size), None),
         sha256=take("sha256", _or_none(_digest), None),
         layout=take("layout", _one_of("nnunet-v2", "nnunet-v1", "flareseg")),
         axes=take("axes", _or_none(_one_of("ras", "lps", "stored")), None),
-        configuration=take("configuration", _or_none(_filled), None),
-        folds=take("folds", _or_none(_texts), None),
+        configuration=take("configuration", _or_none(as_filled), None),
+        folds=take("folds", _or_none(as_texts), None),
         lesions=take("lesions", _or_none(_lesions), None),
-        accuracy=take("accuracy", _text, ""),
-        notes=take("notes", _text, ""),
-        tried=take("tried", _text, "not stated"),
+        accuracy=take("accuracy", as_text, ""),
+        notes=take("notes", as_text, ""),
+        tried=take("tried", as_text, "not stated"),
         own=own,
     )
     if row:
-        raise _Wrong(f"it has '{shortened(str(next(iter(row))), 40)}', which no entry has")
+        raise Wrong(f"it has '{shortened(str(next(iter(row))), 40)}', which no entry has")
     strange = [label for label in (entry.lesions.labels if entry.lesions else ()) if label not in entry.structures]
     if strange:
-        raise _Wrong(f"'{strange[0]}' of 'lesions' is none of its structures")
+        raise Wrong(f"'{strange[0]}' of 'lesions' is none of its structures")
     return entry
 
 
-def _table(value: Any) -> dict[str, Any]:
+def as_table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _Wrong("is no table")
+        raise Wrong("is no table")
     return value
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable() or len(value) > LONGEST_TEXT:
-        raise _Wrong(f"is no line of text of at most {LONGEST_TEXT} characters")
+        raise Wrong(f"is no line of text of at most {LONGEST_TEXT} characters")
     return value
 
 
-def _filled(value: Any) -> str:
-    if not _text(value).strip():
-        raise _Wrong("is empty")
+def as_filled(value: Any) -> str:
+    if not as_text(value).strip():
+        raise Wrong("is empty")
     return str(value)
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def as_texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or len(value) > MOST_STRUCTURES:
-        raise _Wrong(f"is no list of 1 to {MOST_STRUCTURES} names")
-    found = tuple(_filled(one) for one in value)
+        raise Wrong(f"is no list of 1 to {MOST_STRUCTURES} names")
+    found = tuple(as_filled(one) for one in value)
     if len(set(found)) < len(found):
-        raise _Wrong("names something twice")
+        raise Wrong("names something twice")
     return found
 
 
-def _name(value: Any) -> str:
-    if not is_usable_name(_text(value)):
-        raise _Wrong("is not made of letters, digits, '-', '_' and '.'")
+def as_name(value: Any) -> str:
+    if not is_usable_name(as_text(value)):
+        raise Wrong("is not made of letters, digits, '-', '_' and '.'")
     return str(value)
 
 
 def _addresses(value: Any) -> tuple[str, ...]:
     try:
-        for address in (found := _texts(value)):
+        for address in (found := as_texts(value)):
             check_address(address)
     except ValueError as error:
-        raise _Wrong(f"is wrong: {error}") from None
+        raise Wrong(f"is wrong: {error}") from None
     return found
 
 
 def _size(value: Any) -> int:
     if type(value) is not int or not 0 < value < 2**50:
-        raise _Wrong("is no number of bytes")
+        raise Wrong("is no number of bytes")
     return value
 
 
 def _digest(value: Any) -> str:
-    if len(_text(value)) != 64 or set(value.lower()) - set("0123456789abcdef"):
-        raise _Wrong("is not 64 hexadecimal digits")
+    if len(as_text(value)) != 64 or set(value.lower()) - set("0123456789abcdef"):
+        raise Wrong("is not 64 hexadecimal digits")
     return str(value.lower())
 
 
 def _lesions(value: Any) -> Lesions:
-    table = _table(value)
+    table = as_table(value)
     if set(table) != {"label", "host", "margin_mm"}:
-        raise _Wrong("has other parts than label, host and margin_mm")
+        raise Wrong("has other parts than label, host and margin_mm")
     label, margin = table["label"], table["margin_mm"]
     if type(margin) not in (int, float) or not 0 <= margin <= 500:
-        raise _Wrong("has a margin_mm that is no number from 0 to 500")
-    return Lesions(_texts(label if isinstance(label, list) else [label]), _texts(table["host"]), float(margin))
+        raise Wrong("has a margin_mm that is no number from 0 to 500")
+    return Lesions(as_texts(label if isinstance(label, list) else [label]), as_texts(table["host"]), float(margin))
 
 
 def _one_of(*choices: str) -> Callable[[Any], Any]:
     def check(value: Any) -> str:
         if value not in choices:
-            raise _Wrong(f"is none of {', '.join(choices)}")
+            raise Wrong(f"is none of {', '.join(choices)}")
         return cast(str, value)
 
     return check

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import is_zipfile
 
-from flareseg.errors import Cancelled, FlareError, ModelError, UsageError
+from flareseg.errors import BY_HAND, Cancelled, FlareError, ModelError, UsageError
 from flareseg.io.opening import check_kind
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import Entry, list_models, models_folder, place_for
@@ -92,7 +92,7 @@ def get_model(request: Request, follower: Follower, cancelled: Callable[[], bool
 
 def by_hand(entry: PublicModel) -> str:
     """How a user gets a model without our download."""
-    return f"By hand: download {entry.addresses[0]}, then: flareseg models get {entry.name} --from FILE"
+    return f"{BY_HAND} download {entry.addresses[0]}, then: flareseg models get {entry.name} --from FILE"
 
 
 def installed_models() -> dict[str, list[str]]:
@@ -104,6 +104,18 @@ def installed_models() -> dict[str, list[str]]:
             if model.origin == "yours" and isinstance(name, str):
                 found.setdefault(name, []).append(model.name)
     return found
+
+
+class Installed:
+    """Which of the user's models are of the catalogue, or are called as an entry of it."""
+
+    def __init__(self) -> None:
+        self._by_entry = installed_models()
+        self._own = {model.name for model in list_models() if model.origin == "yours"}
+
+    def of(self, name: str) -> list[str]:
+        """Of the entry or preset called `name`: what the user's models of it are called."""
+        return self._by_entry.get(name) or sorted(self._own & {name})
 
 
 def _fetch(entry: PublicModel, part: Partial, follower: Follower, cancelled: Callable[[], bool]) -> str:
