@@ -52,7 +52,7 @@ def random_replica(home: Path) -> Path:
 def trained_replica(home: Path) -> Path:
     """The embedded model's organs."""
     bundle = load_bundle(find_model("default"))
-    plan = replace(bundle.plan, labels=_named(bundle.plan.labels, CLASSES))
+    plan = replace(bundle.plan, patch_zyx=PATCH_ZYX, labels=_named(bundle.plan.labels, CLASSES))
     weights = with_classes({name: value.float() for name, value in bundle.weights.items()}, CLASSES)
     return write_replica(home, *turned(plan, weights))
 
