@@ -1,10 +1,11 @@
-"""What TotalSegmentator itself says of a small CT with a tiny net, recorded for Testing/engine/test_totalsegmentator.py.
+"""What TotalSegmentator itself says of a small CT with a tiny net, recorded for test_totalsegmentator.py.
 
     ../../.venv-totalsegmentator/bin/python record_totalsegmentator.py ../engine/data/totalsegmentator
                                                                   (or: make record-totalsegmentator)
 
-A phantom, sagittal and oblique, goes through TotalSegmentator's own functions as with `--fast`, once with one window and
-once with several. Runs in TotalSegmentator's environment. The same command gives the same files on the same versions.
+A phantom, sagittal and oblique, goes through TotalSegmentator's own functions as with `--fast`, once with one window
+and once with several. Runs in TotalSegmentator's environment. The same command gives the same files on the same
+versions.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ def labels_of(ct: nib.Nifti1Image, windows: str) -> nib.Nifti1Image:
     with tempfile.TemporaryDirectory() as home:
         write_replica(Path(home), windows)
         # read when totalsegmentator is called, or nnU-Net imported
-        os.environ["TOTALSEG_HOME_DIR"] = home
-        os.environ["nnUNet_results"] = str(Path(home) / "nnunet" / "results")
-        os.environ["nnUNet_raw"] = os.environ["nnUNet_preprocessed"] = home
+        results = str(Path(home) / "nnunet" / "results")
+        os.environ |= {"TOTALSEG_HOME_DIR": home, "nnUNet_results": results}
+        os.environ |= {"nnUNet_raw": home, "nnUNet_preprocessed": home}
         import nnunetv2.paths
         import nnunetv2.utilities.file_path_utilities as paths
         from totalsegmentator.nnunet import nnUNet_predict_image
 
-        nnunetv2.paths.nnUNet_results = paths.nnUNet_results = os.environ["nnUNet_results"]
+        nnunetv2.paths.nnUNet_results = paths.nnUNet_results = results
         image, _, _ = nnUNet_predict_image(
             ct, None, 297, folds=[0], trainer=TRAINER, resample=3.0, task_name="total", device="cpu", quiet=True,
             skip_saving=True,

@@ -1,9 +1,9 @@
-"""Replicas of TotalSegmentator's net of 3 mm in its own command and, imported, here (`make benchmark-totalsegmentator`).
+"""Replicas of TotalSegmentator's 3 mm net in its own command and, imported, here.
 
     python Testing/benchmarks/totalsegmentator.py [--ct FILE | --data DIR] [--replica NAME] [--isa avx2] [--results DIR]
 
-Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns and twice: seconds by
-the wall clock, and the highest resident memory of its processes together. flareseg runs as `segment --model` with a
+Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns and twice: seconds
+by the wall clock, and the highest resident memory of its processes together. flareseg runs as `segment --model` with a
 model that was imported with --no-parity, and once with --parity for the labels. The replicas are those of
 `totalsegmentator_replicas.py`.
 """

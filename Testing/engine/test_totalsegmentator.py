@@ -1,4 +1,4 @@
-"""Nets of TotalSegmentator: its own labels, recorded from version 2.18.0 (Testing/benchmarks/record_totalsegmentator.py)."""
+"""Nets of TotalSegmentator: its own labels, recorded by Testing/benchmarks/record_totalsegmentator.py."""
 
 import sys
 from dataclasses import replace

@@ -1,5 +1,5 @@
-"""A tiny net in TotalSegmentator's layout: what `Testing/benchmarks/record_totalsegmentator.py` gives to TotalSegmentator,
-and what the tests import. Needs nothing but torch, since TotalSegmentator has an environment of its own."""
+"""A tiny net in TotalSegmentator's layout: what `record_totalsegmentator.py` gives to TotalSegmentator, and what the
+tests import. Needs nothing but torch, since TotalSegmentator has an environment of its own."""
 
 from __future__ import annotations
 

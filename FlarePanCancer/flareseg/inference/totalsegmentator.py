@@ -8,7 +8,7 @@ grid.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -76,21 +76,35 @@ class TotalSegmentatorStrategy(Strategy):
         if self._exact or self.plan.intensity.scheme != "ct":
             return box_of(image)
         body = body_box(image, self.plan.spacing_zyx_mm)
-        return body and widened_to(body, self.engine.window_of(shape_of(body)), shape_of(whole(image.shape)))
+        if body is None:
+            return None
+        everything, window = whole(image.shape), self.engine.window_of(shape_of(body))
+        least_z, least_y, least_x = map(max, window, self.plan.patch_zyx)
+        return widened_to(body, (least_z, least_y, least_x), shape_of(everything))
 
     def _filled(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], Box]:
-        """The image, mirrored at its ends where it is larger than the plan's window and a larger one was fitted: there
-        TotalSegmentator, with more windows, sees no padding. And where in it the image is."""
+        """The image with what surrounds it in a window, and where in it the image is.
+
+        TotalSegmentator pads with 0 what is smaller than the plan's window. Where the image is larger, it has more
+        windows and no padding: there, what a fitted window is too long is mirrored.
+        """
         if self._exact:
             return image, whole(image.shape)
+        patch = self.plan.patch_zyx
+        image, outer = _padded(image, patch, "constant")
         window = self.engine.window_of(shape_of(whole(image.shape)))
-        added = [
-            max(0, longer - size) if size >= patch else 0
-            for size, longer, patch in zip(image.shape, window, self.plan.patch_zyx, strict=True)
-        ]
-        filled = np.pad(image, [(one // 2, one - one // 2) for one in added], "symmetric")
-        z, y, x = (slice(one // 2, one // 2 + size) for one, size in zip(added, image.shape, strict=True))
+        filled, inner = _padded(image, window, "symmetric")
+        z, y, x = (slice(q.start + p.start, q.start + p.stop) for p, q in zip(outer, inner, strict=True))
         return filled, (z, y, x)
+
+
+def _padded(
+    image: NDArray[np.float32], least_zyx: Index, mode: Literal["constant", "symmetric"]
+) -> tuple[NDArray[np.float32], Box]:
+    """The image, padded evenly to a size that it has at least, and where in it the image is."""
+    added = [max(0, least - size) for size, least in zip(image.shape, least_zyx, strict=True)]
+    z, y, x = (slice(one // 2, one // 2 + size) for one, size in zip(added, image.shape, strict=True))
+    return np.pad(image, [(one // 2, one - one // 2) for one in added], mode), (z, y, x)
 
 
 def shape_of(box: Box) -> Index:

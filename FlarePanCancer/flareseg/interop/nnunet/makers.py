@@ -37,8 +37,8 @@ def in_the_way_of(maker: str, plan: Plan, dataset: str) -> Plan:
     """The plan with what the maker does around nnU-Net.
 
     TotalSegmentator resamples by itself, linearly unless its user says otherwise and to the very spacing of the plans,
-    so that nothing is left to nnU-Net; see `inference/totalsegmentator.py`. Its net of the Decathlon's hepatic vessels, Dataset008, is called as no other, and
-    is resampled by nnU-Net.
+    so that nothing is left to nnU-Net; see `inference/totalsegmentator.py`. Its net of the Decathlon's hepatic vessels,
+    Dataset008, is called as no other, and is resampled by nnU-Net.
     """
     if maker != TOTALSEGMENTATOR:
         return plan
