@@ -40,7 +40,7 @@ ISA = {
 """Variables that bound the instructions of both programs; what flareseg runs on is written down."""
 RUNS = 2
 BIG_ML = 5.0
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.2
 OURS, THEIRS, PARITY = "flareseg --no-parity", "TotalSegmentator", "flareseg --parity"
 
 
@@ -74,13 +74,14 @@ def run_watched(command: list[str], environment: dict[str, str]) -> dict[str, An
 
 
 def resident_bytes(pid: int) -> int:
-    """Of a process and all below it, now."""
+    """Of a process and all below it, now; where the system says so, what several share counts once."""
     total = 0
     try:
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
             try:
-                total += process.memory_info().rss
+                memory = process.memory_full_info()
+                total += getattr(memory, "pss", memory.rss)
             except psutil.Error:
                 continue
     except psutil.Error:
