@@ -15,7 +15,7 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-parity \
   benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page benchmark-slabs \
-  benchmark-smaller benchmark-training screenshots clean
+  benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -100,6 +100,9 @@ benchmark-page: $(READY) ## docs/benchmarks.md and its plot, from what the bench
 benchmark-large: $(READY) ## a net of the paper's size beside nnU-Net's predictor (twenty minutes; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks large PYTHON=$(PYTHON) TORCH=$(TORCH)
 
+benchmark-totalsegmentator: $(READY) ## beside TotalSegmentator (half an hour; makes .venv-totalsegmentator; needs DATA)
+	$(MAKE) -C Testing/benchmarks totalsegmentator PYTHON=$(PYTHON) TORCH=$(TORCH)
+
 benchmark-training: $(READY) ## side by side with nnU-Net's trainer (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks training PYTHON=$(PYTHON) TORCH=$(TORCH)
 
@@ -107,4 +110,4 @@ screenshots: $(READY) ## pictures of the Slicer module, from its tests' parts
 	$(BIN)/python Testing/gui/make_screenshots.py
 
 clean: ## remove what was made, the environments included
-	rm -rf $(VENV) .venv-nnunet .venv-nnunet-v1 demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-nnunet-v1 .venv-totalsegmentator demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from harness import RESULTS, ROOT, table
+from totalsegmentator import label_rows, speed_rows
 
 from flareseg.io.atomic import atomic_path
 
@@ -87,6 +88,8 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     if "large" in found:
         sections += ["### A net of the paper's size", _large(found["large"])]
     sections += ["### nnU-Net's own answer (`--parity`)", _parity(found["parity"])]
+    if "totalsegmentator" in found:
+        sections += ["## How much faster than TotalSegmentator?", _totalsegmentator(found["totalsegmentator"])]
     if "smaller" in found:
         sections += ["## Would a smaller net do?", _smaller(found["smaller"])]
     published = [list(row) for row in PUBLISHED]
@@ -172,6 +175,18 @@ def _parity(parity: dict[str, Any]) -> str:
     ]
     head = ["case", "--parity: equal voxels, %", "faster", "--no-parity: equal, %", "faster"]
     return table(head, rows) + "\n\n([all figures](../Testing/benchmarks/results/parity.md))"
+
+
+def _totalsegmentator(race: dict[str, Any]) -> str:
+    rows = race["replicas"]
+    return "\n\n".join(
+        [
+            f"Replicas of its 3 mm net on {race['ct']}, instructions: {race['isa']}, both commands in one run "
+            "([all figures](../Testing/benchmarks/results/totalsegmentator.md)):",
+            table(["replica", "program", "seconds", "faster", "peak GiB", "less memory"], speed_rows(rows)),
+            table(["replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"], label_rows(rows)),
+        ]
+    )
 
 
 def _smaller(smaller: dict[str, Any]) -> str:

@@ -166,8 +166,17 @@ def winning_class(logits: torch.Tensor, report: Report = _silent) -> torch.Tenso
 
 def winners(logits: Logits) -> torch.Tensor:
     """`winning_class` of logits that may not be at hand."""
-    size = logits.slices_at_once if isinstance(logits, LazyLogits) else logits.shape[1]
-    return torch.cat([winning_class(slab) for _, slab in slabs_of(logits, size)])
+    if isinstance(logits, torch.Tensor):
+        return winning_class(logits)
+    if logits.device.type != "cpu":
+        return torch.cat([winning_class(slab) for _, slab in slabs_of(logits, logits.slices_at_once)])
+    labels = torch.empty(grid_of(logits), dtype=torch.uint8)
+
+    def work(number: int) -> None:
+        labels[number] = logits.winners(slice(number, number + 1))[0]
+
+    _each(range(len(labels)), work, logits.device, _silent)
+    return labels
 
 
 def _undecided(winners: torch.Tensor, axes: Sequence[Axis]) -> torch.Tensor:

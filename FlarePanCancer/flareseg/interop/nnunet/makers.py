@@ -19,6 +19,7 @@ _SUBJECTS = re.compile(r"Dataset\d{3}_\w+_\d+subj$")
 _WHOLE_BODY = re.compile(r"_TotalSegmentator_", re.IGNORECASE)
 _WHOLE_BODY_STEP, _STEP = 0.8, 0.5
 """How far apart TotalSegmentator's windows are, for its own structures and for its further tasks."""
+LINEAR = 1
 
 
 def maker_of(names: Iterable[str]) -> tuple[str, str] | None:
@@ -35,11 +36,11 @@ def maker_of(names: Iterable[str]) -> tuple[str, str] | None:
 def in_the_way_of(maker: str, plan: Plan, dataset: str) -> Plan:
     """The plan with what the maker does around nnU-Net.
 
-    TotalSegmentator resamples by itself, to the very spacing of the plans, so that nothing is left to nnU-Net; see
-    `inference/totalsegmentator.py`. Its net of the Decathlon's hepatic vessels, Dataset008, is called as no other, and
-    is resampled by nnU-Net.
+    TotalSegmentator resamples by itself, linearly unless its user says otherwise and to the very spacing of the plans,
+    so that nothing is left to nnU-Net; see `inference/totalsegmentator.py`. Its net of the Decathlon's hepatic vessels,
+    Dataset008, is called as no other, and is resampled by nnU-Net.
     """
     if maker != TOTALSEGMENTATOR:
         return plan
     step = _WHOLE_BODY_STEP if _WHOLE_BODY.search(dataset) else _STEP
-    return replace(plan, resampling="corners", step=step, windows="fitted")
+    return replace(plan, resampling="corners", image_order=LINEAR, step=step, windows="fitted")

@@ -1,0 +1,241 @@
+"""Replicas of TotalSegmentator's 3 mm net in its own command and, imported, here.
+
+    python Testing/benchmarks/totalsegmentator.py [--ct FILE | --data DIR] [--replica NAME] [--isa avx2] [--results DIR]
+
+Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns and twice: seconds
+by the wall clock, and the highest resident memory of its processes together. flareseg runs as `segment --model` with a
+model that was imported with --no-parity, and once with --parity for the labels. The replicas are those of
+`totalsegmentator_replicas.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from compare_tables import agreement
+from harness import GIB, RESULTS, ROOT, describe, machine, table, versions, write_results
+from totalsegmentator_replicas import random_replica, trained_replica
+
+from flareseg.io.files import read_labels
+
+COMMAND = ROOT / ".venv-totalsegmentator" / "bin" / "TotalSegmentator"
+CASE = "tcga_ov_09_2043"
+REPLICAS: dict[str, Callable[[Path], Path]] = {"random": random_replica, "trained": trained_replica}
+ISA = {
+    "native": {},
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OV_CPU_MAX_ISA": "AVX2"},
+}
+"""Variables that bound the instructions of both programs; what flareseg runs on is written down."""
+RUNS = 2
+BIG_ML = 5.0
+LOOK_EVERY_S = 0.2
+OURS, THEIRS, PARITY = "flareseg --no-parity", "TotalSegmentator", "flareseg --parity"
+
+
+def run_watched(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Run a command; its wall seconds, and the highest resident memory of it and all processes below it.
+
+    Raises:
+        RuntimeError: with the end of its output, when it failed.
+    """
+    with tempfile.TemporaryFile() as output:
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
+        peak = 0
+
+        def watch() -> None:
+            nonlocal peak
+            while process.returncode is None:
+                peak = max(peak, resident_bytes(process.pid))
+                time.sleep(LOOK_EVERY_S)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        process.wait()
+        seconds = time.perf_counter() - begun
+        watcher.join()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if process.returncode:
+        raise RuntimeError(f"{shlex.join(command)} failed:\n{text[-4000:]}")
+    return {"seconds": seconds, "peak_resident_bytes": peak, "output": text}
+
+
+def resident_bytes(pid: int) -> int:
+    """Of a process and all below it, now; where the system says so, what several share counts once."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            try:
+                memory = process.memory_full_info()
+                total += getattr(memory, "pss", memory.rss)
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        pass
+    return total
+
+
+class Race:
+    """One replica on one CT in both programs."""
+
+    def __init__(self, ct: Path, command: Path, threads: int, isa: str, scratch: Path) -> None:
+        self._ct, self._command, self._threads, self._scratch = ct, command, threads, scratch
+        self._environment = ISA[isa] | {
+            "XDG_DATA_HOME": str(scratch / "data"),
+            "OMP_NUM_THREADS": str(threads),
+        }
+
+    def row(self, name: str) -> dict[str, Any]:
+        """All runs of a replica, and how far the labels agree."""
+        home = self._scratch / name
+        trained = REPLICAS[name](home)
+        self._import(trained, name)
+        runs: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
+        for _ in range(RUNS):
+            runs[OURS].append(self._ours(name, "--no-parity"))
+            runs[THEIRS].append(self._theirs(home))
+        exact = self._ours(name, "--parity")
+        expected, geometry = read_labels(self._file(THEIRS))
+        found = {"replica": name, "runs": runs | {PARITY: [exact]}, "agreement": {}}
+        for program in (OURS, PARITY):
+            labels, _ = read_labels(self._file(program))
+            found["agreement"][program] = agreement(labels, expected)
+        counts = np.bincount(expected.ravel(), minlength=256) * geometry.voxel_ml
+        found["ml"] = {str(value): float(counts[value]) for value in np.unique(expected) if value}
+        return found
+
+    def _file(self, program: str) -> Path:
+        return self._scratch / f"{program.replace(' ', '_')}.nii.gz"
+
+    def _import(self, trained: Path, name: str) -> None:
+        run_watched(
+            [*_flareseg(), "models", "import", str(trained), "--name", name, "--no-parity", "--overwrite"],
+            self._environment,
+        )
+
+    def _ours(self, model: str, parity: str) -> dict[str, Any]:
+        output = self._file(OURS if parity == "--no-parity" else PARITY)
+        return run_watched(
+            [
+                *_flareseg(), "segment", str(self._ct), "-o", str(output), "--model", model, "--device", "cpu", parity,
+                "--threads", str(self._threads), "--overwrite", "--progress", "none",
+            ],
+            self._environment,
+        )  # fmt: skip
+
+    def _theirs(self, home: Path) -> dict[str, Any]:
+        output = self._file(THEIRS)
+        command = [str(self._command), "-i", str(self._ct), "-o", str(output), "--fast", "--ml", "-d", "cpu"]
+        return run_watched(command, self._environment | {"TOTALSEG_HOME_DIR": str(home)})
+
+
+def _flareseg() -> list[str]:
+    return [sys.executable, "-m", "flareseg"]
+
+
+def text_of(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    sections = [
+        "# Replicas of TotalSegmentator's 3 mm net in TotalSegmentator and here",
+        describe(facts["command"], facts["machine"], facts["versions"]),
+        f"{facts['ct']}, instructions: {facts['isa']}; flareseg on {facts['device']}; {facts['threads']} threads. "
+        f"Commands in fresh processes by turns, {RUNS} runs each, from the file of the CT to the file of labels; "
+        "memory is that of all processes of a command together.",
+        table(("replica", "program", "seconds", "faster", "peak GiB", "less memory"), speed_rows(rows)),
+        f"DSC with TotalSegmentator's labels of structures above {BIG_ML:g} ml:",
+        table(("replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"), label_rows(rows)),
+    ]
+    return "\n\n".join(sections)
+
+
+def speed_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Replica, program, mean seconds, ratio, peak GiB, ratio."""
+    cells = []
+    for row in rows:
+        peer = _mean(row["runs"][THEIRS])
+        for program, runs in row["runs"].items():
+            seconds, peak = _mean(runs)
+            ratios = [f"{one / other:.1f}×" for one, other in zip(peer, (seconds, peak), strict=True)]
+            cells.append([row["replica"], program, f"{seconds:.1f}", ratios[0], f"{peak / GIB:.2f}", ratios[1]])
+    return cells
+
+
+def label_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Replica, program, equal voxels, number of big structures, mean and lowest DSC."""
+    cells = []
+    for row in rows:
+        big = [value for value, ml in row["ml"].items() if ml > BIG_ML]
+        for program, one in row["agreement"].items():
+            scores = [score for value, score in one["dice"].items() if str(value) in big]
+            mean, lowest = (sum(scores) / len(scores), min(scores)) if scores else (1.0, 1.0)
+            cells.append(
+                [row["replica"], program, f"{100 * one['equal']:.3f}", str(len(scores)), f"{mean:.4f}", f"{lowest:.4f}"]
+            )
+    return cells
+
+
+def _mean(runs: list[dict[str, Any]]) -> tuple[float, float]:
+    return (
+        sum(one["seconds"] for one in runs) / len(runs),
+        max(one["peak_resident_bytes"] for one in runs),
+    )
+
+
+def runs_on(isa: str, threads: int) -> str:
+    """What flareseg's networks run on under these variables."""
+    script = (
+        "from flareseg.options import Options; from flareseg.segmenter import Segmenter; "
+        f"print(Segmenter(options=Options(device='cpu', threads={threads})).device_description)"
+    )
+    return str(run_watched([sys.executable, "-c", script], ISA[isa])["output"]).strip().splitlines()[-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--ct", type=Path, help=f"a .nii.gz (default: {CASE} of --data)")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real CTs")
+    parser.add_argument("--replica", choices=REPLICAS, action="append", help="only this one (default: all)")
+    parser.add_argument("--isa", choices=ISA, default="native", help="the newest instructions that both may use")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--totalsegmentator", type=Path, default=COMMAND, help="TotalSegmentator's command")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for totalsegmentator.json and .md")
+    arguments = parser.parse_args()
+    command, environment = shlex.join(["python", *sys.argv]), machine()
+    ct = arguments.ct or arguments.data / CASE / "ct.nii.gz"
+    with tempfile.TemporaryDirectory() as folder:
+        race = Race(ct, arguments.totalsegmentator, arguments.threads, arguments.isa, Path(folder))
+        rows = [race.row(name) for name in arguments.replica or REPLICAS]
+    facts = {
+        "command": command,
+        "machine": environment,
+        "versions": versions() | {"TotalSegmentator": _peer_version(arguments.totalsegmentator)},
+        "ct": ct.parent.name if ct.name.startswith("ct.") else ct.name.partition(".")[0],
+        "isa": arguments.isa,
+        "device": runs_on(arguments.isa, arguments.threads),
+        "threads": arguments.threads,
+    }
+    write_results("totalsegmentator", facts | {"replicas": rows}, text_of(rows, facts), arguments.results)
+
+
+def _peer_version(command: Path) -> str:
+    script = "from importlib.metadata import version; print(version('TotalSegmentator'))"
+    done = subprocess.run([str(command.parent / "python"), "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
