@@ -131,7 +131,8 @@ class Engine:
         """
         plan, options = self.plan, self._options
         step = options.step or plan.step
-        planned = self.window_of((image.shape[0], image.shape[1], image.shape[2]))
+        shape: Index = (image.shape[0], image.shape[1], image.shape[2])
+        planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, rule=plan.windows)
         mirror = plan.mirror_axes if options.mirroring else ()
         while True:
             window = self._window(planned)
@@ -147,12 +148,6 @@ class Engine:
                 _report(progress, SMALLER_WINDOWS)
             else:
                 self._move_to_cpu(progress)
-
-    def window_of(self, shape_zyx: Index) -> Index:
-        """The size of the windows for an image of a size, where memory does not ask for smaller ones."""
-        plan = self.plan
-        step = self._options.step or plan.step
-        return window_shape(shape_zyx, plan.patch_zyx, plan.stride_zyx, step, rule=plan.windows)
 
     def labels(
         self, logits: Logits, shape_zyx: Index, spacing_zyx_mm: Triple, progress: Progress | None = None

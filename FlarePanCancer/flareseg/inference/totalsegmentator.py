@@ -8,14 +8,14 @@ grid.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from flareseg.inference.body import body_box, whole
+from flareseg.inference.body import whole
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
 from flareseg.inference.logits_to_labels import winners
@@ -30,7 +30,8 @@ from flareseg.volume import Box, Index, Triple, box_of
 
 
 class TotalSegmentatorStrategy(Strategy):
-    """With parity in TotalSegmentator's precision and windows; else in the machine's own, and of the body only.
+    """With parity in TotalSegmentator's precision, else in the machine's own. The windows are TotalSegmentator's either
+    way: the net normalises over its window, and with others it draws other organs in thin slabs.
 
     Args:
         bundle: the model, whose plan has the resampling "corners".
@@ -54,75 +55,20 @@ class TotalSegmentatorStrategy(Strategy):
             else:
                 out = target_shape(hu.shape, spacing, plan.spacing_zyx_mm)
                 image = zoomed(hu, out, plan.image_order, exact=self._exact, progress=case.progress)
-        with case.progress.stage("body"):
-            part = self._part_to_see(image)
+        part = box_of(image)
         if part is None:
             return np.zeros(hu.shape, np.uint8)
         with case.progress.stage("network"):
-            seen, inner = self._filled(normalize(image[part], plan.intensity))
-            logits = self.engine.logits(torch.from_numpy(seen).to(self.engine.device), case.progress)
+            seen = torch.from_numpy(normalize(image[part], plan.intensity))
+            logits = self.engine.logits(seen.to(self.engine.device), case.progress)
         with case.progress.stage("labels"):
             labels = np.zeros(image.shape, np.uint8)
-            labels[part] = winners(logits).cpu().numpy()[inner]
+            labels[part] = winners(logits).cpu().numpy()
             if case.certainty is not None:
                 certainty = np.full(image.shape, 100, np.uint8)
-                certainty[part] = self.engine.confidence(logits, seen.shape)[inner]
+                certainty[part] = self.engine.confidence(logits, labels[part].shape)
                 case.certainty[box] = nearest(certainty, hu.shape)
             return nearest(self.values(labels), hu.shape)
-
-    def _part_to_see(self, image: NDArray[np.float32]) -> Box | None:
-        """What is not 0; or the body, and of what surrounds it as much as its windows have room for: the net normalises
-        over its window, and what was cut away would be missed there."""
-        if self._exact or self.plan.intensity.scheme != "ct":
-            return box_of(image)
-        body = body_box(image, self.plan.spacing_zyx_mm)
-        if body is None:
-            return None
-        everything, window = whole(image.shape), self.engine.window_of(shape_of(body))
-        least_z, least_y, least_x = map(max, window, self.plan.patch_zyx)
-        return widened_to(body, (least_z, least_y, least_x), shape_of(everything))
-
-    def _filled(self, image: NDArray[np.float32]) -> tuple[NDArray[np.float32], Box]:
-        """The image with what surrounds it in a window, and where in it the image is.
-
-        TotalSegmentator pads with 0 what is smaller than the plan's window. Where the image is larger, it has more
-        windows and no padding: there, what a fitted window is too long is mirrored.
-        """
-        if self._exact:
-            return image, whole(image.shape)
-        patch = self.plan.patch_zyx
-        image, outer = _padded(image, patch, "constant")
-        window = self.engine.window_of(shape_of(whole(image.shape)))
-        filled, inner = _padded(image, window, "symmetric")
-        z, y, x = (slice(q.start + p.start, q.start + p.stop) for p, q in zip(outer, inner, strict=True))
-        return filled, (z, y, x)
-
-
-def _padded(
-    image: NDArray[np.float32], least_zyx: Index, mode: Literal["constant", "symmetric"]
-) -> tuple[NDArray[np.float32], Box]:
-    """The image, padded evenly to a size that it has at least, and where in it the image is."""
-    added = [max(0, least - size) for size, least in zip(image.shape, least_zyx, strict=True)]
-    z, y, x = (slice(one // 2, one // 2 + size) for one, size in zip(added, image.shape, strict=True))
-    return np.pad(image, [(one // 2, one - one // 2) for one in added], mode), (z, y, x)
-
-
-def shape_of(box: Box) -> Index:
-    """Voxels per axis."""
-    z, y, x = (part.stop - part.start for part in box)
-    return z, y, x
-
-
-def widened_to(box: Box, least_zyx: Index, image_zyx: Index) -> Box:
-    """The box with as many voxels around it as make it `least_zyx` long, as far as the image reaches."""
-    wide = []
-    for part, least, size in zip(box, least_zyx, image_zyx, strict=True):
-        length = max(part.stop - part.start, min(least, size))
-        start = part.start - (length - (part.stop - part.start)) // 2
-        start = min(max(start, 0), size - length)
-        wide.append(slice(start, start + length))
-    z, y, x = wide
-    return z, y, x
 
 
 def as_stored(spacing_zyx_mm: Triple) -> Triple:

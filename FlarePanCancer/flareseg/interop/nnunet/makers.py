@@ -43,4 +43,4 @@ def in_the_way_of(maker: str, plan: Plan, dataset: str) -> Plan:
     if maker != TOTALSEGMENTATOR:
         return plan
     step = _WHOLE_BODY_STEP if _WHOLE_BODY.search(dataset) else _STEP
-    return replace(plan, resampling="corners", image_order=LINEAR, step=step, windows="fitted")
+    return replace(plan, resampling="corners", image_order=LINEAR, step=step)
