@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from flareseg.inference.body import whole
+from flareseg.inference.body import body_box, whole
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
 from flareseg.inference.logits_to_labels import winners
@@ -56,7 +56,7 @@ class TotalSegmentatorStrategy(Strategy):
                 out = target_shape(hu.shape, spacing, plan.spacing_zyx_mm)
                 image = zoomed(hu, out, plan.image_order, exact=self._exact, progress=case.progress)
         part = box_of(image)
-        if part is None:
+        if part is None or self._is_air(image):
             return np.zeros(hu.shape, np.uint8)
         with case.progress.stage("network"):
             seen = torch.from_numpy(normalize(image[part], plan.intensity))
@@ -69,6 +69,12 @@ class TotalSegmentatorStrategy(Strategy):
                 certainty[part] = self.engine.confidence(logits, labels[part].shape)
                 case.certainty[box] = nearest(certainty, hu.shape)
             return nearest(self.values(labels), hu.shape)
+
+    def _is_air(self, image: NDArray[np.float32]) -> bool:
+        """Whether there is nothing to look at; TotalSegmentator looks all the same."""
+        if self._exact or self.plan.intensity.scheme != "ct":
+            return False
+        return body_box(image, self.plan.spacing_zyx_mm) is None
 
 
 def as_stored(spacing_zyx_mm: Triple) -> Triple:
