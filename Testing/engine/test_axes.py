@@ -96,35 +96,30 @@ def test_a_mirrored_net_calls_the_left_kidney_right(folders: dict[str, Path]) ->
 
 
 @pytest.mark.parametrize(
-    ("names", "trainer", "maker"),
+    ("names", "maker"),
     [
-        (["Dataset297_TotalSegmentator_total_3mm_1559subj"], "", "TotalSegmentator"),
-        (["Dataset789_kidney_cyst_501subj"], "nnUNetTrainer_4000epochs_NoMirroring", "TotalSegmentator"),
-        (["Dataset551_Totalseg251"], "nnUNetTrainer", "CADS"),
-        (["Dataset123_Organs"], "nnUNetTrainer", "MOOSE"),
-        (["", "clin_ct_organs_ras_07052025"], "", "MOOSE"),
+        (["Dataset297_TotalSegmentator_total_3mm_1559subj"], "TotalSegmentator"),
+        (["Dataset789_kidney_cyst_501subj"], "TotalSegmentator"),
+        (["Dataset551_Totalseg251"], "CADS"),
+        (["Dataset123_Organs"], "MOOSE"),
+        (["", "clin_ct_organs_ras_07052025"], "MOOSE"),
     ],
 )
-def test_nets_of_makers_who_turn_every_ct_to_ras_are_known_by_name(names: list[str], trainer: str, maker: str) -> None:
-    found = axes_of(None, "stored", names, trainer)
+def test_nets_of_makers_who_turn_every_ct_to_ras_are_known_by_name(names: list[str], maker: str) -> None:
+    found = axes_of(None, "stored", names)
     assert found.rule == "ras" and maker in found.why
-    assert axes_of("stored", "stored", names, trainer).rule == "stored", "what the user says goes first"
-    assert axes_of("lps", "ras", names, trainer).rule == "canonical"
+    assert axes_of("stored", "stored", names).rule == "stored", "what the user says goes first"
+    assert axes_of("lps", "ras", names).rule == "canonical"
 
 
 @pytest.mark.parametrize(
-    ("names", "trainer"),
-    [
-        (["Dataset023_FLARE", "my totals"], "nnUNetTrainer"),
-        (["Dataset789_kidney_cyst_501subj"], "nnUNetTrainer"),
-        (["Dataset008_HepaticVessel"], "nnUNetTrainer_NoMirroring"),
-        (["Dataset551_Mine"], ""),
-    ],
+    "names",
+    [["Dataset023_FLARE", "my totals"], ["Dataset789_501subj"], ["Dataset008_HepaticVessel"], ["Dataset551_Mine"]],
 )
-def test_other_nets_see_cts_as_they_are_stored(names: list[str], trainer: str) -> None:
-    found = axes_of(None, "stored", names, trainer)
+def test_other_nets_see_cts_as_they_are_stored(names: list[str]) -> None:
+    found = axes_of(None, "stored", names)
     assert (found.rule, found.why, str(found)) == ("stored", "", "as the file stores them")
-    assert axes_of(None, "ras", names, trainer).rule == "ras", "as the plans' reader says"
+    assert axes_of(None, "ras", names).rule == "ras", "as the plans' reader says"
 
 
 def test_an_import_says_what_it_recognised_and_how_to_choose_otherwise(

@@ -38,9 +38,10 @@ def in_the_way_of(maker: str, plan: Plan, dataset: str) -> Plan:
 
     TotalSegmentator resamples by itself, linearly unless its user says otherwise and to the very spacing of the plans,
     so that nothing is left to nnU-Net; see `inference/totalsegmentator.py`. Its net of the Decathlon's hepatic vessels,
-    Dataset008, is called as no other, and is resampled by nnU-Net.
+    Dataset008, is called as no other, and is resampled by nnU-Net. The windows are the same with parity and without, so
+    that parity is left to who asks for it when a CT is segmented.
     """
     if maker != TOTALSEGMENTATOR:
         return plan
     step = _WHOLE_BODY_STEP if _WHOLE_BODY.search(dataset) else _STEP
-    return replace(plan, resampling="corners", image_order=LINEAR, step=step)
+    return replace(plan, resampling="corners", image_order=LINEAR, step=step, parity=False)
