@@ -20,6 +20,9 @@ from train.data.index import CaseIndex
 from train.training.checkpoints import DONE
 from train.training.fits import hidden_from
 
+MOST_LISTED = 60
+"""Cases of one source that are listed one by one; of more, only how many they are, and their licences."""
+
 
 def provenance_of(config: Config, paths: RunPaths, index: CaseIndex, line: dict[str, Sequence[str]]) -> dict[str, Any]:
     """Provenance in model.json of a model trained by the fits of `line`.
@@ -86,7 +89,7 @@ def _sources(config: Config, cases: Sequence[Any], seen: list[str]) -> list[dict
     result: list[dict[str, str]] = []
     for source in config.sources:
         mine = [case for case in cases if case.source == source.name and case.name in seen]
-        if len(mine) > 20:
+        if len(mine) > MOST_LISTED:
             licences = sorted({case.licence for case in mine if case.licence})
             result.append({"case": source.name, "source": f"{len(mine)} CTs", "licence": ", ".join(licences)})
             continue
