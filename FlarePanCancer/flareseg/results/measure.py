@@ -200,7 +200,7 @@ def title_of(row: Measurement) -> str:
     """What people read, e.g. "Lesion 2, liver"."""
     if row.lesion is None:
         return labels.title_of(row.structure)
-    return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'outside the organs'}"
+    return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'in none of the organs drawn'}"
 
 
 def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
