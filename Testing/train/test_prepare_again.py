@@ -63,7 +63,7 @@ def test_one_image_is_never_on_both_sides(data, paths, capsys, tmp_path):
     sources = source(data, validation=["p1"]), source(tmp_path / "other", name="other")
     index = prepare(config_for(*sources), paths)
     assert {case.name for case in index.split("validation")} == {"mine_p1", "other_twin"}
-    assert "other_twin is the image of mine_p1" in capsys.readouterr().out
+    assert "other_twin shows the image of mine_p1" in capsys.readouterr().out
 
 
 def test_a_split_is_the_same_whatever_else_there_is():
