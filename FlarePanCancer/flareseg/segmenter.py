@@ -17,6 +17,7 @@ from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_installed, find_model
 from flareseg.model.combined import read_combined
 from flareseg.model.members import Members
+from flareseg.model.structures import choose
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
@@ -111,11 +112,23 @@ class Segmenter:
         """What the network runs on now, e.g. "CPU, 8 threads, OpenVINO bf16"."""
         return self._model.description
 
+    def check(self, structures: Collection[Structure | str] | None = None) -> None:
+        """See, before a CT is read, that `segment` can give these structures (all unless given).
+
+        Raises:
+            ModelError: when a model is missing or changed that it is put together of, and needed for them.
+            UsageError: when they are none of this model's.
+        """
+        with self._turns.turn():
+            wanted = self._wanted(structures)
+            if isinstance(self._model, CombinedModel):
+                self._model.check(wanted)
+
     def segment(
         self,
         volume: Volume,
         *,
-        structures: Collection[Structure] | None = None,
+        structures: Collection[Structure | str] | None = None,
         roi: WorldBox | None = None,
         progress: Progress | None = None,
         confidence: bool = False,
@@ -125,7 +138,8 @@ class Segmenter:
 
         Args:
             volume: in any orientation.
-            structures: keep only these; all unless given.
+            structures: keep only these, of `self.structures` or by name ("left_kidney", "Left kidney"); all unless
+                given.
             roi: look only inside this box; everywhere unless given.
             progress: receives every stage, and can cancel at each report.
             confidence: also give `Segmentation.confidence`.
@@ -138,6 +152,7 @@ class Segmenter:
         Raises:
             Cancelled: when `progress` says so.
             UsageError: when `roi` lies outside the volume, or `structures` are none of this model's.
+            ModelError: when a model is missing or changed that this one is put together of, and needed here.
             DeviceError: in a process that was forked off one in which a model was loaded.
         """
         progress = progress or Progress()
@@ -145,13 +160,20 @@ class Segmenter:
             wanted = self._wanted(structures)
             return self._model.segment(volume, Request(wanted, progress, roi, confidence, preview))
 
-    def _wanted(self, structures: Collection[Structure] | None) -> tuple[Structure, ...]:
+    def _wanted(self, structures: Collection[Structure | str] | None) -> tuple[Structure, ...]:
         if structures is None:
             return self.structures
-        missing = [structure.name for structure in structures if structure not in self.structures]
-        if missing:
+        if isinstance(structures, str):
+            structures = [structures]
+        if strange := [one for one in structures if not isinstance(one, Structure | str)]:
+            raise UsageError(
+                f"{strange[0]!r} is no structure; give names, such as 'liver', or structures of flareseg.labels."
+            )
+        named = choose((one for one in structures if isinstance(one, str)), self.structures)
+        every = {*named, *(one for one in structures if isinstance(one, Structure))}
+        if missing := sorted(one.name for one in every.difference(self.structures)):
             raise UsageError(f"The model '{self.model_name}' does not segment: {', '.join(missing)}.")
-        return tuple(structure for structure in self.structures if structure in structures)
+        return tuple(structure for structure in self.structures if structure in every)
 
 
 def _to_be_loaded(kind: type[Segmenter], model: str | Path, options: Options) -> Segmenter:

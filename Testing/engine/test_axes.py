@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from flareseg.cli import main
+from flareseg.commands.check_axes import verdict_of
 from flareseg.errors import ModelError, UsageError
 from flareseg.interop import axes_check
 from flareseg.interop.axes_check import VIEWS, AxesCheck, Score, View, check_axes
@@ -235,14 +236,15 @@ def test_check_refuses_what_it_cannot_tell(folders: dict[str, Path], tmp_path: P
             check_axes("toy", empty)
 
 
+KIDNEYS = ("right_kidney", "left_kidney")
+
+
 def scored(best: View, value: float, rule: Any, stored: View | None = None) -> AxesCheck:
-    scores = tuple(Score(view, {"liver": value if view == best else 0.1}) for view in VIEWS)
+    scores = tuple(Score(view, dict.fromkeys(KIDNEYS, value if view == best else 0.1)) for view in VIEWS)
     return AxesCheck("toy", rule, stored, scores)
 
 
 def test_the_verdict_names_ways_that_no_option_can_say_and_admits_when_nothing_fits() -> None:
-    from flareseg.commands.check_axes import verdict_of
-
     upside_down = View((True, False, False))
     assert upside_down.name == "LPI"
     odd = scored(upside_down, 0.9, "ras")
@@ -253,6 +255,40 @@ def test_the_verdict_names_ways_that_no_option_can_say_and_admits_when_nothing_f
     assert not nothing.fits and verdict_of(nothing).startswith("Nothing fits")
     fits = scored(View(NO), 0.9, "stored", stored=View(NO))
     assert "for CTs that are stored like this one" in verdict_of(fits)
+
+
+@pytest.mark.parametrize(
+    ("organs", "second", "says"),
+    [
+        (("liver", "spleen"), 0.1, "both kidneys are needed"),
+        (("liver", "left_kidney"), 0.1, "take a CT that shows both"),
+        (KIDNEYS, 0.86, "LPS (0.90) and LAS (0.86) fit as well; take another CT with both kidneys"),
+    ],
+)
+def test_a_ct_that_cannot_tell_the_ways_apart_decides_nothing(
+    organs: tuple[str, ...], second: float, says: str
+) -> None:
+    mirrored = View((False, True, False))
+    means = {View(NO): 0.896, mirrored: second}
+    scores = tuple(Score(view, dict.fromkeys(organs, means.get(view, 0.1))) for view in VIEWS)
+    for rule in ("canonical", "ras"):
+        found = AxesCheck("toy", rule, None, scores)
+        assert not found.fits and found.fitting_rule is None
+        assert verdict_of(found).startswith("This CT cannot decide it") and says in verdict_of(found)
+    without = AxesCheck("toy", "canonical", None, scores, draws_kidneys=False)
+    assert second > 0.5 or "does not draw both kidneys" in verdict_of(without)
+
+
+@pytest.mark.usefixtures("embedded_knows")
+def test_check_never_changes_a_model_by_a_ct_that_decides_nothing(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_model(folders["ras"], name="toy", choice=Choice(axes="lps"))
+    monkeypatch.setattr(axes_check, "TOLERANCE", 1.0)  # every way is as good
+    assert main(["models", "check", "toy", str(a_ct(tmp_path, "LPS")), "--fix", "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert (data["fits"], data["decided"], data["fixed"], data["fitting_axes"]) == (False, False, False, None)
+    assert read_description(catalogue.find_model("toy")).plan.orientation == "canonical"
 
 
 def test_only_models_of_the_users_own_are_turned(folders: dict[str, Path], tmp_path: Path) -> None:

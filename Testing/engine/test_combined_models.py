@@ -18,9 +18,19 @@ from flareseg.interop.import_model import import_model
 from flareseg.io.files import read_labels, write_volume
 from flareseg.labels import by_name
 from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.catalogue import describe, find_model, fingerprint, list_models, models_folder, remove_model
+from flareseg.model.catalogue import (
+    describe,
+    find_installed,
+    find_model,
+    fingerprint,
+    list_models,
+    models_folder,
+    remove_model,
+)
 from flareseg.model.catalogue import structures_in as structures_of_model
-from flareseg.model.combined import host_words, hosts_called
+from flareseg.model.combined import host_words, hosts_called, read_combined
+from flareseg.model.members import Members
+from flareseg.model.turning import turn_model
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.results.evaluate import evaluate
@@ -132,9 +142,6 @@ def test_each_member_runs_as_it_was_imported(random_one, a_ct):
 
 def test_parity_is_for_members_that_were_imported_so(random_one):
     from flareseg.inference.open_members import OpenMembers
-    from flareseg.model.catalogue import find_installed
-    from flareseg.model.combined import read_combined
-    from flareseg.model.members import Members
 
     path = models_folder() / "ras" / "model.json"
     facts = json.loads(path.read_text())
@@ -154,11 +161,58 @@ def test_parity_is_for_members_that_were_imported_so(random_one):
 def test_a_missing_member_is_one_line_that_says_what_to_do():
     entry = combine_models("abdomen", ["organs"], ["lesions@liver"])
     shutil.rmtree(models_folder() / "lesions")
-    for use in (Segmenter, describe, structures_of_model, fingerprint):
+    for use in (lambda name: Segmenter(name, ON_ONE_CORE).check(), describe):
         with pytest.raises(ModelError, match=r"needs the model 'lesions' 2\.5, which is not here; get or import it"):
             use("abdomen")
     [listed] = [one for one in list_models() if one.name == entry.name]
     assert listed.version == "damaged" and "'lesions'" in listed.description
+
+
+def test_a_missing_model_of_lesions_matters_only_where_they_are_wanted(random_one, small_ct, tmp_path, capsys):
+    combine_models("abdomen", ["random"], ["ras@liver"])
+    shutil.rmtree(models_folder() / "ras")
+    ct, out = write_volume(small_ct, tmp_path / "ct.nii.gz"), tmp_path / "organs.nii.gz"
+    command = ["segment", str(ct), "-o", str(out), "--model", "abdomen", "--threads", "1", "--progress", "none"]
+    command += ["--backend", "torch", "--device", "cpu"]
+    for everything in ([], ["--structures", "liver,tumour"]):
+        assert main([*command, *everything]) == 1 and not out.exists()
+        assert "needs the model 'ras' 1.0, which is not here" in capsys.readouterr().err
+    assert main([*command, "--structures", "liver"]) == 0
+    assert set(np.unique(read_labels(out)[0])) == {0, 1}
+
+
+def test_a_member_with_the_same_weights_and_another_plan_is_another_one(capsys):
+    entry = combine_models("abdomen", ["organs"], ["lesions@liver"])
+    turn_model("lesions", "ras", "a test")
+    with pytest.raises(ModelError, match=r"replaced since \(its axes, labels or other .* again: flareseg models comb"):
+        describe("abdomen")
+    with pytest.raises(ModelError, match="replaced since"):
+        Segmenter("abdomen", ON_ONE_CORE).check(["tumour"])
+    # One of before has no checksum of plans, and its fingerprint stays as it was.
+    facts = json.loads((entry.folder / "model.json").read_text())
+    for member in (*facts["combined"]["organs"], *(one["member"] for one in facts["combined"]["lesions"])):
+        del member["plan"]
+    (entry.folder / "model.json").write_text(json.dumps(facts))
+    assert "lesions 2.5" in describe("abdomen")
+    assert json.loads(json.dumps(read_combined(entry.folder).to_json())) == facts["combined"]
+
+
+def test_licence_and_citation_are_those_that_a_member_has_now():
+    combine_models("abdomen", ["organs"], ["lesions@liver"])
+    save_threshold_model("lesions", {"liver": 1, "liver_lesion": LESION}, licence="MIT", version="2.5")
+    assert "MIT" in describe("abdomen") and HEPATIC not in describe("abdomen")
+    assert Members(read_combined(models_folder() / "abdomen"), find_installed).licence == (
+        "Apache-2.0 (organs), MIT (lesions)"
+    )
+
+
+def test_structures_may_be_given_by_name(random_one, small_ct):
+    segmenter = Segmenter("random", ON_ONE_CORE)
+    named = segmenter.segment(small_ct, structures=["Left kidney", by_name("liver")])
+    assert [one.name for one in named.structures] == ["liver", "left_kidney"]
+    for wrong, says in ((["nose"], "no structure named 'nose'"), ([14], "14 is no structure; give names")):
+        with pytest.raises(UsageError, match=says):
+            segmenter.segment(small_ct, structures=wrong)
 
 
 def test_a_member_whose_weights_changed_is_one_line_with_the_command_that_helps(capsys):
@@ -166,7 +220,7 @@ def test_a_member_whose_weights_changed_is_one_line_with_the_command_that_helps(
     assert Segmenter("abdomen", ON_ONE_CORE).model_name.startswith("abdomen = organs")
     save_threshold_model("lesions", {"liver": 1, "liver_lesion": LESION}, weight=2.0)
     with pytest.raises(ModelError) as caught:
-        Segmenter("abdomen", ON_ONE_CORE)
+        Segmenter("abdomen", ON_ONE_CORE).check()
     text = str(caught.value)
     assert "'lesions' 2.5, which has been replaced" in text and "\n" not in text
     command = text.partition("together again: ")[2].replace('"', "").split()
@@ -234,6 +288,24 @@ def test_models_that_cannot_be_members_are_refused():
     assert "comes with flareseg" in refused(ModelError, "default", ["organs"], ["lesions@liver"], overwrite=True)
     assert "One model alone" in refused(UsageError, "x", ["organs"])
     assert "leave it out" in refused(UsageError, "x", ["organs", "lesions"])
+
+
+def test_refusals_name_what_is_wrong_first():
+    assert "no model 'nosuch'" in refused(ModelError, "x", ["nosuch"])
+    for text in ("lesions@liver-5", "lesions@liver+-5", "lesions@kidneys,liver -5mm"):
+        assert "'-5' is no margin in mm; take 0 to 1000" in refused(UsageError, "x", ["organs"], [text])
+    assert "'-1' is no smallest volume" in refused(UsageError, "x", ["organs"], ["lesions@liver/min=-1"])
+    assert "'default' draws no tumours" in refused(UsageError, "x", ["organs"], ["default@liver"])
+    twice = ["lesions@kidneys,liver", "lesions@liver+20"]
+    assert "look for tumours in liver twice" in refused(UsageError, "x", ["organs"], twice)
+    combine_models("x", ["organs"], ["lesions@kidneys+5", "lesions@liver+20"])
+
+
+def test_a_refused_removal_names_all_that_need_the_model():
+    for name in ("a", "b"):
+        combine_models(name, ["organs"], ["lesions@liver"])
+    with pytest.raises(ModelError, match=r"part of 'a', 'b', .* models remove a and flareseg models remove b"):
+        remove_model("lesions")
 
 
 def test_it_has_no_weights_to_export_or_import(tmp_path):

@@ -290,7 +290,9 @@ class Batch:
     def _load(self) -> Segmenter:
         from flareseg.segmenter import Segmenter  # takes seconds, most of them torch's
 
-        return Segmenter(self.request.model, self.request.options)
+        segmenter = Segmenter(self.request.model, self.request.options)
+        segmenter.check(self.request.structures)
+        return segmenter
 
     def _loaded(self) -> Segmenter:
         assert self._model

@@ -18,14 +18,14 @@ from flareseg.system.streams import print_line, print_text
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Run `flareseg models check`; returns its exit status: 0 where the model is used as it wants, else 1."""
+    """Run `flareseg models check`; returns its exit status: 0 where the model is certainly used as it wants, else 1."""
 
     def work(cancelled: Callable[[], bool]) -> int:
         with CaseReader() as reader:
             volume = reader.read(arguments.input, force=False, cancelled=cancelled)
         found = check_axes(arguments.model, volume, _show_progress, cancelled)
         _show_progress(1, 0)
-        fixed = arguments.fix and not found.fits and found.finds_organs and found.fitting_rule is not None
+        fixed = arguments.fix and not found.fits and found.fitting_rule is not None
         if fixed and found.fitting_rule:
             axes = Axes(found.fitting_rule, f"found with models check on '{volume.name}'")
             turn_model(arguments.model, found.fitting_rule, str(axes))
@@ -60,6 +60,8 @@ def verdict_of(found: AxesCheck) -> str:
             f"Nothing fits: even {best.view.name} gives a mean DSC of {best.mean:.2f} with the embedded model, so the "
             "axes cannot be told from this CT and this model."
         )
+    if not found.decides:
+        return _undecided(found)
     if found.fits:
         view = found.view_of(found.rule)
         held = "" if found.rule != "stored" else ", for CTs that are stored like this one"
@@ -77,6 +79,23 @@ def verdict_of(found: AxesCheck) -> str:
     )
 
 
+def _undecided(found: AxesCheck) -> str:
+    """Why nothing is known, and what would help."""
+    if not found.draws_kidneys:
+        return (
+            f"Cannot be decided: '{found.model}' does not draw both kidneys, without which left and right cannot be "
+            "told apart; ask whoever made it how its images were turned."
+        )
+    if not found.has_both_kidneys:
+        return "This CT cannot decide it: both kidneys are needed to tell left from right; take a CT that shows both."
+    second = sorted(found.scores, key=lambda score: score.mean)[-2]
+    return (
+        f"This CT cannot decide it: {found.best.view.name} ({found.best.mean:.2f}) and {second.view.name} "
+        f"({second.mean:.2f}) fit as well; take another CT with both kidneys (a net that learnt from mirrored images "
+        "may fit several ways on every CT, and then either will do)."
+    )
+
+
 def _fixed(found: AxesCheck) -> str:
     assert found.fitting_rule
     return f"Changed: '{found.model}' has {found.best.view.name} from now on (--axes {NAMES[found.fitting_rule]})."
@@ -90,7 +109,8 @@ def _as_data(found: AxesCheck) -> dict[str, Any]:
         "now": now.name if now else None,
         "best": found.best.view.name,
         "fits": found.fits,
-        "fitting_axes": NAMES[found.fitting_rule] if found.finds_organs and found.fitting_rule else None,
+        "decided": found.finds_organs and found.decides,
+        "fitting_axes": NAMES[found.fitting_rule] if found.fitting_rule else None,
         "views": {
             s.view.name: {"mean": round(s.mean, 4)} | {k: round(v, 4) for k, v in s.dsc.items()} for s in found.scores
         },

@@ -23,6 +23,7 @@ from flareseg.inference.lesion_rules import keep_lesions_at
 from flareseg.inference.one_model import NOTHING_FOUND, Request, notes_of
 from flareseg.inference.open_members import OpenMembers
 from flareseg.labels import TUMOUR, Structure, by_name, by_names
+from flareseg.model.combined import LesionMember
 from flareseg.model.members import Members
 from flareseg.options import Options
 from flareseg.progress import Relay
@@ -73,8 +74,7 @@ class CombinedModel:
     """
 
     def __init__(self, members: Members, options: Options) -> None:
-        self._combined, self._drawn = members.combined, members.drawn
-        self._lesion_structures = members.lesions_drawn()
+        self._members, self._combined, self._drawn = members, members.combined, members.drawn
         self.name = f"{self._combined.name} = {self._combined.parts}"
         self.structures: tuple[Structure, ...] = members.structures
         self._open = OpenMembers(members, options)
@@ -89,9 +89,19 @@ class CombinedModel:
         """What the model runs on that was loaded last."""
         return self._open.device_description
 
+    def check(self, wanted: Collection[Structure]) -> None:
+        """See that the models of lesions can be used, where lesions are wanted; raises `ModelError`."""
+        for number in range(len(self._lesions_for(wanted))):
+            self._members.lesions_drawn(number)
+            self._open.check(len(self._combined.organs) + number)
+
+    def _lesions_for(self, wanted: Collection[Structure]) -> tuple[LesionMember, ...]:
+        return self._combined.lesions if any(one.name == TUMOUR for one in wanted) else ()
+
     def segment(self, volume: Volume, request: Request) -> Segmentation:
         """The wanted structures on the volume's own grid; raises as `Segmenter.segment`."""
-        lesions = self._combined.lesions if any(one.name == TUMOUR for one in request.wanted) else ()
+        self.check(request.wanted)
+        lesions = self._lesions_for(request.wanted)
         needed = {*request.wanted, *by_names(host for lesion in lesions for host in lesion.hosts)}
         organs = [number for number, drawn in enumerate(self._drawn) if needed & set(drawn.values())]
         work = _Work(
@@ -159,7 +169,7 @@ class CombinedModel:
         for part, box in enumerate(boxes):
             progress = work.relay.leg(turn, part, len(boxes))
             asked = replace(
-                work.request, wanted=self._lesion_structures[number], progress=progress, roi=None, preview=None
+                work.request, wanted=self._members.lesions_drawn(number), progress=progress, roi=None, preview=None
             )
             result, own = model.segment(work.volume.part(box), asked), within(box, whole)
             drawn = result.labels != 0
@@ -178,7 +188,7 @@ class CombinedModel:
             structures=work.request.wanted,
             name=volume.name,
             model=self.name,
-            notes=(*notes_of(volume, progress.messages), f"Licence of the weights: {self._combined.info['licence']}."),
+            notes=(*notes_of(volume, progress.messages), f"Licence of the weights: {self._members.licence}."),
             seconds=dict(progress.seconds),
             confidence=work.certainty,
             source=volume.source,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import torch
 
+from flareseg.errors import ModelError
 from flareseg.inference.memory import release_gpu_memory
 from flareseg.inference.one_model import OneModel
 from flareseg.model.bundle import load_bundle
@@ -32,9 +34,18 @@ class OpenMembers:
         self._keeps_all = members.weight_bytes() <= MOST_RESIDENT_BYTES
         self._open: dict[int, OneModel] = {}
         self._first = True
-        # What cannot run is said before a CT is read.
+        # What cannot run is said before a CT is read; a model of lesions, where they are asked for: see `check`.
+        organs = len(members.combined.organs)
         for number in range(len(self._every) if self._keeps_all else 1):
+            with suppress(ModelError) if number >= organs else nullcontext():
+                self.member(number)
+
+    def check(self, number: int) -> None:
+        """See that a member can be used; raises as `member`."""
+        if self._keeps_all:
             self.member(number)
+        else:
+            self._members.description(self._every[number])
 
     def member(self, number: int) -> OneModel:
         """A member, ready to run. No caller may keep it beyond its use, as the next one needs its memory.

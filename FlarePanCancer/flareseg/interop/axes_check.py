@@ -32,11 +32,12 @@ from flareseg.results.metrics import dice
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Box, Orientation, Triple, Volume, box_of
 
-ORGANS = ("liver", "spleen", "right_kidney", "left_kidney")
+KIDNEYS = ("right_kidney", "left_kidney")
+ORGANS = ("liver", "spleen", *KIDNEYS)
 LEAST_DSC = 0.5
 """Of the best way, in the mean: below it, nothing is known."""
 TOLERANCE = 0.05
-"""Of the mean DSC: ways that are nearer to the best one are as good."""
+"""Of the mean DSC: ways that are nearer to the best one cannot be told from it."""
 MARGIN_MM = 10.0
 LEAST_VOXELS = 20
 """Of an organ on the net's grid, for a DSC that means something."""
@@ -82,12 +83,14 @@ class AxesCheck:
         rule: which way the model has the body lie now.
         stored: the view in which this CT is stored; None where its slices are not axial.
         scores: of every view.
+        draws_kidneys: whether the model draws both; otherwise no CT decides it.
     """
 
     model: str
     rule: OrientationRule
     stored: View | None
     scores: tuple[Score, ...]
+    draws_kidneys: bool = True
 
     @property
     def best(self) -> Score:
@@ -99,27 +102,35 @@ class AxesCheck:
         return self.best.mean >= LEAST_DSC
 
     @property
+    def decides(self) -> bool:
+        """Whether this CT can tell the ways apart: left and right by both kidneys, and no way as good as the best."""
+        reached = [score for score in self.scores if score.mean >= self.best.mean - TOLERANCE]
+        return self.has_both_kidneys and len(reached) == 1
+
+    @property
+    def has_both_kidneys(self) -> bool:
+        """Whether both were compared; liver and spleen alone look much alike from the other side."""
+        return set(KIDNEYS) <= set(self.best.dsc)
+
+    @property
     def fits(self) -> bool:
-        """Whether the way in which the model is used now is as good as the best one."""
-        return self.finds_organs and self._reaches_best(self.view_of(self.rule))
+        """Whether the way in which the model is used now is certain to be the best one."""
+        return self.finds_organs and self.decides and self.view_of(self.rule) == self.best.view
 
     @property
     def fitting_rule(self) -> OrientationRule | None:
-        """The rule that gives the best view, or one as good; None where no rule does.
+        """The rule that gives the best view; None where no rule does, or nothing is certain.
 
         A rule that turns every CT the same way goes first: what is "stored" differs from CT to CT.
         """
-        reached = [rule for rule in RULES if self._reaches_best(self.view_of(rule))]
-        exact = [rule for rule in reached if self.view_of(rule) == self.best.view]
-        return next(iter((*exact, *reached)), None)
+        if not self.finds_organs or not self.decides:
+            return None
+        return next((rule for rule in RULES if self.view_of(rule) == self.best.view), None)
 
     def view_of(self, rule: OrientationRule) -> View | None:
         """How this CT lies before the net by that rule."""
         fixed = {"canonical": View((False, False, False)), "ras": View((False, True, True))}
         return fixed.get(rule, self.stored)
-
-    def _reaches_best(self, view: View | None) -> bool:
-        return any(score.view == view and score.mean >= self.best.mean - TOLERANCE for score in self.scores)
 
 
 def check_axes(
@@ -166,7 +177,7 @@ def check_axes(
             labels = net.labels(view)
             scores.append(Score(view, {name: dice(labels == channels[name], mask) for name, mask in known.items()}))
     stored = View(order.flipped) if order.axes == (0, 1, 2) else None
-    return AxesCheck(Path(model).name, plan.orientation, stored, tuple(scores))
+    return AxesCheck(Path(model).name, plan.orientation, stored, tuple(scores), set(KIDNEYS) <= set(channels))
 
 
 class _Net:

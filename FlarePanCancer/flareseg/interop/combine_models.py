@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from flareseg import __version__
 from flareseg.errors import ModelError, UsageError
 from flareseg.interop.nnunet.labels import structure_named
 from flareseg.labels import TUMOUR, Structure, same_name
-from flareseg.model.bundle import COMBINED, LONGEST_TEXT, read_description
+from flareseg.model.bundle import COMBINED, LONGEST_TEXT, load_bundle, read_description
 from flareseg.model.catalogue import Entry, entry_of, find_installed, list_models, place_for
 from flareseg.model.combined import (
     FORMAT,
@@ -28,15 +30,20 @@ from flareseg.model.combined import (
     hosts_called,
     read_combined,
 )
-from flareseg.model.members import Members, member_lines, sha256_of
+from flareseg.model.members import Members, member_lines, plan_digest, sha256_of
+from flareseg.model.networks.registry import architecture_of
 from flareseg.model.storage import CARD, JSON, write_model
 from flareseg.model.structures import structures_of
 from flareseg.text import shortened
 
 WRITTEN = re.compile(
-    r"(?P<model>[^:@]+)(:(?P<labels>[^@]+))?@(?P<hosts>[^+/]+)(\+(?P<margin>[0-9.]+)(mm)?)?(/min=(?P<least>[0-9.]+))?"
+    r"(?P<model>[^:@]+)(:(?P<labels>[^@]+))?@(?P<hosts>[^+/]+)(\+(?P<margin>-?[0-9.]+)(mm)?)?(/min=(?P<least>-?[0-9.]+))?"
 )
 """What --tumour takes."""
+SUBTRACTED = re.compile(r"(?P<hosts>.*[^-\s])\s*(?P<margin>-[0-9.]+)(mm)?\s*")
+"""Hosts with a margin that would be negative."""
+NEVER = -500.0
+"""An output whose bias in the network's last layer is lower has been silenced; others have a few units."""
 LESION_WORDS = {"tumour", "tumours", "tumor", "tumors", "lesion", "lesions", "cancer", "metastasis", "metastases"}
 VERSION = "1.0"
 
@@ -56,14 +63,13 @@ def combine_models(name: str, organs: Sequence[str], tumours: Sequence[str] = ()
         OutputError: when the user's models folder cannot be written.
     """
     folder = place_for(name, overwrite=overwrite, flag="")
-    if not tumours and len(organs) < 2:
-        raise UsageError("One model alone needs nothing put together; add --tumour, or another --organs.")
     if len(organs) + len(tumours) > MOST_MEMBERS:
         raise UsageError(f"At most {MOST_MEMBERS} models can be put together.")
-    combined = Combined(
-        {}, tuple(_member(one, folder.name) for one in organs), tuple(_lesions(text, folder.name) for text in tumours)
-    )
-    combined = Combined(_info(folder.name, combined), combined.organs, combined.lesions)
+    drawing = tuple(_member(one, folder.name) for one in organs)
+    if not tumours and len(organs) < 2:
+        raise UsageError("One model alone needs nothing put together; add --tumour, or another --organs.")
+    combined = Combined({}, drawing, tuple(_lesions(text, folder.name) for text in tumours))
+    combined = replace(combined, info=_info(folder.name, Members(combined, find_installed)))
     members = Members(combined, find_installed)
     _check(members)
     entry = {
@@ -90,7 +96,7 @@ def _member(model: str, name: str) -> Member:
         raise ModelError(f"'{model}' is put together itself; name the models that it is put together of.")
     found = read_description(path)
     info = found.info
-    return Member(path.name, info["version"], info["licence"], info["citation"], sha256_of(found))
+    return Member(path.name, info["version"], info["licence"], info["citation"], sha256_of(found), plan_digest(path))
 
 
 def _lesions(text: str, name: str) -> LesionMember:
@@ -99,6 +105,10 @@ def _lesions(text: str, name: str) -> LesionMember:
         raise UsageError(
             f"'{shortened(text, 80)}' cannot be understood; write MODEL[:LABEL]@HOST[+MM][/min=ML], such as "
             "liver-lesions@liver+10."
+        )
+    if negative := SUBTRACTED.fullmatch(found["hosts"]):
+        raise UsageError(
+            f"'{negative['margin']}' is no margin in mm; take 0 to {LARGEST_MARGIN_MM:g}, as in {negative['hosts']}+10."
         )
     hosts = hosts_called(found["hosts"].split(","))
     if TUMOUR in hosts:
@@ -110,7 +120,24 @@ def _lesions(text: str, name: str) -> LesionMember:
     assert path
     own = structures_of(read_description(path).plan)
     labels = _named(found["labels"], own, member.model) if found["labels"] else (_only_lesion(own, member.model),)
+    if _silenced(path, labels):
+        raise UsageError(f"'{member.model}' draws no {' and no '.join(_in_plural(labels))}; name another model.")
     return LesionMember(member, labels, hosts, margin_mm, minimum_ml)
+
+
+def _silenced(path: Path, labels: Sequence[str]) -> bool:
+    """Whether a model never draws any of these, as an output that is not reliable is silenced by its bias."""
+    bundle = load_bundle(path)
+    plan = bundle.plan
+    if plan.tumour and TUMOUR in labels:
+        return False  # a net of its own draws them
+    channels = [channel for channel, name in plan.labels.items() if name in labels]
+    head = f"{architecture_of(plan.network).head}.bias"
+    return all(float(net[head][channels].max()) < NEVER for net in (bundle.weights, *bundle.ensemble))
+
+
+def _in_plural(labels: Sequence[str]) -> list[str]:
+    return ["tumours" if label == TUMOUR else label for label in labels]
 
 
 def _number(text: str | None, default: float, most: float, what: str) -> float:
@@ -163,7 +190,15 @@ def _check(members: Members) -> None:
                 f"'{member.model}' draws no organ of FLARE's that the models before it do not draw; leave it out."
             )
     drawn = {structure.name for part in members.drawn for structure in part.values()}
+    seen: set[tuple[str, str]] = set()
     for lesion in combined.lesions:
+        pairs = {(lesion.member.model, host) for host in lesion.hosts}
+        if twice := [host for host in lesion.hosts if (lesion.member.model, host) in seen]:
+            raise UsageError(
+                f"'{lesion.member.model}' is to look for tumours in {', '.join(host_words(twice))} twice; "
+                "name it once, several labels with ','."
+            )
+        seen |= pairs
         if missing := [host for host in lesion.hosts if host not in drawn]:
             raise UsageError(
                 f"No model given as --organs draws {', '.join(missing)}, where '{lesion.member.model}' would look for "
@@ -171,17 +206,16 @@ def _check(members: Members) -> None:
             )
 
 
-def _info(name: str, combined: Combined) -> dict[str, Any]:
+def _info(name: str, parts: Members) -> dict[str, Any]:
+    combined = parts.combined
     lesions = [f"{one.member.model} ({', '.join(host_words(one.hosts))})" for one in combined.lesions]
     of = " + ".join([*(one.model for one in combined.organs), *lesions])
     members = list(dict.fromkeys(combined.members))
-    licences = dict.fromkeys(one.licence for one in members)
-    several = ", ".join(f"{one.licence} ({one.model})" for one in members)
     return {
         "name": name,
         "version": VERSION,
         "description": shortened(f"Put together of {of}.", LONGEST_TEXT),
-        "licence": shortened(several if len(licences) > 1 else next(iter(licences)), LONGEST_TEXT),
+        "licence": parts.licence,
         "citation": shortened(" ".join(dict.fromkeys(one.citation for one in members)), LONGEST_TEXT),
         "provenance": {"date": date.today().isoformat(), "flareseg": __version__},
         "metrics": {},

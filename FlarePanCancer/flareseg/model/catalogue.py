@@ -161,8 +161,10 @@ def remove_model(name: str) -> None:
     if name not in yours:
         raise ModelError(f"There is no model '{name}' among yours; they are: {', '.join(yours) or 'none'}.")
     if users := _put_together_of(name):
+        those = ", ".join(f"'{one}'" for one in users)
         raise ModelError(
-            f"'{name}' is part of '{users[0]}', which cannot run without it; first: flareseg models remove {users[0]}."
+            f"'{name}' is part of {those}, which cannot run without it; first: "
+            f"{' and '.join(f'flareseg models remove {one}' for one in users)}."
         )
     delete_model(yours[name])
 
@@ -255,6 +257,7 @@ def entry_of(folder: Path, origin: Origin) -> Entry:
     try:
         if combined := read_combined(folder):
             members = Members(combined, find_installed)
+            members.check()
             about = combined.info["version"], combined.info["description"]
             return Entry(folder.name, *about, origin, folder, members.parity, members.structures)
         found = read_description(folder)

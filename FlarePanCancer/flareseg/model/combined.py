@@ -35,6 +35,7 @@ class Member:
         model: its name among the models at hand.
         version, licence, citation: as it said when they were put together.
         sha256: of its weights files.
+        plan: a checksum of its plan; "" in models that were put together before that was kept.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Member:
     licence: str
     citation: str
     sha256: tuple[str, ...]
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class Combined:
     def to_json(self) -> dict[str, Any]:
         """The entry "combined"."""
         return {
-            "organs": [asdict(one) for one in self.organs],
-            "lesions": [asdict(one) for one in self.lesions],
+            "organs": [_entry(one) for one in self.organs],
+            "lesions": [{**asdict(one), "member": _entry(one.member)} for one in self.lesions],
         }
 
 
@@ -168,7 +170,7 @@ def _without_side(structure: Structure) -> str:
 
 def _member(data: Any) -> Member:
     texts = [_line(data[key]) for key in ("model", "version", "licence", "citation")]
-    return Member(texts[0], texts[1], texts[2], texts[3], _lines(data["sha256"]))
+    return Member(texts[0], texts[1], texts[2], texts[3], _lines(data["sha256"]), _line(data.get("plan", "")))
 
 
 def _lesion_member(data: Any) -> LesionMember:
@@ -179,6 +181,11 @@ def _lesion_member(data: Any) -> LesionMember:
     if not 0 <= margin_mm <= LARGEST_MARGIN_MM or not 0 <= minimum_ml <= LARGEST_MINIMUM_ML:
         raise ValueError(f"a margin of {margin_mm:g} mm or lesions from {minimum_ml:g} ml")
     return LesionMember(_member(data["member"]), _lines(data["labels"]), hosts, margin_mm, minimum_ml)
+
+
+def _entry(member: Member) -> dict[str, Any]:
+    """As it was read: an older one has no checksum of its plan."""
+    return {key: value for key, value in asdict(member).items() if key != "plan" or value}
 
 
 def _some(values: Any, most: int) -> list[Any]:
