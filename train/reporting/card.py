@@ -111,7 +111,8 @@ def _helpers(plan: Plan) -> str:
 def _new_patients(made: NewPatientsConfig) -> str:
     *others, last = made.cases
     cases = f"{', '.join(others)} and {last}" if others else last
-    return f"- {made.count} new patient{'s' if made.count > 1 else ''} of each of {cases}, made by `train/synthetic/`: deformed, other contrast.\n"
+    patients = "1 new patient" if made.count == 1 else f"{made.count} new patients"
+    return f"- {patients} of each of {cases}, made by `train/synthetic/`: deformed, other contrast.\n"
 
 
 def _lesions(config: Config, lesions: list[dict[str, Any]]) -> str:
