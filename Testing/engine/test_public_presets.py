@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from flareseg.cli import main
+from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_installed, list_models
 from flareseg.model.combined import hosts_called, read_combined
 from flareseg.public.entries import CatalogueError, read_catalogue
@@ -94,7 +95,7 @@ def test_members_that_are_missing_are_got_one_after_the_other_and_put_together(
     assert "--from takes one of them" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("loss", ["gone", "no weights", "no description"])
+@pytest.mark.parametrize("loss", ["gone", "no weights", "other weights", "no description"])
 def test_an_installed_preset_that_lacks_a_member_gets_it_again(server: Served, tmp_path: Path, loss: str) -> None:
     write(tmp_path, server.address)
     assert get("both", "--yes", "--progress", "none") == 0 and len(server.asked) == 2
@@ -104,11 +105,13 @@ def test_an_installed_preset_that_lacks_a_member_gets_it_again(server: Served, t
         shutil.rmtree(first)
     elif loss == "no weights":
         (first / "weights.safetensors").unlink()
+    elif loss == "other weights":
+        (first / "weights.safetensors").write_bytes(b"damaged")
     else:
         (first / "model.json").write_text("{")
     assert get("both", "--yes", "--progress", "none") == 0
     assert len(server.asked) == 3 and all(model.version != "damaged" for model in list_models())
-    assert (first / "weights.safetensors").is_file()
+    assert load_bundle(first).plan.labels[1] == "liver"
 
 
 def test_names_that_cannot_be_are_refused_before_any_download(

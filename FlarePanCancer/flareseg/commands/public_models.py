@@ -39,7 +39,10 @@ def available_command(arguments: argparse.Namespace) -> int:
     installed = Installed()
     if arguments.json:
         rows = [asdict(entry) | {"installed": installed.of(entry)} for entry in entries]
-        others = [asdict(preset) | {"installed": [preset.name] if preset_runs(preset) else []} for preset in presets]
+        others = [
+            asdict(preset) | {"installed": [preset.name] if preset_runs(preset, installed) else []}
+            for preset in presets
+        ]
         print_line(as_json({"event": AVAILABLE, "models": rows, "presets": others}), sys.stdout)
         return 0
     print_line(f"{'NAME':<31} {'STRUCTURES':>10}  {'LICENCE':<29} {'SIZE':>8}", sys.stdout)
@@ -53,7 +56,7 @@ def available_command(arguments: argparse.Namespace) -> int:
         print_line("", sys.stdout)
         print_line("Several of them put together as one model; members at hand are not downloaded again:", sys.stdout)
     for preset in presets:
-        state = INSTALLED if preset_runs(preset) else ""
+        state = INSTALLED if preset_runs(preset, installed) else ""
         print_line(f"{preset.name:<31} {' + '.join(preset.members)}{state}", sys.stdout)
         print_line(f"    {preset.title}", sys.stdout)
     print_line("Get one with: flareseg models get NAME", sys.stdout)
@@ -92,10 +95,11 @@ def _get(arguments: argparse.Namespace, listener: GetListener, cancelled: Callab
     entry = find_public(arguments.model, entries) if preset is None else None
     if preset is not None and arguments.file is not None:
         raise UsageError(f"'{preset.name}' is several models, --from takes one of them: {', '.join(preset.members)}.")
+    installed = Installed(thorough=True)
     if preset is not None:
-        already = [preset.name] if preset_runs(preset) else []
+        already = [preset.name] if preset_runs(preset, installed) else []
     else:
-        already = Installed().of(entry) if entry else []
+        already = installed.of(entry) if entry else []
     if already and not arguments.overwrite and arguments.name in (None, *already):
         name = arguments.name or already[0]
         listener.installed(name, str(models_folder() / name))

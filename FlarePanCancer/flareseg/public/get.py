@@ -111,7 +111,7 @@ def check_place(request: Request) -> None:
         ModelError: when it may not, or the name is taken.
     """
     if request.name is None and not request.overwrite:
-        Installed().check_free(request.entry)
+        Installed(thorough=True).check_free(request.entry)
     place_for(request.name or request.entry.name, overwrite=request.overwrite)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 from flareseg.errors import FlareError, ModelError
 from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import DAMAGED, Entry, find_installed, list_models
 from flareseg.model.combined import read_combined
+from flareseg.model.members import sha256_of
 from flareseg.model.storage import weights_file
+from flareseg.public import digests
 from flareseg.public.entries import PublicModel
 
 IN_CATALOGUE = "catalogue"
@@ -15,9 +20,14 @@ IN_CATALOGUE = "catalogue"
 
 
 class Installed:
-    """The user's models as they are now. No weights are read, but they have to be there."""
+    """The user's models as they are now.
 
-    def __init__(self) -> None:
+    Args:
+        thorough: read weights too, to see whether they are damaged; else they only have to be there.
+    """
+
+    def __init__(self, *, thorough: bool = False) -> None:
+        self._thorough = thorough
         self._yours = {model.name: model for model in list_models() if model.origin == "yours"}
         self._entries = {name: _entry_of(model) for name, model in self._yours.items()}
 
@@ -34,7 +44,7 @@ class Installed:
         return self._entries.get(model)
 
     def may_be(self, model: str, entry: str) -> bool:
-        """Whether the model called `model` is the entry or embedded model `entry`, or may have been before it was lost."""
+        """Whether the model called `model` is the entry or embedded model `entry`, or may have been it, but is lost."""
         return entry in (model, self._entries.get(model)) or not self.runs(model)
 
     def own(self, name: str) -> Entry | None:
@@ -50,10 +60,14 @@ class Installed:
         try:
             if combined := read_combined(folder):
                 return all(self.runs(member.model) for member in combined.members)
-            nets = 1 + len(read_description(folder).ensemble_sha256)
+            expected = sha256_of(read_description(folder))
         except FlareError:
             return False
-        return all(is_plain_file(folder / weights_file(number)) for number in range(nets))
+        files = {folder / weights_file(number): digest for number, digest in enumerate(expected)}
+        return all(
+            is_plain_file(file) and (not self._thorough or _digest(file, file.stat().st_mtime_ns) == digest)
+            for file, digest in files.items()
+        )
 
     def check_free(self, entry: PublicModel) -> None:
         """See that no model stands where one of `entry` would get its name.
@@ -78,3 +92,12 @@ def _entry_of(model: Entry) -> str | None:
     except FlareError:
         return None
     return name if isinstance(name, str) else None
+
+
+@lru_cache(maxsize=256)
+def _digest(file: Path, changed_ns: int) -> str | None:
+    """Of a file as it was at that time: one command asks several times."""
+    try:
+        return digests.sha256_of(file, lambda: False)
+    except OSError:
+        return None

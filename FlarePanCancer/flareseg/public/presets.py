@@ -123,13 +123,12 @@ def read_presets(entries: Sequence[PublicModel], own: Path | None = None) -> tup
 
 def missing_members(preset: Preset, entries: Sequence[PublicModel]) -> list[PublicModel]:
     """The entries of its members that are not among the user's models yet."""
-    installed = Installed()
+    installed = Installed(thorough=True)
     return [entry for entry in entries if entry.name in preset.members and not installed.of(entry)]
 
 
-def preset_runs(preset: Preset) -> bool:
+def preset_runs(preset: Preset, installed: Installed) -> bool:
     """Whether it is installed under its own name, with all of its members."""
-    installed = Installed()
     return _put_together(preset, installed) is not None and installed.runs(preset.name)
 
 
@@ -140,7 +139,7 @@ def check_preset(request: PresetRequest) -> None:
         UsageError: when it would be called as a member is.
         ModelError: when a name is taken.
     """
-    preset, installed = request.preset, Installed()
+    preset, installed = request.preset, Installed(thorough=True)
     names = {*preset.members, *_at_hand(preset, request.entries, installed).values()}
     if request.model.casefold() in {name.casefold() for name in names}:
         raise UsageError(f"'{request.model}' is the name of a member of '{preset.name}'; choose another with --name.")
@@ -161,7 +160,7 @@ def get_preset(request: PresetRequest, follower: Follower, cancelled: Callable[[
         UsageError: see `check_preset` and `combine_models`.
     """
     check_preset(request)
-    preset, before = request.preset, Installed()
+    preset, before = request.preset, Installed(thorough=True)
     overwrite = request.overwrite or _is_broken(request, before)
     known = _known_members(preset, before)
     missing = missing_members(preset, request.entries)
@@ -174,7 +173,7 @@ def get_preset(request: PresetRequest, follower: Follower, cancelled: Callable[[
             follower,
             cancelled,
         )
-    at_hand = _at_hand(preset, request.entries, Installed())
+    at_hand = _at_hand(preset, request.entries, Installed(thorough=True))
     lesions = [
         _as_typed(entry, at_hand[entry.name])
         for member in preset.lesions
