@@ -280,7 +280,7 @@ def test_another_file_than_that_of_the_catalogue_is_discarded(
     assert get("replica", "--yes", "--progress", "none") == 1
     text = told(capsys.readouterr())
     assert "is not the one of the catalogue" in text and SHA256 in text and "discarded" in text
-    assert by_hand(server) in text
+    assert "at your own risk, with: flareseg models import FILE --axes ras" in text and "--from" not in text
     assert installed() == [] and kept(tmp_path) == []
 
 
@@ -371,7 +371,8 @@ def test_a_file_got_in_another_way_is_checked_and_left_where_it_is(
     for change, words in ((b"more", "bytes, and the file of"), (None, "is not the one of the catalogue")):
         file.write_bytes(server.data + change if change else server.data[::-1])
         assert get("replica", "--from", file, "--overwrite", "--progress", "none") == 1
-        assert words in told(capsys.readouterr())
+        text = told(capsys.readouterr())
+        assert words in text and f'risk, with: flareseg models import "{file}"' in text and "--from" not in text
     assert get("replica", "--from", tmp_path / "none.zip", "--overwrite", "--progress", "none") == 1
     assert "There is no" in told(capsys.readouterr())
     assert installed() == ["replica"]
@@ -397,8 +398,9 @@ def test_a_licence_has_to_be_accepted_for_a_file_too(
 # Ends before its time
 
 
-def started(tmp_path: Path) -> subprocess.Popen[str]:
+def started(catalogue: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "flareseg", "models", "get", "replica", "--yes", "--progress", "none"]
+    command += ["--catalogue", str(catalogue), "--name", "mine", "--overwrite"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
@@ -408,8 +410,8 @@ def test_a_download_that_is_stopped_or_killed_goes_on_at_the_next_try(
     server: Served, write: Write, tmp_path: Path, number: signal.Signals
 ) -> None:
     server.hangs_after = len(server.data) // 2
-    write(entry(server.address))
-    process = started(tmp_path)
+    catalogue = write(entry(server.address))
+    process = started(catalogue)
     assert server.hanging.wait(60)
     downloads = tmp_path / "cache" / "downloads"
     while sum(file.stat().st_size for file in downloads.rglob("*.zip")) < server.hangs_after:
@@ -418,7 +420,9 @@ def test_a_download_that_is_stopped_or_killed_goes_on_at_the_next_try(
     _, errors = process.communicate(timeout=30)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert errors == "flareseg: Cancelled; 0 of 0 MB are kept: flareseg models get replica goes on from there.\n"
+        half, whole = (round(count / 1000) for count in (server.hangs_after, len(server.data)))
+        again = f"flareseg models get replica --catalogue {catalogue} --name mine --overwrite"
+        assert errors == f"flareseg: Cancelled; {half} of {whole} kB are kept: {again} goes on from there.\n"
     assert installed() == [] and kept(tmp_path) == ["replica.zip"]
     server.hangs_after = None
     assert get("replica", "--yes", "--progress", "none") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from flareseg.cli import main
+from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_installed, list_models
 from flareseg.model.combined import hosts_called, read_combined
 from flareseg.public.entries import CatalogueError, read_catalogue
@@ -87,7 +89,50 @@ def test_members_that_are_missing_are_got_one_after_the_other_and_put_together(
     assert main(["models", "available", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["presets"][-1]["installed"] == ["both"]
     assert main(["models", "available"]) == 0
-    assert "default + first + second  installed" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "default + first + second  installed" in shown and "\n\nSeveral of them" in shown
+    assert get("both", "--from", "x.zip", "--progress", "none") == 2
+    assert "--from takes one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("loss", ["gone", "no weights", "other weights", "no description"])
+def test_an_installed_preset_that_lacks_a_member_gets_it_again(server: Served, tmp_path: Path, loss: str) -> None:
+    write(tmp_path, server.address)
+    assert get("both", "--yes", "--progress", "none") == 0 and len(server.asked) == 2
+    first = find_installed("first")
+    assert first is not None
+    if loss == "gone":
+        shutil.rmtree(first)
+    elif loss == "no weights":
+        (first / "weights.safetensors").unlink()
+    elif loss == "other weights":
+        (first / "weights.safetensors").write_bytes(b"damaged")
+    else:
+        (first / "model.json").write_text("{")
+    assert get("both", "--yes", "--progress", "none") == 0
+    assert len(server.asked) == 3 and all(model.version != "damaged" for model in list_models())
+    assert load_bundle(first).plan.labels[1] == "liver"
+
+
+def test_names_that_cannot_be_are_refused_before_any_download(
+    server: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, server.address)
+    file = tmp_path / "model.zip"
+    file.write_bytes(server.data)
+    for name, words in (("Second", "is the name of a member"), ("default", "is the name of a member")):
+        assert get("both", "--yes", "--name", name, "--progress", "none") == 2
+        assert words in capsys.readouterr().err
+    assert main(["models", "import", str(file), "--name", "second"]) == 0
+    assert main(["models", "import", str(file), "--name", "both"]) == 0
+    capsys.readouterr()
+    for arguments in (["both"], ["both", "--name", "both"], ["both", "--name", "second"]):
+        assert get(*arguments, "--yes", "--progress", "none") != 0
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "both" in error
+    assert get("both", "--yes", "--name", "other", "--progress", "none") == 1
+    assert "is not the public model of that name" in capsys.readouterr().err
+    assert server.asked == [] and installed() == ["both", "second"]
 
 
 def test_a_licence_of_a_missing_member_has_to_be_accepted_and_what_came_before_a_failure_stays(

@@ -12,14 +12,23 @@ from flareseg.errors import FlareError, UsageError
 from flareseg.model.catalogue import models_folder
 from flareseg.progress import AVAILABLE
 from flareseg.public.entries import PublicModel, find_public, read_catalogue
-from flareseg.public.get import Installed, Request, get_model
-from flareseg.public.presets import PresetRequest, get_preset, missing_members, read_presets
+from flareseg.public.get import Request, check_place, get_model
+from flareseg.public.installed import Installed
+from flareseg.public.presets import (
+    PresetRequest,
+    check_preset,
+    get_preset,
+    missing_members,
+    preset_runs,
+    read_presets,
+)
 from flareseg.system.interrupt import end_when, run_until_signal
 from flareseg.system.streams import print_line
 from flareseg.text import as_json, one_line
 
 FEW = 4
 """Structures that are named in the list rather than counted."""
+INSTALLED = "  installed"
 TERMS = {"open": "", "non-commercial": " (non-commercial)", "unread": ""}
 
 
@@ -29,21 +38,26 @@ def available_command(arguments: argparse.Namespace) -> int:
     presets = read_presets(entries, arguments.catalogue)
     installed = Installed()
     if arguments.json:
-        rows = [asdict(entry) | {"installed": installed.of(entry.name)} for entry in entries]
-        others = [asdict(preset) | {"installed": installed.of(preset.name)} for preset in presets]
+        rows = [asdict(entry) | {"installed": installed.of(entry)} for entry in entries]
+        others = [
+            asdict(preset) | {"installed": [preset.name] if preset_runs(preset, installed) else []}
+            for preset in presets
+        ]
         print_line(as_json({"event": AVAILABLE, "models": rows, "presets": others}), sys.stdout)
         return 0
     print_line(f"{'NAME':<31} {'STRUCTURES':>10}  {'LICENCE':<29} {'SIZE':>8}", sys.stdout)
     for entry in entries:
-        state = _state(installed, entry.name)
+        state = INSTALLED if installed.of(entry) else ""
         row = f"{entry.name:<31} {len(entry.structures):>10}  {_licence(entry):<29} {_size(entry):>8}{state}"
         print_line(row, sys.stdout)
         few = f" ({', '.join(entry.structures)})" if len(entry.structures) <= FEW else ""
         print_line(f"    {entry.title}{few}", sys.stdout)
     if presets:
-        print_line("\nSeveral of them put together as one model; members at hand are not downloaded again:", sys.stdout)
+        print_line("", sys.stdout)
+        print_line("Several of them put together as one model; members at hand are not downloaded again:", sys.stdout)
     for preset in presets:
-        print_line(f"{preset.name:<31} {' + '.join(preset.members)}{_state(installed, preset.name)}", sys.stdout)
+        state = INSTALLED if preset_runs(preset, installed) else ""
+        print_line(f"{preset.name:<31} {' + '.join(preset.members)}{state}", sys.stdout)
         print_line(f"    {preset.title}", sys.stdout)
     print_line("Get one with: flareseg models get NAME", sys.stdout)
     return 0
@@ -79,13 +93,24 @@ def _get(arguments: argparse.Namespace, listener: GetListener, cancelled: Callab
     presets = read_presets(entries, arguments.catalogue)
     preset = next((one for one in presets if one.name == arguments.model), None)
     entry = find_public(arguments.model, entries) if preset is None else None
-    already = Installed().of(arguments.model)
+    if preset is not None and arguments.file is not None:
+        raise UsageError(f"'{preset.name}' is several models, --from takes one of them: {', '.join(preset.members)}.")
+    installed = Installed(thorough=True)
+    if preset is not None:
+        already = [preset.name] if preset_runs(preset, installed) else []
+    else:
+        already = installed.of(entry) if entry else []
     if already and not arguments.overwrite and arguments.name in (None, *already):
         name = arguments.name or already[0]
         listener.installed(name, str(models_folder() / name))
         return 0
-    if preset is not None and arguments.file is not None:
-        raise UsageError(f"'{preset.name}' is several models, --from takes one of them: {', '.join(preset.members)}.")
+    options = arguments.name, arguments.overwrite
+    whole = PresetRequest(preset, entries, *options, arguments.catalogue) if preset else None
+    single = Request(entry, *options, arguments.file, arguments.catalogue) if entry else None
+    if whole:
+        check_preset(whole)
+    if single:
+        check_place(single)
     wanted = missing_members(preset, entries) if preset else [entry] if entry else []
     for one in wanted:
         if one.terms != "open" and not arguments.accept_licence:
@@ -96,17 +121,13 @@ def _get(arguments: argparse.Namespace, listener: GetListener, cancelled: Callab
     if wanted and arguments.file is None and not arguments.yes and not _agrees(wanted):
         print_line("Nothing was downloaded.", sys.stdout)
         return 1
-    if preset is not None:
-        model = get_preset(PresetRequest(preset, entries, arguments.name, arguments.overwrite), listener, cancelled)
+    if single:
+        model = get_model(single, listener, cancelled)
     else:
-        request = Request(wanted[0], arguments.name, arguments.overwrite, arguments.file)
-        model = get_model(request, listener, cancelled)
+        assert whole, "find_public raises"
+        model = get_preset(whole, listener, cancelled)
     listener.installed(model.name, str(model.folder))
     return 0
-
-
-def _state(installed: Installed, name: str) -> str:
-    return "  installed" if installed.of(name) else ""
 
 
 def _agrees(wanted: Sequence[PublicModel]) -> bool:

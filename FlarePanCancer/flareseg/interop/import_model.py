@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.interop.nnunet.axes import RECOGNISED
-from flareseg.interop.nnunet.importer import AXES, LABELS, Choice, Imported, read_nnunet
+from flareseg.interop.nnunet.importer import AXES, LABELS, About, Choice, Imported, read_nnunet
+from flareseg.interop.nnunet.labels import plan_labels
 from flareseg.interop.nnunet.model_folder import is_nnunet
 from flareseg.interop.nnunet.v1.folder import is_nnunet_v1
 from flareseg.interop.nnunet.v1.importer import NOBODY, read_nnunet_v1
@@ -29,7 +31,8 @@ def import_model(
         choice: of an nnU-Net model, which configuration, folds and checkpoint, and how it runs.
 
     Raises:
-        ModelError: when it is no model, damaged, cannot be run, or its name is taken and `overwrite` is not set.
+        ModelError: when it is no model, damaged, cannot be run, another than `choice` says of it, or its name is taken
+            and `overwrite` is not set.
         UsageError: when it must be told which of several nnU-Net models is meant, or `choice` is given for one of ours.
         OutputError: when the user's models folder cannot be written.
     """
@@ -37,6 +40,7 @@ def import_model(
     check_kind(source, ModelError)
     foreign = _nnunet_at(source, choice)
     if foreign and choice and choice.about:
+        _check_structures(foreign, choice.about)
         foreign = foreign.described(choice.about)
     name = name or (foreign.name if foreign else read_description(source).info["name"])
     folder = place_for(name, overwrite=overwrite)
@@ -62,9 +66,38 @@ def _nnunet_at(source: Path, choice: Choice | None) -> Imported | None:
     """The nnU-Net model there, None where it is one of ours (or none)."""
     if not is_plain_file(source / JSON):
         if is_nnunet(source):
+            _check_layout(source, choice, 2)
             return read_nnunet(source, choice)
         if is_nnunet_v1(source):
+            _check_layout(source, choice, 1)
             return read_nnunet_v1(source, choice)
+    if choice and choice.about:
+        raise ModelError(f"'{source}' is damaged, or holds no nnU-Net model.")
     if choice:
         raise UsageError(f"'{source}' is no nnU-Net model; leave out the options that are for those, such as --axes.")
     return None
+
+
+def _check_layout(source: Path, choice: Choice | None, version: int) -> None:
+    """Of a published model: only one of version 1 needs names for its labels."""
+    if choice and choice.about and (choice.labels is not None) != (version == 1):
+        raise ModelError(
+            f"'{source}' holds a model of nnU-Net v{version}, and its catalogue entry has another 'layout'; that would "
+            f"be 'nnunet-v{version}'."
+        )
+
+
+def _check_structures(model: Imported, about: About) -> None:
+    """See that a published model segments what is said of it."""
+    said = plan_labels({"background": 0} | {name: number for number, name in enumerate(about.structures, 1)})
+    pairs = list(zip_longest(said.values(), model.plan.labels.values()))
+    for number, (expected, found) in enumerate(pairs):
+        if expected != found:
+            raise ModelError(
+                f"Its structures are not those of its catalogue entry: label {number} is {_named(found)} in the file, "
+                f"and {_named(expected)} in the catalogue."
+            )
+
+
+def _named(label: str | None) -> str:
+    return "missing" if label is None else f"'{label}'"

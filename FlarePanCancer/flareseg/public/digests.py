@@ -11,7 +11,7 @@ from typing import Any
 from flareseg.errors import Cancelled
 from flareseg.io.atomic import atomic_path
 from flareseg.public.entries import PublicModel
-from flareseg.public.transport import DownloadError
+from flareseg.public.transport import OtherFile
 from flareseg.system.user_folders import user_data_folder
 
 FILE = "digests.json"
@@ -37,13 +37,13 @@ def check_digest(entry: PublicModel, digest: str) -> None:
     """See that a file is the one that the catalogue means, or that was downloaded before.
 
     Raises:
-        DownloadError: when it is another.
+        OtherFile: when it is another.
     """
     if entry.sha256 is not None and digest != entry.sha256:
-        raise DownloadError(f"The file is not the one of the catalogue: its sha256 is {digest}")
+        raise OtherFile(f"The file is not the one of the catalogue: its sha256 is {digest}")
     before = _noted().get(entry.addresses[0])
     if entry.sha256 is None and before is not None and digest != before:
-        raise DownloadError(
+        raise OtherFile(
             f"The file is not the one that was downloaded before (its sha256 is {digest}); if it was replaced by its "
             f"authors, remove its line from '{user_data_folder() / FILE}'"
         )

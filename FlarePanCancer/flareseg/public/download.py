@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flareseg.public.entries import PublicModel
 from flareseg.public.partial import Partial, Source
-from flareseg.public.transport import DownloadError, Interrupted, ask, pieces
+from flareseg.public.transport import DownloadError, Interrupted, OtherFile, ask, pieces
 from flareseg.system.background import aside, result_of
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class _Try:
                 raise DownloadError(f"The server answers with status {answer.status} to a plain question")
         total = total or source.total if fits else total
         if None not in (total, self._expected) and total != self._expected:
-            raise DownloadError(
+            raise OtherFile(
                 f"The file has {total:,} bytes there, and {self._expected:,} in the catalogue: it has been replaced"
             )
         total = total or self._expected

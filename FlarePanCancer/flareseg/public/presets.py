@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from flareseg.errors import FlareError, UsageError
 from flareseg.interop.combine_models import combine_models
 from flareseg.model.catalogue import Entry, list_models, place_for
+from flareseg.model.combined import Combined, read_combined
 from flareseg.public import get
 from flareseg.public.entries import (
     EMBEDDED,
@@ -22,7 +24,8 @@ from flareseg.public.entries import (
     read_file,
     users_file,
 )
-from flareseg.public.get import Installed, Request, get_model
+from flareseg.public.get import Request, get_model, same_command
+from flareseg.public.installed import Installed
 
 KEYS = {"name", "title", "purpose", "organs", "lesions"}
 MOST = 100
@@ -68,13 +71,21 @@ class PresetRequest:
         preset: which.
         entries: the catalogue.
         name: what to call it; as the preset unless given.
-        overwrite: replace one of the user's models of that name; members are never replaced.
+        overwrite: replace one of the user's models of that name. Of members, only damaged ones of the preset as it is
+            installed are replaced.
+        catalogue: the further file of entries that the user has named.
     """
 
     preset: Preset
     entries: Sequence[PublicModel]
     name: str | None = None
     overwrite: bool = False
+    catalogue: Path | None = None
+
+    @property
+    def model(self) -> str:
+        """What it will be called."""
+        return self.name or self.preset.name
 
 
 def read_presets(entries: Sequence[PublicModel], own: Path | None = None) -> tuple[Preset, ...]:
@@ -112,8 +123,31 @@ def read_presets(entries: Sequence[PublicModel], own: Path | None = None) -> tup
 
 def missing_members(preset: Preset, entries: Sequence[PublicModel]) -> list[PublicModel]:
     """The entries of its members that are not among the user's models yet."""
-    installed = Installed()
-    return [entry for entry in entries if entry.name in preset.members and not installed.of(entry.name)]
+    installed = Installed(thorough=True)
+    return [entry for entry in entries if entry.name in preset.members and not installed.of(entry)]
+
+
+def preset_runs(preset: Preset, installed: Installed) -> bool:
+    """Whether it is installed under its own name, with all of its members."""
+    return _put_together(preset, installed) is not None and installed.runs(preset.name)
+
+
+def check_preset(request: PresetRequest) -> None:
+    """See that it and its missing members may be called so.
+
+    Raises:
+        UsageError: when it would be called as a member is.
+        ModelError: when a name is taken.
+    """
+    preset, installed = request.preset, Installed(thorough=True)
+    names = {*preset.members, *_at_hand(preset, request.entries, installed).values()}
+    if request.model.casefold() in {name.casefold() for name in names}:
+        raise UsageError(f"'{request.model}' is the name of a member of '{preset.name}'; choose another with --name.")
+    place_for(request.model, overwrite=request.overwrite or _is_broken(request, installed))
+    known = _known_members(preset, installed)
+    for entry in missing_members(preset, request.entries):
+        if not _is_replaced(entry, known, installed):
+            installed.check_free(entry)
 
 
 def get_preset(request: PresetRequest, follower: Follower, cancelled: Callable[[], bool]) -> Entry:
@@ -123,24 +157,74 @@ def get_preset(request: PresetRequest, follower: Follower, cancelled: Callable[[
 
     Raises:
         DownloadError, ModelError, OutputError, Paused, Cancelled: see `get_model`.
-        UsageError: see `combine_models`.
+        UsageError: see `check_preset` and `combine_models`.
     """
-    preset = request.preset
-    name = request.name or preset.name
-    place_for(name, overwrite=request.overwrite)
+    check_preset(request)
+    preset, before = request.preset, Installed(thorough=True)
+    overwrite = request.overwrite or _is_broken(request, before)
+    known = _known_members(preset, before)
     missing = missing_members(preset, request.entries)
+    whole = same_command(preset.name, request.catalogue, request.name, request.overwrite)
     for number, entry in enumerate(missing, 1):
         follower.member(entry.name, number, len(missing))
-        get_model(Request(entry), follower, cancelled)
-    installed = Installed()
-    at_hand = {member: next(iter(installed.of(member)), member) for member in preset.members}
+        replaced = _is_replaced(entry, known, before)
+        get_model(
+            Request(entry, overwrite=replaced, catalogue=request.catalogue, whole=whole),
+            follower,
+            cancelled,
+        )
+    at_hand = _at_hand(preset, request.entries, Installed(thorough=True))
     lesions = [
         _as_typed(entry, at_hand[entry.name])
         for member in preset.lesions
         for entry in request.entries
         if entry.name == member
     ]
-    return combine_models(name, [at_hand[one] for one in preset.organs], lesions, overwrite=request.overwrite)
+    return combine_models(request.model, [at_hand[one] for one in preset.organs], lesions, overwrite=overwrite)
+
+
+def _at_hand(preset: Preset, entries: Sequence[PublicModel], installed: Installed) -> dict[str, str]:
+    """What its members are called here, or would be."""
+    found = {entry.name: installed.of(entry) for entry in entries if entry.name in preset.members}
+    return {member: next(iter(found.get(member, [])), member) for member in preset.members}
+
+
+def _put_together(preset: Preset, installed: Installed) -> Combined | None:
+    """The user's model called as the preset, where it is put together as the preset says."""
+    model = installed.own(preset.name)
+    try:
+        combined = read_combined(model.folder) if model else None
+    except FlareError:
+        return None
+    if combined is None:
+        return None
+    pairs = (
+        (preset.organs, [one.model for one in combined.organs]),
+        (preset.lesions, [one.member.model for one in combined.lesions]),
+    )
+    for wanted, found in pairs:
+        if len(wanted) != len(found) or not all(map(installed.may_be, found, wanted)):
+            return None
+    return combined
+
+
+def _known_members(preset: Preset, installed: Installed) -> set[str]:
+    combined = _put_together(preset, installed)
+    return {member.model for member in combined.members} if combined else set()
+
+
+def _is_broken(request: PresetRequest, installed: Installed) -> bool:
+    """Whether the preset stands under its own name, but cannot run."""
+    preset = request.preset
+    there = request.model == preset.name and _put_together(preset, installed) is not None
+    return there and not installed.runs(preset.name)
+
+
+def _is_replaced(entry: PublicModel, known: set[str], installed: Installed) -> bool:
+    """Whether the model called as `entry` is a damaged one of the catalogue, or of the preset as it is installed."""
+    model = installed.own(entry.name)
+    ours = model is not None and (installed.entry_name(model.name) == entry.name or entry.name in known)
+    return ours and not installed.runs(entry.name)
 
 
 def _as_typed(entry: PublicModel, model: str) -> str:

@@ -42,6 +42,10 @@ class DownloadError(FlareError):
     """A file could not be downloaded, or is not the one that it should be."""
 
 
+class OtherFile(DownloadError):
+    """A file is there, but it is another one than the catalogue means: a second download would bring the same."""
+
+
 class Interrupted(DownloadError):
     """The connection ended before the file did: another try may go on from there."""
 

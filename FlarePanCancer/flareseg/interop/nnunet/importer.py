@@ -40,12 +40,14 @@ class About:
 
     Attributes:
         provenance: is added to what the files tell.
+        structures: names of the output channels 1, 2, ...
     """
 
     description: str
     licence: str
     citation: str
     provenance: dict[str, str]
+    structures: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest
 """In the order in which they are taken; the first is nnU-Net's own choice."""
 FOLD = re.compile(r"fold_(\d{1,2}|all)")
 LARGEST_JSON_BYTES = 2**24
+CHOOSE = "choose one with --configuration"
+"""In an error, what to do about several nets."""
 MOST_MEMBERS = 20_000
 LARGEST_ZIP_DIRECTORY_BYTES = 2**23
 DEEPEST = 5
@@ -256,4 +258,4 @@ def _chosen(roots: list[str], wanted: str | None, path: Path) -> str:
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(names.values())
-    raise UsageError(f"'{path}' holds these nnU-Net models: {listed}; choose one with --configuration.")
+    raise UsageError(f"'{path}' holds these nnU-Net models: {listed}; {CHOOSE}.")

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flareseg.errors import ModelError, UsageError
-from flareseg.interop.nnunet.model_folder import TrainedModel, around, given_folder, listed_files
+from flareseg.interop.nnunet.model_folder import CHOOSE, TrainedModel, around, given_folder, listed_files
 
 CHECKPOINTS = ("model_final_checkpoint.model", "model_best.model", "model_latest.model")
 """In the order in which they are taken; the first is nnU-Net's own choice."""
@@ -118,4 +118,4 @@ def _chosen(roots: list[str], wanted: str | None, given: Path) -> str:
         fitting = roots if len(roots) == 1 else runnable
     if len(fitting) == 1:
         return fitting[0]
-    raise UsageError(f"'{given}' holds these nnU-Net models: {', '.join(roots)}; choose one with --configuration.")
+    raise UsageError(f"'{given}' holds these nnU-Net models: {', '.join(roots)}; {CHOOSE}.")
