@@ -95,8 +95,8 @@ def _check_structures(model: Imported, about: About) -> None:
         if expected != found:
             raise ModelError(
                 f"Its structures are not those of its catalogue entry: label {number} is {_named(found)} in the file, "
-                f"and {_named(expected)} in the catalogue; where you trust it, get the file by hand and take it with its "
-                "own names: flareseg models import FILE."
+                f"and {_named(expected)} in the catalogue; where you trust it, get the file by hand and take it with "
+                "its own names: flareseg models import FILE."
             )
 
 
