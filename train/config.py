@@ -226,8 +226,7 @@ class FitConfig:
             the output layer of another task, are initialised randomly.
         teacher: for "distill": name of a fit, or a model.
         distill_weight: weight of the distillation loss, relative to 1 for the labels.
-        reconstruction: for "reconstruct": "mse" as in the text of the paper and Model Genesis, or "l1" as in its
-            equation 1.
+        reconstruction: for "reconstruct": "mse" (the paper's text and Model Genesis) or "l1" (its equation 1).
         batch_size: patches per process and step.
         foreground: fraction of patches centred near an annotated structure.
         emphasis: factors for structures that are to be sampled more often than others.

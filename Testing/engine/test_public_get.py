@@ -22,7 +22,7 @@ from flareseg.model.catalogue import list_models, models_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
 from file_server import Served, serving
-from public_replicas import catalogue_of, decathlon_zip, entry, totalsegmentator_zip
+from public_replicas import catalogue_of, entry, totalsegmentator_zip
 
 SHA256 = hashlib.sha256(totalsegmentator_zip()).hexdigest()
 Write = Callable[..., Path]
@@ -119,72 +119,6 @@ def test_what_is_installed_is_not_downloaded_again_unless_asked(
     assert len(server.asked) == 2 and installed() == ["replica"]
     assert get("replica", "--yes", "--name", "second") == 0
     assert installed() == ["replica", "second"]
-
-
-@pytest.mark.parametrize(
-    ("configuration", "folder"),
-    [
-        ("3d_fullres_high", "Dataset591_ct_liver_lesions_842subj/nnUNetTrainer__nnUNetPlans__{}"),
-        ("3d_lowres", "nnUNetTrainerNoMirroring__nnUNetPlans__{}"),
-    ],
-)
-def test_layouts_in_which_others_publish_are_read(
-    server: Served, write: Write, configuration: str, folder: str
-) -> None:
-    server.data = totalsegmentator_zip(configuration, folder)
-    write(entry(server.address))
-    assert get("replica", "--yes", "--progress", "none") == 0
-    assert provenance()["configuration"] == configuration
-
-
-def test_of_several_nets_in_a_zip_the_entry_names_the_right_one(server: Served, write: Write) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for configuration in ("3d_fullres", "3d_lowres"):
-            with zipfile.ZipFile(io.BytesIO(totalsegmentator_zip(configuration))) as one:
-                for info in one.infolist():
-                    archive.writestr(info.filename, one.read(info))
-    server.data = packed.getvalue()
-    write(entry(server.address, configuration="3d_lowres", folds=["0"], axes="stored"))
-    assert get("replica", "--yes", "--progress", "none") == 0
-    assert provenance()["configuration"] == "3d_lowres"
-    assert load_bundle(models_folder() / "replica").plan.orientation == "stored"
-
-
-def test_a_net_of_version_1_gets_the_names_of_the_catalogue(server: Served, write: Write) -> None:
-    server.data = decathlon_zip()
-    row = entry(
-        server.address,
-        structures=["pancreas", "cancer"],
-        terms="unread",
-        licence="see the record at https://example.org/replica",
-        layout="nnunet-v1",
-        axes="stored",
-        configuration="3d_fullres",
-    )
-    write(row)
-    assert get("replica", "--yes", "--accept-licence", "--progress", "none") == 0
-    plan = load_bundle(models_folder() / "replica").plan
-    assert (plan.labels, plan.orientation) == ({0: "background", 1: "pancreas", 2: "tumour"}, "stored")
-    assert provenance()["licence"] == row["licence"] and provenance()["catalogue"] == "replica"
-
-
-def test_our_own_models_can_be_published_too(server: Served, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    write(entry(server.address))
-    assert get("replica", "--yes") == 0
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for file in (models_folder() / "replica").iterdir():
-            archive.write(file, file.name)
-    server.data = packed.getvalue()
-    write(entry(server.address.replace("model", "own"), layout="flareseg", axes=None))
-    assert get("replica", "--yes", "--overwrite") == 0
-    assert installed() == ["replica"]
-    capsys.readouterr()
-    assert get("replica") == 0 and "is installed" in capsys.readouterr().out
-
-
-# Asking
 
 
 def test_without_a_terminal_and_a_yes_nothing_is_downloaded(
