@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, task_of  # noqa: E402
 
-from flareseg.errors import InputError, OutputError, UsageError  # noqa: E402
+from flareseg.errors import Cancelled, InputError, OutputError, UsageError  # noqa: E402
 from flareseg.model.networks.registry import build_network, load_weights  # noqa: E402
 from train.training.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
 from train.training.module import initialize_from  # noqa: E402
@@ -273,3 +274,12 @@ def test_a_fit_that_runs_out_of_time_is_finished_and_has_annealed(tmp_path):
 def test_without_cases_nothing_is_trained(tmp_path):
     with pytest.raises(InputError, match="no case to train on"):
         run(small_work(tmp_path / "none", cases=[], shares=[]))
+
+
+def test_a_terminated_fit_does_not_pass_for_a_finished_one(tmp_path, monkeypatch):
+    def terminated(*_, **__):
+        raise SIGTERMException
+
+    monkeypatch.setattr("lightning.Trainer.fit", terminated)
+    with pytest.raises(Cancelled):
+        run(small_work(tmp_path / "fit"))

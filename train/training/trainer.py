@@ -20,6 +20,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from flareseg.errors import Cancelled, FlareError, InputError, UsageError
@@ -66,6 +67,8 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
         trainer.fit(module, _loader(module, rank), ckpt_path=str(last) if last.exists() else None, weights_only=True)
     except FlareError:
         raise
+    except SIGTERMException:  # by itself it ends the program as if all were done
+        raise Cancelled from None
     except torch.cuda.OutOfMemoryError:
         raise InputError(
             f"The GPU has too little memory for the fit '{job.folder.name}'; lower its batch_size or the net's patch."
