@@ -46,6 +46,9 @@ class _QuickSegmenter:
     def __init__(self, *_: object) -> None:
         pass
 
+    def check(self, structures=None):
+        """It can give any."""
+
     def segment(self, volume, *, structures=None, preview=None, **_):
         chosen = tuple(structures or every_structure())
         labels = (volume.hu > 80).astype(np.uint8) * (1 if any(one.value == 1 for one in chosen) else 0)

@@ -47,8 +47,8 @@ def get(*arguments: object) -> int:
 
 
 def provenance() -> dict[str, Any]:
-    found: dict[str, Any] = read_description(models_folder() / "replica").info["provenance"]
-    return found
+    info: dict[str, Any] = read_description(models_folder() / "replica").info
+    return info["provenance"] | {key: info[key] for key in ("licence", "citation", "description")}
 
 
 @pytest.mark.parametrize(
