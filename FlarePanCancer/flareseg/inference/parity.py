@@ -109,51 +109,6 @@ def gaussian(window_zyx: Index) -> torch.Tensor:
     return half
 
 
-def predict_as_nnunet(
-    image: torch.Tensor,
-    network: Forward,
-    window_zyx: Index,
-    *,
-    step: float,
-    mirror_axes: Sequence[int] = (),
-    progress: Progress | None = None,
-) -> torch.Tensor:
-    """Logits of the whole image as nnU-Net adds them up.
-
-    Args:
-        image: (z, y, x) float32, normalised, anywhere.
-        window_zyx, step, mirror_axes: as `sliding.predict`.
-
-    Returns:
-        (classes, z, y, x) half precision, on the CPU.
-    """
-    padded, inner = pad_to_window(image, window_zyx, 0.0)
-    sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
-    starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
-    corners = list(product(*starts))
-    flips = flips_of(mirror_axes)
-    logits = torch.zeros((network.classes, *sizes), dtype=torch.half)
-    total = torch.zeros(sizes, dtype=torch.half)
-    weights = gaussian(window_zyx)
-    for number, corner in enumerate(corners):
-        z, y, x = (slice(start, start + size) for start, size in zip(corner, window_zyx, strict=True))
-        window = padded[z, y, x][None, None].to(network.device)
-        output: torch.Tensor | None = None
-        for count, flip in enumerate(flips):
-            dims = [axis + 2 for axis in flip]
-            one = network(window.flip(dims).contiguous()).flip(dims)
-            output = one if output is None else output.add_(one)
-            if progress:
-                progress.update((number * len(flips) + count + 1) / (len(corners) * len(flips)))
-        assert output is not None
-        if len(flips) > 1:
-            output.div_(len(flips))
-        logits[:, z, y, x] += output[0].cpu() * weights
-        total[z, y, x] += weights
-    logits.div_(total)
-    return logits[:, inner[0], inner[1], inner[2]]
-
-
 class ParityEngine(Engine):
     """An `Engine` that gives nnU-Net's own answer. Where a GPU runs out of memory the CPU takes over at once: smaller
     windows would give another answer."""
@@ -194,21 +149,53 @@ class ParityEngine(Engine):
         return logits_to_labels(at_hand(logits), shape_zyx, nearest, progress, rounded=True)
 
     def _mean_of_folds(self, image: torch.Tensor, progress: Progress | None) -> torch.Tensor:
-        plan, options = self.plan, self._options
-        mirror = () if options.mirroring is False else plan.mirror_axes
         total: torch.Tensor | None = None
         for number, network in enumerate(self._networks):
-            logits = predict_as_nnunet(
-                image,
-                network,
-                plan.patch_zyx,
-                step=options.step or (plan.step if plan.resampling == "corners" else STEP),
-                mirror_axes=mirror,
-                progress=part_of(progress, number, len(self._networks)),
-            )
-            total = logits if total is None else total.add_(logits)
+            found = self._over_windows(image, network, part_of(progress, number, len(self._networks)))
+            total = found if total is None else total.add_(found)
         assert total is not None
         return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+
+    def _over_windows(self, image: torch.Tensor, network: Forward, progress: Progress | None) -> torch.Tensor:
+        """(classes, z, y, x) of the whole image as nnU-Net adds up its windows, on the CPU, in the weights' precision.
+
+        Args:
+            image: (z, y, x) float32, normalised, anywhere.
+        """
+        plan, options = self.plan, self._options
+        step = options.step or (plan.step if plan.resampling == "corners" else STEP)
+        padded, inner = pad_to_window(image, plan.patch_zyx, 0.0)
+        sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
+        starts = [window_starts(size, window, step) for size, window in zip(sizes, plan.patch_zyx, strict=True)]
+        corners = list(product(*starts))
+        flips = flips_of(() if options.mirroring is False else plan.mirror_axes)
+        weights = self._weights(len(corners))
+        sums = torch.zeros((network.classes, *sizes), dtype=weights.dtype)
+        total = torch.zeros(sizes, dtype=weights.dtype)
+        for number, corner in enumerate(corners):
+            z, y, x = (slice(start, start + size) for start, size in zip(corner, plan.patch_zyx, strict=True))
+            window = padded[z, y, x][None, None].to(network.device)
+            output: torch.Tensor | None = None
+            for count, flip in enumerate(flips):
+                dims = [axis + 2 for axis in flip]
+                one = self._answer(network(window.flip(dims).contiguous())).flip(dims)
+                if len(flips) > 1:  # a power of two, by which a sum's parts can be divided as exactly as the sum
+                    one.div_(len(flips))
+                output = one if output is None else output.add_(one)
+                if progress:
+                    progress.update((number * len(flips) + count + 1) / (len(corners) * len(flips)))
+            assert output is not None
+            sums[:, z, y, x] += output[0].cpu() * weights
+            total[z, y, x] += weights
+        return sums.div_(total)[:, inner[0], inner[1], inner[2]]
+
+    def _weights(self, windows: int) -> torch.Tensor:
+        """(z, y, x) of a window, one of so many."""
+        return gaussian(self.plan.patch_zyx)
+
+    def _answer(self, logits: torch.Tensor) -> torch.Tensor:
+        """What is averaged over windows, mirrored looks and folds."""
+        return logits
 
 
 class ParityStrategy(LogitsStrategy):

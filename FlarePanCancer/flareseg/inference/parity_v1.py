@@ -7,9 +7,7 @@ the highest of the probabilities after these were interpolated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,10 @@ from flareseg.inference.confidence import confidence_of
 from flareseg.inference.head import Logits, at_hand
 from flareseg.inference.logits_to_labels import logits_to_labels
 from flareseg.inference.normalization import normalize_
-from flareseg.inference.parity import STEP, ParityEngine, resample_normalized
+from flareseg.inference.parity import ParityEngine, resample_normalized
 from flareseg.inference.resample import nearest_axis
-from flareseg.inference.sliding import Forward, flips_of, pad_to_window, window_starts
 from flareseg.model.plan import Intensity
-from flareseg.progress import Progress, part_of
+from flareseg.progress import Progress
 from flareseg.volume import Index, Triple
 
 LEAST_PROBABILITY = 1e-30
@@ -41,49 +38,6 @@ def gaussian(window_zyx: Index) -> torch.Tensor:
     single = torch.from_numpy((weights / weights.max()).astype(np.float32))
     single[single == 0] = single[single > 0].min()
     return single
-
-
-def predict_as_v1(
-    image: torch.Tensor,
-    network: Forward,
-    window_zyx: Index,
-    *,
-    step: float,
-    mirror_axes: Sequence[int] = (),
-    progress: Progress | None = None,
-) -> torch.Tensor:
-    """Probabilities of the whole image as nnU-Net v1 adds them up.
-
-    Args:
-        image: (z, y, x) float32, normalised, anywhere.
-        window_zyx, step, mirror_axes: as `sliding.predict`.
-
-    Returns:
-        (classes, z, y, x) single precision, on the CPU.
-    """
-    padded, inner = pad_to_window(image, window_zyx, 0.0)
-    sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
-    starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
-    corners = list(product(*starts))
-    flips = flips_of(mirror_axes)
-    sums = torch.zeros((network.classes, *sizes))
-    total = torch.zeros(sizes)
-    weights = gaussian(window_zyx) if len(corners) > 1 else torch.ones(window_zyx)
-    for number, corner in enumerate(corners):
-        z, y, x = (slice(start, start + size) for start, size in zip(corner, window_zyx, strict=True))
-        window = padded[z, y, x][None, None].to(network.device)
-        seen: torch.Tensor | None = None
-        for count, flip in enumerate(flips):
-            dims = [axis + 2 for axis in flip]
-            logits = network(window.flip(dims).contiguous()).float()
-            one = torch.softmax(logits, 1).flip(dims).div_(len(flips))
-            seen = one if seen is None else seen.add_(one)
-            if progress:
-                progress.update((number * len(flips) + count + 1) / (len(corners) * len(flips)))
-        assert seen is not None
-        sums[:, z, y, x] += seen[0].cpu() * weights
-        total[z, y, x] += weights
-    return sums.div_(total)[:, inner[0], inner[1], inner[2]]
 
 
 class V1Engine(ParityEngine):
@@ -111,19 +65,8 @@ class V1Engine(ParityEngine):
     def confidence(self, logits: Logits, shape_zyx: Index) -> NDArray[np.uint8]:
         return confidence_of(at_hand(logits).clamp_min(LEAST_PROBABILITY).log(), shape_zyx)
 
-    def _mean_of_folds(self, image: torch.Tensor, progress: Progress | None) -> torch.Tensor:
-        plan, options = self.plan, self._options
-        mirror = () if options.mirroring is False else plan.mirror_axes
-        total: torch.Tensor | None = None
-        for number, network in enumerate(self._networks):
-            found = predict_as_v1(
-                image,
-                network,
-                plan.patch_zyx,
-                step=options.step or STEP,
-                mirror_axes=mirror,
-                progress=part_of(progress, number, len(self._networks)),
-            )
-            total = found if total is None else total.add_(found)
-        assert total is not None
-        return total.div_(len(self._networks)) if len(self._networks) > 1 else total
+    def _weights(self, windows: int) -> torch.Tensor:
+        return gaussian(self.plan.patch_zyx) if windows > 1 else torch.ones(self.plan.patch_zyx)
+
+    def _answer(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(logits.float(), 1)
