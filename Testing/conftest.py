@@ -67,3 +67,12 @@ def a_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         card="Random weights.",
     )
     return folder
+
+
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """Models and downloads of the test's own, and no proxy on the way to its server."""
+    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)

@@ -28,12 +28,7 @@ SHA256 = hashlib.sha256(totalsegmentator_zip()).hexdigest()
 Write = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture

@@ -21,10 +21,7 @@ from public_replicas import catalogue_of, decathlon_zip, entry, totalsegmentator
 ADDRESS = "http://127.0.0.1:9/model.zip"
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 def get(*arguments: object) -> int:

@@ -26,12 +26,7 @@ PRESET = {"name": "both", "title": "Both", "purpose": "To try", "organs": ["defa
 LESIONS = {"label": "tumor", "host": ["right_kidney", "left_kidney"], "margin_mm": 20}
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture

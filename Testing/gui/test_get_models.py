@@ -22,12 +22,7 @@ NON_COMMERCIAL = {"terms": "non-commercial", "licence": "CC-BY-NC-4.0"}
 LESIONS = {"label": "tumor", "host": ["liver"], "margin_mm": 10}
 
 
-@pytest.fixture(autouse=True)
-def folders_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture
@@ -55,12 +50,8 @@ def write(tmp_path, server):
 
 
 @pytest.fixture
-def widget(the_module, write):
-    representation = the_module.widgetRepresentation()
-    representation.enter()
-    yield representation.self()
-    representation.exit()
-    representation.self().cleanup()
+def folders_of_its_own(own_folders, write):
+    """With a catalogue in them when the panel is entered."""
 
 
 @pytest.fixture
