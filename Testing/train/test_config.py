@@ -45,10 +45,12 @@ def test_the_embedded_models_configuration_names_all_it_needs(tmp_path):
     for case in written["new_patients"]["cases"]:
         (tmp_path / case.partition("/")[2]).mkdir()
     paths = [f"sources.{name}.path={tmp_path}" for name in ("real", "healthy", "packages")]
-    config = load_config(CONFIGS / "default.yaml", [*paths, f"sources.known.path={tmp_path}"])
+    starts = ["fits.coarse.start=tumours", "fits.final.start=tumours"]
+    config = load_config(CONFIGS / "default.yaml", [*paths, f"sources.known.path={tmp_path}", *starts])
     assert config.fits_of("final") == ["coarse", "final"]
     assert [len(group) for group in config.folds] == [7, 7, 7, 7]
     before = load_config(CONFIGS / "default_0.4.yaml", paths)
+    assert written["fits"]["final"]["start"] == written["fits"]["coarse"]["start"] == before.output.as_posix()
     assert before.fits_of("final") == ["coarse", "base", "base_again", "final"]
     assert before.nets["main"].filters == config.nets["main"].filters
     assert config.grids() == [(6.0, 6.0, 6.0), (3.0, 3.0, 3.0)]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
+from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, read_description, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.dynunet import HEAD
 from flareseg.model.plan import Plan
+from flareseg.model.shared_nets import EMBEDDED, Shared
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config, NetConfig
 from train.data.index import read_index
@@ -85,8 +86,11 @@ def _with_tumour_net(
 
     Its organ scores on real CTs remain valid for the new model, except where tumours overlay organs.
     """
-    base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
-    kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}
+    place, net = find_model(config.export.fit), config.export.tumour
+    base = load_bundle(place)
+    # the nets of an embedded model are there already
+    shared = read_description(place).shared or Shared(place.name, base.sha256) if place.parent == EMBEDDED else None
+    kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET) and not shared}
     found = averaged_weights(paths.fit(net), config.export.weights)
     plan = config.export.with_tumour_net(base.plan, plan_of(config, paths, net))
     index = read_index(paths.index)
@@ -98,7 +102,7 @@ def _with_tumour_net(
     }
     real = [row for row in base.info["metrics"].get("rows", []) if not row["case"].startswith(f"{PHANTOMS}_")]
     weights = kept | {TUMOUR_NET + key: value for key, value in found.items()}
-    return _save(config, folder, plan, weights, provenance, [*real, *scores], lesions)
+    return _save(config, folder, plan, weights, provenance, [*real, *scores], lesions, shared)
 
 
 def _save(
@@ -109,6 +113,7 @@ def _save(
     provenance: dict[str, Any],
     scores: list[dict[str, Any]],
     lesions: list[dict[str, Any]],
+    shared: Shared | None = None,
 ) -> Path:
     save_bundle(
         folder,
@@ -123,6 +128,7 @@ def _save(
         metrics={"rows": scores},
         card=model_card(config, plan, provenance, scores, lesions),
         overwrite=True,
+        shared=shared,
     )
     return folder
 

@@ -19,17 +19,18 @@ from flareseg.errors import ModelError
 from flareseg.model.networks.registry import is_for_training, own_weights, parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.plan_checks import check_plan, short
+from flareseg.model.shared_nets import Shared, read_shared
 from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model, weights_file, write_model
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 7
+FORMAT = 8
 """The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
 ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat; format 4
 with a net of its own for the tumours; format 5 with the rules of nnU-Net v1; format 6 with models that are put together
 of others, see `combined.py`; format 7 with TotalSegmentator's resampling, and with
-structures of which fluid is not kept."""
+structures of which fluid is not kept; format 8 with nets of an embedded model, see `shared_nets.py`."""
 COMBINED = "combined"
 """The entry of model.json that stands in the place of the plan where a model is put together of others."""
 COARSE, TUMOUR_NET = "coarse.", "tumour."
@@ -51,12 +52,14 @@ class Description:
         info: name, version, description, licence and citation (one line of text each), provenance, metrics.
         sha256: of the weights file.
         ensemble_sha256: of the further weights files of an ensemble.
+        shared: the embedded model that the nets come from which the weights file lacks.
     """
 
     plan: Plan
     info: dict[str, Any]
     sha256: str
     ensemble_sha256: tuple[str, ...] = ()
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def save_bundle(
     overwrite: bool = False,
     ensemble: Sequence[dict[str, torch.Tensor]] = (),
     precision: Literal["fp16", "fp32"] = "fp16",
+    shared: Shared | None = None,
 ) -> None:
     """Write a model folder, whole or not at all; the same input gives the same bytes.
 
@@ -123,6 +127,7 @@ def save_bundle(
         card: the text of MODEL_CARD.md.
         ensemble: tensors of further networks of the same plan.
         precision: of the weights as they are stored.
+        shared: an embedded model that has the tensors which `weights` lacks.
 
     Raises:
         OutputError: when the folder exists and `overwrite` is not set, or cannot be written.
@@ -131,7 +136,7 @@ def save_bundle(
     data = {weights_file(n): _as_file(one, precision) for n, one in enumerate((weights, *ensemble))}
     digests = [hashlib.sha256(content).hexdigest() for content in data.values()]
     contents = {
-        "format": max(2 if ensemble else 1, plan.needs_format),
+        "format": max(8 if shared else 2 if ensemble else 1, plan.needs_format),
         "name": name,
         "version": version,
         "description": description,
@@ -142,6 +147,7 @@ def save_bundle(
         "metrics": metrics,
         "sha256": digests[0],
         **({"ensemble_sha256": digests[1:]} if ensemble else {}),
+        **({"shares": shared.to_json()} if shared else {}),
     }
     files = {
         JSON: (json.dumps(contents, indent=1, ensure_ascii=False) + "\n").encode(),
@@ -274,7 +280,8 @@ def _described(files: ModelFiles, name: str) -> Description:
             raise ModelError(f"The network of '{name}' has more parameters than flareseg allows.")
     except ModelError as error:
         raise ModelError(short(str(error), 300)) from None
-    return Description(plan, info_of(data), data["sha256"], tuple(ensemble))
+    shared = read_shared(data.get("shares"), name)
+    return Description(plan, info_of(data), data["sha256"], tuple(ensemble), shared)
 
 
 def info_of(data: dict[str, Any]) -> dict[str, Any]:
@@ -300,6 +307,16 @@ def _expected_shapes(plan: Plan, number: int = 0) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _tensors(data: bytes, what: str) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load
+
+    try:
+        tensors: dict[str, torch.Tensor] = load(data)
+    except Exception:  # besides SafetensorError, whatever torch makes of types and shapes that it does not know
+        raise ModelError(f"{what} is no valid safetensors file.") from None
+    return tensors
+
+
 def _most_weight_bytes(shapes: dict[str, tuple[int, ...]]) -> int:
     """fp32 is the widest that weights come in; the header takes some 200 bytes a tensor."""
     return min(LARGEST_WEIGHTS_BYTES, 4 * sum(map(math.prod, shapes.values())) + 1024 * (len(shapes) + 16))
@@ -309,7 +326,6 @@ def _checked_weights(
     files: ModelFiles, name: str, description: Description, number: int = 0
 ) -> dict[str, torch.Tensor]:
     import torch
-    from safetensors.torch import load
 
     expected = _expected_shapes(description.plan, number)
     file = weights_file(number)
@@ -318,10 +334,10 @@ def _checked_weights(
         raise ModelError(f"'{name}' is incomplete: it has no {file}.")
     if hashlib.sha256(data).hexdigest() != (description.sha256, *description.ensemble_sha256)[number]:
         raise ModelError(f"The {file} of '{name}' is damaged or altered (sha256 differs); get the model again.")
-    try:
-        tensors: dict[str, torch.Tensor] = load(data)
-    except Exception:  # besides SafetensorError, whatever torch makes of types and shapes that it does not know
-        raise ModelError(f"The {file} of '{name}' is no valid safetensors file.") from None
+    tensors = _tensors(data, f"The {file} of '{name}'")
+    if description.shared and number == 0:
+        of_others = _tensors(description.shared.read(name, LARGEST_WEIGHTS_BYTES), f"'{description.shared.model}'")
+        tensors = {key: value for key, value in of_others.items() if key in expected} | tensors
     for key, shape in expected.items():
         if key not in tensors:
             raise ModelError(f"The {file} of '{name}' lacks '{key}', which the plan asks for.")

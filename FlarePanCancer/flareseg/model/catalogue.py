@@ -18,13 +18,13 @@ from flareseg.model.combined import read_combined
 from flareseg.model.members import Members, describe_combined, fingerprint_of
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
+from flareseg.model.shared_nets import EMBEDDED
 from flareseg.model.storage import CARD, JSON, delete_model
 from flareseg.model.structures import structures_of
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.user_folders import NoHome, user_data_folder
 from flareseg.text import one_line
 
-EMBEDDED = Path(__file__).parent.parent / "models"
 DAMAGED = "damaged"
 Origin = Literal["embedded", "yours"]
 # Of names that Windows keeps for devices, whatever their ending.

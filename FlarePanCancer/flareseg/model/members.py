@@ -163,7 +163,7 @@ def fingerprint_of(description: Description) -> dict[str, Any]:
     """What tells the results of a model from those of another."""
     return {
         "model": f"{description.info['name']} {description.info['version']}",
-        "weights": list(sha256_of(description)),
+        "weights": [*sha256_of(description), *([description.shared.sha256] if description.shared else [])],
         "plan": _digest(description.plan.to_json()),
     }
 
