@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -34,6 +36,7 @@ PACKAGES = (
 # The instructions that decide how fast a convolution runs here, as Linux names them.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 GIB = 2**30
+LOOK_EVERY_S = 0.2
 
 
 def run_fresh(python: Path, script: str, order: dict[str, Any], threads: int, **environment: str) -> dict[str, Any]:
@@ -64,6 +67,53 @@ def run_fresh(python: Path, script: str, order: dict[str, Any], threads: int, **
             raise RuntimeError(f"{script} failed with status {done.returncode}:\n{done.stdout[-4000:]}")
         result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
         return result
+
+
+def run_watched(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Run a command; its wall seconds, and the highest resident memory of it and all processes below it.
+
+    Raises:
+        RuntimeError: with the end of its output, when it failed.
+    """
+    with tempfile.TemporaryFile() as output:
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
+        peak = 0
+
+        def watch() -> None:
+            nonlocal peak
+            while process.returncode is None:
+                peak = max(peak, resident_bytes(process.pid))
+                time.sleep(LOOK_EVERY_S)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        process.wait()
+        seconds = time.perf_counter() - begun
+        watcher.join()
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    if process.returncode:
+        raise RuntimeError(f"{shlex.join(command)} failed:\n{text[-4000:]}")
+    return {"seconds": seconds, "peak_resident_bytes": peak, "output": text}
+
+
+def resident_bytes(pid: int) -> int:
+    """Of a process and all below it, now; where the system says so, what several share counts once."""
+    total = 0
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            try:
+                memory = process.memory_full_info()
+                total += getattr(memory, "pss", memory.rss)
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        pass
+    return total
 
 
 def hold_to_cores(count: int) -> None:

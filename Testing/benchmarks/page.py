@@ -88,8 +88,9 @@ def page(found: dict[str, dict[str, Any]]) -> str:
     if "large" in found:
         sections += ["### A net of the paper's size", _large(found["large"])]
     sections += ["### nnU-Net's own answer (`--parity`)", _parity(found["parity"])]
-    if "totalsegmentator" in found:
-        sections += ["## How much faster than TotalSegmentator?", _totalsegmentator(found["totalsegmentator"])]
+    races = [name for name in ("totalsegmentator", "totalsegmentator_avx2") if name in found]
+    if races:
+        sections += ["## How much faster than TotalSegmentator?", *(_race(name, found[name]) for name in races)]
     if "smaller" in found:
         sections += ["## Would a smaller net do?", _smaller(found["smaller"])]
     published = [list(row) for row in PUBLISHED]
@@ -177,12 +178,12 @@ def _parity(parity: dict[str, Any]) -> str:
     return table(head, rows) + "\n\n([all figures](../Testing/benchmarks/results/parity.md))"
 
 
-def _totalsegmentator(race: dict[str, Any]) -> str:
+def _race(name: str, race: dict[str, Any]) -> str:
     rows = race["replicas"]
     return "\n\n".join(
         [
             f"Replicas of its 3 mm net on {race['ct']}, instructions: {race['isa']}, both commands in one run "
-            "([all figures](../Testing/benchmarks/results/totalsegmentator.md)):",
+            f"([all figures](../Testing/benchmarks/results/{name}.md)):",
             table(["replica", "program", "seconds", "faster", "peak GiB", "less memory"], speed_rows(rows)),
             table(["replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"], label_rows(rows)),
         ]

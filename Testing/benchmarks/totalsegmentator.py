@@ -1,11 +1,12 @@
 """Replicas of TotalSegmentator's 3 mm net in its own command and, imported, here.
 
-    python Testing/benchmarks/totalsegmentator.py [--ct FILE | --data DIR] [--replica NAME] [--isa avx2] [--results DIR]
+    python Testing/benchmarks/totalsegmentator.py [--ct FILE | --data DIR] [--replica NAME] [--isa avx2] [--runs N]
+                                                  [--results DIR]
 
-Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns and twice: seconds
-by the wall clock, and the highest resident memory of its processes together. flareseg runs as `segment --model` with a
-model that was imported with --no-parity, and once with --parity for the labels. The replicas are those of
-`totalsegmentator_replicas.py`.
+Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns: seconds by the wall
+clock, and the highest resident memory of its processes together. flareseg runs as `segment --model` with a model that
+was imported with --no-parity, and once with --parity for the labels. The replicas are those of
+`totalsegmentator_replicas.py`. With --isa avx2, the results' files are called totalsegmentator_avx2.
 """
 
 from __future__ import annotations
@@ -16,16 +17,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from compare_tables import agreement
-from harness import GIB, RESULTS, ROOT, describe, machine, table, versions, write_results
+from harness import GIB, RESULTS, ROOT, describe, machine, run_watched, table, versions, write_results
 from totalsegmentator_replicas import random_replica, trained_replica
 
 from flareseg.io.files import read_labels
@@ -38,65 +36,19 @@ ISA = {
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "OV_CPU_MAX_ISA": "AVX2"},
 }
 """Variables that bound the instructions of both programs; what flareseg runs on is written down."""
-RUNS = 2
 BIG_ML = 5.0
-LOOK_EVERY_S = 0.2
 OURS, THEIRS, PARITY = "flareseg --no-parity", "TotalSegmentator", "flareseg --parity"
-
-
-def run_watched(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a command; its wall seconds, and the highest resident memory of it and all processes below it.
-
-    Raises:
-        RuntimeError: with the end of its output, when it failed.
-    """
-    with tempfile.TemporaryFile() as output:
-        begun = time.perf_counter()
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
-        peak = 0
-
-        def watch() -> None:
-            nonlocal peak
-            while process.returncode is None:
-                peak = max(peak, resident_bytes(process.pid))
-                time.sleep(LOOK_EVERY_S)
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        process.wait()
-        seconds = time.perf_counter() - begun
-        watcher.join()
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    if process.returncode:
-        raise RuntimeError(f"{shlex.join(command)} failed:\n{text[-4000:]}")
-    return {"seconds": seconds, "peak_resident_bytes": peak, "output": text}
-
-
-def resident_bytes(pid: int) -> int:
-    """Of a process and all below it, now; where the system says so, what several share counts once."""
-    total = 0
-    try:
-        root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            try:
-                memory = process.memory_full_info()
-                total += getattr(memory, "pss", memory.rss)
-            except psutil.Error:
-                continue
-    except psutil.Error:
-        pass
-    return total
 
 
 class Race:
     """One replica on one CT in both programs."""
 
-    def __init__(self, ct: Path, command: Path, threads: int, isa: str, scratch: Path) -> None:
-        self._ct, self._command, self._threads, self._scratch = ct, command, threads, scratch
-        self._environment = ISA[isa] | {
+    def __init__(self, ct: Path, arguments: argparse.Namespace, scratch: Path) -> None:
+        self._ct, self._command, self._scratch = ct, arguments.totalsegmentator, scratch
+        self._threads, self._runs = arguments.threads, arguments.runs
+        self._environment = ISA[arguments.isa] | {
             "XDG_DATA_HOME": str(scratch / "data"),
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(arguments.threads),
         }
 
     def row(self, name: str) -> dict[str, Any]:
@@ -105,7 +57,7 @@ class Race:
         trained = REPLICAS[name](home)
         self._import(trained, name)
         runs: dict[str, list[dict[str, Any]]] = {OURS: [], THEIRS: []}
-        for _ in range(RUNS):
+        for _ in range(self._runs):
             runs[OURS].append(self._ours(name, "--no-parity"))
             runs[THEIRS].append(self._theirs(home))
         exact = self._ours(name, "--parity")
@@ -153,8 +105,8 @@ def text_of(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         "# Replicas of TotalSegmentator's 3 mm net in TotalSegmentator and here",
         describe(facts["command"], facts["machine"], facts["versions"]),
         f"{facts['ct']}, instructions: {facts['isa']}; flareseg on {facts['device']}; {facts['threads']} threads. "
-        f"Commands in fresh processes by turns, {RUNS} runs each, from the file of the CT to the file of labels; "
-        "memory is that of all processes of a command together.",
+        f"Commands in fresh processes by turns, runs of each: {facts['runs']}, from the file of the CT to the file of "
+        "labels; memory is that of all processes of a command together.",
         table(("replica", "program", "seconds", "faster", "peak GiB", "less memory"), speed_rows(rows)),
         f"DSC with TotalSegmentator's labels of structures above {BIG_ML:g} ml:",
         table(("replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"), label_rows(rows)),
@@ -210,6 +162,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real CTs")
     parser.add_argument("--replica", choices=REPLICAS, action="append", help="only this one (default: all)")
     parser.add_argument("--isa", choices=ISA, default="native", help="the newest instructions that both may use")
+    parser.add_argument("--runs", type=int, default=2, help="of each program (default: 2)")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--totalsegmentator", type=Path, default=COMMAND, help="TotalSegmentator's command")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for totalsegmentator.json and .md")
@@ -217,7 +170,7 @@ def main() -> None:
     command, environment = shlex.join(["python", *sys.argv]), machine()
     ct = arguments.ct or arguments.data / CASE / "ct.nii.gz"
     with tempfile.TemporaryDirectory() as folder:
-        race = Race(ct, arguments.totalsegmentator, arguments.threads, arguments.isa, Path(folder))
+        race = Race(ct, arguments, Path(folder))
         rows = [race.row(name) for name in arguments.replica or REPLICAS]
     facts = {
         "command": command,
@@ -227,8 +180,10 @@ def main() -> None:
         "isa": arguments.isa,
         "device": runs_on(arguments.isa, arguments.threads),
         "threads": arguments.threads,
+        "runs": arguments.runs,
     }
-    write_results("totalsegmentator", facts | {"replicas": rows}, text_of(rows, facts), arguments.results)
+    name = "totalsegmentator" if arguments.isa == "native" else f"totalsegmentator_{arguments.isa}"
+    write_results(name, facts | {"replicas": rows}, text_of(rows, facts), arguments.results)
 
 
 def _peer_version(command: Path) -> str:
