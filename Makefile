@@ -17,7 +17,8 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
-  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page benchmark-slabs \
+  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page \
+  benchmark-public benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
 
 help:
@@ -95,6 +96,9 @@ benchmark-grids: $(READY) $(PACKAGED) ## what a grid of 4 to 1.5 mm costs by its
 
 benchmark-lesions: $(READY) ## tumours of unseen phantoms that are found, false ones in real CTs (five minutes)
 	$(BIN)/python Testing/benchmarks/lesions.py --data $(DATA)
+
+benchmark-public: $(READY) ## what the sizes of public nets cost (five minutes; needs the real CTs of DATA)
+	$(BIN)/python Testing/benchmarks/public_models.py --data $(DATA)
 
 benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (five minutes)
 	$(BIN)/python Testing/benchmarks/slabs.py

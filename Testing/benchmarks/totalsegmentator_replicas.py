@@ -20,11 +20,15 @@ from flareseg.model.bundle import load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.dynunet import HEAD, dynunet_layers, dynunet_spec, spec_as_in_nnunet
 from flareseg.model.networks.registry import build_network, own_weights, parameter_shapes
+from flareseg.model.networks.spec import NetworkSpec
 from flareseg.model.plan import Intensity, Plan
 
 DATASET = "Dataset297_TotalSegmentator_total_3mm_1559subj"
 TRAINER = "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
 CLASSES = 118
+FULL_DATASET = "Dataset291_TotalSegmentator_part1_organs_1559subj"
+FULL_CLASSES = 25
+FULL_PATCH_ZYX = (128, 128, 128)
 FILTERS = [32, 64, 128, 256, 320, 320]
 STRIDES: list[int | list[int]] = [1, 2, 2, 2, 2, [1, 1, 2]]
 PATCH_ZYX = (112, 112, 128)
@@ -38,15 +42,22 @@ SETTINGS = {"totalseg_id": "replica", "send_usage_stats": False, "prediction_cou
 
 def random_replica(home: Path) -> Path:
     """The public net's size with random weights."""
-    plan = Plan(
-        spacing_zyx_mm=(3.0, 3.0, 3.0),
-        patch_zyx=PATCH_ZYX,
-        intensity=INTENSITY,
-        network=dynunet_spec(FILTERS, strides=STRIDES),
-        labels=_named({}, CLASSES),
-    )
+    return _random(home, Plan((3.0, 3.0, 3.0), PATCH_ZYX, INTENSITY, _spec(STRIDES), _named({}, CLASSES)), DATASET)
+
+
+def full_resolution_replica(home: Path) -> Path:
+    """The same of a net of 1.5 mm for 24 organs."""
+    plan = Plan((1.5, 1.5, 1.5), FULL_PATCH_ZYX, INTENSITY, _spec([1, 2, 2, 2, 2, 2]), _named({}, FULL_CLASSES))
+    return _random(home, plan, FULL_DATASET)
+
+
+def _spec(strides: list[int | list[int]]) -> NetworkSpec:
+    return dynunet_spec(FILTERS, strides=strides)
+
+
+def _random(home: Path, plan: Plan, dataset: str) -> Path:
     torch.manual_seed(SEED)
-    return write_replica(home, plan, own_weights(build_network(plan).state_dict()))
+    return write_replica(home, plan, own_weights(build_network(plan).state_dict()), dataset)
 
 
 def trained_replica(home: Path) -> Path:

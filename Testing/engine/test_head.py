@@ -131,6 +131,7 @@ def test_a_coarse_look_of_a_network_of_many_classes(many_classes):
     plan, weights = many_classes
     engine = Engine(plan, weights, Options(device="cpu", backend="torch", threads=1))
     hu = np.random.default_rng(0).integers(-100, 200, plan.patch_zyx).astype(np.int16)
-    labels = engine.coarse_labels(hu, plan.spacing_zyx_mm)
+    labels, seen_hu = engine.coarse_labels(hu, plan.spacing_zyx_mm)
+    assert np.allclose(seen_hu, np.clip(hu, *plan.intensity.clip_hu), atol=1e-3)
     logits = at_hand(engine.logits(engine.resampled(hu, plan.spacing_zyx_mm)))
     assert np.array_equal(labels, logits.argmax(0).numpy())

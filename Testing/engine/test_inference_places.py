@@ -63,6 +63,25 @@ def test_specks_far_away_do_not_widen_the_region():
     assert region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within) == alone
 
 
+def test_small_islands_of_a_structure_do_not_widen_the_region():
+    coarse = np.zeros((40, 40, 40), np.uint8)
+    coarse[15:25, 12:28, 10:30] = 1
+    coarse[10:15, 12:20, 10:20] = 6
+    within = (slice(0, 40), slice(0, 40), slice(0, 40))
+    alone = region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within)
+    coarse[35:39, 30:39, 30:36] = 1  # 47 ml, 7 % of the largest
+    assert region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within) == alone
+
+
+def test_a_structure_in_two_parts_is_seen_whole():
+    coarse = np.zeros((60, 40, 40), np.uint8)
+    coarse[15:25, 12:28, 10:30] = 1
+    within = (slice(0, 60), slice(0, 40), slice(0, 40))
+    coarse[38:45, 12:28, 10:24] = 1  # half of the other
+    z, y, x = region_of_labels(coarse, (6.0, 6.0, 6.0), (1.0, 1.0, 1.0), within)
+    assert (z, y, x) == (slice(10, 50), slice(7, 33), slice(5, 35))
+
+
 def test_no_organs_no_region():
     coarse = np.zeros((40, 40, 40), np.uint8)
     coarse[5, 5, 5] = 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
 from flareseg.inference.orientation import network_orientation
+from flareseg.inference.postprocessing import FAT_HU
 from flareseg.inference.region import region_of_labels
 from flareseg.model.structures import structures_of
 from flareseg.segmentation import Segmentation
@@ -28,24 +29,28 @@ class CoarseNet:
 
     def find_region(self, case: Case, body: Box) -> Box | None:
         """The part of the body with abdominal organs and a margin; None where there are none."""
-        labels = self._labels(case, body)
+        labels, tissue = self._look(case, body)
         z, y, x = scale = _scale(body, labels)
         if case.preview:
             case.preview(self._segmentation(case, labels, body))
         along_z, along_y, along_x = case.spacing_zyx_mm
-        return region_of_labels(labels, (z * along_z, y * along_y, x * along_x), scale, body)
+        # In patients unlike those it knows, this net takes fat below the skin and air around it for organs.
+        return region_of_labels(np.where(tissue, labels, 0), (z * along_z, y * along_y, x * along_x), scale, body)
 
     def body_axis(self, case: Case) -> int:
         """The axis of the CT along the body, which is the first one that this net sees."""
         return network_orientation(self._engine.plan, case.ct.geometry).axes[0]
 
-    def _labels(self, case: Case, body: Box) -> NDArray[np.uint8]:
-        """(z, y, x) on the net's own grid over the body's box, but with the axes of the CT."""
+    def _look(self, case: Case, body: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """(z, y, x) labels, and what is neither air nor fat, both on the net's own grid over the body's box, but with
+        the axes of the CT."""
         # The CT lies as the main net wants it, this one may want it otherwise.
         orientation = network_orientation(self._engine.plan, case.ct.geometry)
         spacing = orientation.geometry_to_canonical(case.ct.geometry).spacing_zyx_mm
-        labels = self._engine.coarse_labels(orientation.to_canonical(case.ct.hu[body]), spacing, case.progress)
-        return np.ascontiguousarray(orientation.from_canonical(labels))
+        hu = orientation.to_canonical(case.ct.hu[body])
+        labels, seen_hu = self._engine.coarse_labels(hu, spacing, case.progress)
+        back = orientation.from_canonical
+        return np.ascontiguousarray(back(labels)), back(seen_hu) > FAT_HU
 
     def _segmentation(self, case: Case, labels: NDArray[np.uint8], body: Box) -> Segmentation:
         """The labels with their meaning, on the coarse grid that fills the body's box."""

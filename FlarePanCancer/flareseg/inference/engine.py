@@ -15,7 +15,7 @@ from flareseg.inference.confidence import confidence_of
 from flareseg.inference.head import Head, LazyLogits, Logits
 from flareseg.inference.logits_to_labels import lazy_logits_to_labels, logits_to_labels, winners
 from flareseg.inference.memory import release_gpu_memory, tensor_bytes
-from flareseg.inference.normalization import standardize_
+from flareseg.inference.normalization import denormalize, standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu
 from flareseg.inference.sliding import Forward, halve_window, predict, window_shape
@@ -169,9 +169,11 @@ class Engine:
 
     def coarse_labels(
         self, hu: NDArray[Any], spacing_zyx_mm: Triple, progress: Progress | None = None
-    ) -> NDArray[np.uint8]:
-        """The labels on the plan's own grid, where a look is enough."""
-        return winners(self.logits(self.resampled(hu, spacing_zyx_mm), progress).cpu()).numpy()
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The labels on the plan's own grid, where a look is enough, and the clipped HU there."""
+        image = self.resampled(hu, spacing_zyx_mm)
+        labels = winners(self.logits(image, progress).cpu()).numpy()
+        return labels, denormalize(image, self.plan.intensity).cpu().numpy()
 
     def _window(self, planned: Index) -> Index | None:
         """The window that the GPU's memory allows; None when none is left to try."""

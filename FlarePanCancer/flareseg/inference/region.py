@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from flareseg.volume import Box, Triple
 
 SMALLEST_ISLAND_ML = 5.0
+SHARE_OF_LARGEST = 0.3
+"""A smaller island than this share of its structure's largest is taken for an error of the coarse net."""
 SMALLEST_ABDOMEN_ML = 30.0
 MARGIN_MM = 30.0
 FOLLOWED_MM = 96.0
@@ -29,6 +31,9 @@ BODY_HU = -300
 def region_of_labels(labels: NDArray[Any], spacing_zyx_mm: Triple, scale_zyx: Triple, within: Box) -> Box | None:
     """The box of the coarse labels, with a margin, in voxels of the CT.
 
+    Of every structure the largest island counts, and those that are not much smaller. What the coarse net has left out
+    at an end of the body is found by `extension`.
+
     Args:
         labels: (z, y, x) coarse labels of the part `within` of the CT; 0 is background.
         spacing_zyx_mm: of `labels`.
@@ -41,7 +46,7 @@ def region_of_labels(labels: NDArray[Any], spacing_zyx_mm: Triple, scale_zyx: Tr
     import cc3d
 
     voxel_ml = float(np.prod(spacing_zyx_mm)) / 1000
-    islands = cc3d.connected_components(labels > 0, connectivity=26)
+    islands = cc3d.connected_components(_large_islands(labels), connectivity=26)
     statistics = cc3d.statistics(islands)
     counts = statistics["voxel_counts"][1:] * voxel_ml
     kept = np.flatnonzero(counts >= SMALLEST_ISLAND_ML)
@@ -58,6 +63,22 @@ def region_of_labels(labels: NDArray[Any], spacing_zyx_mm: Triple, scale_zyx: Tr
         stop = min(outer.stop, outer.start + int(np.ceil(high * scale_zyx[axis])))
         parts.append(slice(start, stop))
     return parts[0], parts[1], parts[2]
+
+
+def _large_islands(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """(z, y, x) where the largest island of each structure lies, and others of a similar size."""
+    import cc3d
+
+    islands = cc3d.connected_components(labels, connectivity=26)
+    counts = cc3d.statistics(islands)["voxel_counts"].astype(np.int64)
+    structure = np.zeros(len(counts), labels.dtype)
+    structure[islands] = labels
+    counts[structure == 0] = 0
+    largest = np.zeros(int(structure.max()) + 1, np.int64)
+    np.maximum.at(largest, structure, counts)
+    kept = (structure > 0) & (counts >= SHARE_OF_LARGEST * largest[structure])
+    where: NDArray[np.bool_] = kept[islands]
+    return where
 
 
 @dataclass(frozen=True)
