@@ -105,7 +105,7 @@ def look_into(source: SourceConfig) -> Findings:
         if reason:
             left_out[reason].append(name)
     if not kept:
-        why = f" ({len(found)} left out: {found[0].left_out})" if found and found[0].left_out else ""
+        why = next((f"; left out: {case.left_out}" for case in found if case.left_out), "")
         raise InputError(f"'{folder}' holds no case in the layout '{source.layout}'{why}; see train/README.md.")
     theirs = {path for case in found for path in case.files}
     names = {case.name for case in found}
