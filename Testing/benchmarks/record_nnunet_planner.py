@@ -29,6 +29,9 @@ KINDS = {  # spacing (z, y, x) in mm and its spread, voxels and their spread, ca
     "whole body": ((3.0, 1.0, 1.0), 0.2, (800, 512, 512), 0.4, 6, 500),
     "slab": ((5.0, 0.9, 0.9), 0.0, (12, 400, 400), 0.2, 4, 16),
     "micro": ((1.0, 1.0, 1.0), 0.0, (24, 24, 24), 0.0, 3, 3),
+    "small volumes": ((2.0, 2.0, 2.0), 0.02, (64, 96, 97), 0.1, 6, 500),
+    "small and anisotropic": ((5.0, 1.2, 1.2), 0.1, (21, 130, 130), 0.3, 4, 80),
+    "few small volumes": ((2.0, 2.0, 2.0), 0.0, (40, 64, 64), 0.2, 6, 12),
 }
 SETTINGS = [(8.0, 15), (8.0, 2), (24.0, 15), (3.0, 5)]
 """GPU memory in GB and number of labels with the background."""

@@ -12,7 +12,7 @@ from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
 from train.config import SourceConfig
-from train.data.layouts import find_cases
+from train.data.layouts import look_into
 from train.data.layouts.found import ALL, LabelFile
 from train.data.layouts.labels import ignore_unannotated, merged_labels, split_sides
 from train.data.layouts.names import KIDNEYS, PAIRS
@@ -30,7 +30,7 @@ def touch(folder, *names):
 
 
 def found(folder, layout, **more):
-    return {case.name: case for case in find_cases(SourceConfig("source", layout, str(folder), **more))}
+    return {case.name: case for case in look_into(SourceConfig("source", layout, str(folder), **more)).cases}
 
 
 def write_map(path, labels, geometry=GRID):
@@ -141,6 +141,13 @@ def test_flare23_joins_images_labels_and_pseudo_labels(flare23):
     assert first.organs is not None and first.organs.parent.name == "imagesTr2200-pseudo-labels"
     assert (unlabelled.labels, unlabelled.annotated) == ((), ())
     assert unlabelled.organs is not None and unlabelled.organs.parent.name == "unlabeledTr1800-pseudo-labels"
+
+
+def test_flare23_tells_pseudo_labels_from_cts_also_in_folders_of_one_name(flare23):
+    touch(flare23, "blackbean-pseudo-labels-FLARE23/imagesTr2200/FLARE23_0002.nii.gz")
+    case = found(flare23, "flare23")["FLARE23_0002"]
+    assert case.image == flare23 / "imagesTr2200" / "FLARE23_0002_0000.nii.gz"
+    assert case.organs == flare23 / "blackbean-pseudo-labels-FLARE23" / "imagesTr2200" / "FLARE23_0002.nii.gz"
 
 
 def test_flare23_covers_what_occurs_and_all_in_the_validation_set(flare23):

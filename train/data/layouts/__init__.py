@@ -77,11 +77,6 @@ class Findings:
     others: tuple[str, ...]
 
 
-def find_cases(source: SourceConfig) -> list[FoundCase]:
-    """The cases of a source, sorted by name; raises as `look_into`."""
-    return list(look_into(source).cases)
-
-
 def look_into(source: SourceConfig) -> Findings:
     """The cases of a source, and what of its folder they leave out.
 

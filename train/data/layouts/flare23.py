@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from flareseg.io.files import CHANNEL, ending_of
 from train.config import SourceConfig
 from train.data.layouts.found import ALL, FoundCase, Pairing, folders_under, images_in
 
@@ -38,25 +39,31 @@ _BEGINNINGS: tuple[tuple[str, Part], ...] = (
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     parts: dict[Part, dict[str, Path]] = {part: {} for part in ("organs", *(part for _, part in _BEGINNINGS))}
+    guesses: list[tuple[str, Path]] = []
     for path in folders_under(folder):
-        part = _part_of(path.relative_to(folder))
-        if part and part != "organs":
-            parts[part].update(images_in(path))  # deeper folders come later and take precedence
-    organs = pseudo_labels(path for path in folders_under(folder) if _part_of(path.relative_to(folder)) == "organs")
+        inside = path.relative_to(folder)
+        part = _part_of(inside)
+        files = images_in(path)
+        if part == "organs" or "pseudo" in str(inside).lower():
+            labels = files if part == "organs" else {name: file for name, file in files.items() if not _is_ct(file)}
+            guesses += labels.items()
+            files = {name: file for name, file in files.items() if name not in labels}
+        if part:
+            parts[part].update(files)  # deeper folders come later and take precedence
+    organs = preferred(guesses)
     teaching = Pairing(None, None).cases(parts["image"], parts["label"])
     held_out = Pairing(None, ALL, split="validation").cases(parts["held out"], parts["held out label"])
     return [replace(case, organs=organs.get(case.name)) for case in teaching] + only_labelled(held_out)
 
 
-def pseudo_labels(folders: Iterable[Path]) -> dict[str, Path]:
-    """The organ pseudo-labels in `folders`, those of the preferred team where there are several."""
+def preferred(guesses: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """One pseudo-label map for each case of `guesses` (case and file): that of the preferred team."""
     found: dict[str, tuple[int, Path]] = {}
-    for folder in folders:
-        lower = str(folder).lower()
+    for name, path in guesses:
+        lower = str(path).lower()
         rank = max((number for number, team in enumerate(TEAMS, 1) if team in lower), default=0)
-        for name, path in images_in(folder).items():
-            if rank >= found.get(name, (0, path))[0]:
-                found[name] = rank, path
+        if rank >= found.get(name, (0, path))[0]:
+            found[name] = rank, path
     return {name: path for name, (_, path) in found.items()}
 
 
@@ -64,6 +71,11 @@ def only_labelled(cases: Iterable[FoundCase]) -> list[FoundCase]:
     """The cases of a validation set; those without labels, which are kept for the challenge, are left out."""
     reason = "a CT of the validation set without public labels"
     return [case if case.labels or case.left_out else replace(case, left_out=reason) for case in cases]
+
+
+def _is_ct(path: Path) -> bool:
+    """Whether a file is a CT by its name, where its folder does not tell."""
+    return path.name[: -len(ending_of(path))].endswith(CHANNEL)
 
 
 def _part_of(path: Path) -> Part | None:

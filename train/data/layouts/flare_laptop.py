@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from train.config import SourceConfig
-from train.data.layouts.flare23 import only_labelled, pseudo_labels
+from train.data.layouts.flare23 import only_labelled, preferred
 from train.data.layouts.found import ALL, FoundCase, Pairing, folders_under, images_in
 from train.data.layouts.names import target_of
 
@@ -33,7 +33,8 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     coreset = folder / "coreset_train_50_random"
     for part in (coreset, *folders_under(coreset)):
         images = {name: path for name, path in images_in(part).items() if path.name != f"{name}.nii.gz"} | images
-    organs = pseudo_labels(path for path in folders_under(guessed) if path != guessed / "imagesTr")
+    teams = (path for path in folders_under(guessed) if path != guessed / "imagesTr")
+    organs = preferred(item for path in teams for item in images_in(path).items())
     found += [replace(case, organs=organs.get(case.name)) for case in truth.cases(images, {})]
     public, labels = (images_in(held_out / f"Validation-Public-{what}") for what in ("Images", "Labels"))
     validation = replace(truth, split="validation")
