@@ -132,6 +132,22 @@ def test_axes_that_contradict_the_header_are_refused(tmp_path, paths):
     assert "its header has other directions, and one of the two is wrong" in refused["mine_p2"]
 
 
+def test_a_header_that_says_nothing_is_overlooked_in_labels_and_refused_in_cts(tmp_path, paths):
+    """As in LiTS."""
+    blank = Geometry(SHAPE, (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), ((-1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0)))
+    data = tmp_path / "Training Batch 1"
+    for number, geometry in ((0, GRID), (28, blank)):
+        case = write_case(tmp_path / "made" / str(number), number, geometry=geometry)
+        data.mkdir(exist_ok=True)
+        (case / "ct.nii.gz").rename(data / f"volume-{number}.nii.gz")
+        write_map(liver(), data / f"segmentation-{number}.nii.gz", blank)
+    index = prepare(config_for(source(tmp_path, "lits")), paths)
+    labels, geometry = read_labels(of(index, "0").labels)
+    assert geometry.same_as(GRID, 0.01)
+    assert np.array_equal(labels, liver())
+    assert "is a placeholder of 1 mm" in index.refused["mine_28"]
+
+
 # the table
 
 

@@ -20,7 +20,7 @@ from flareseg.volume import Volume
 from train.data.cache import write_image, write_labels
 from train.data.fingerprint import sample_of
 from train.data.index import CLASSES, known_mask
-from train.data.layouts.labels import Labels, check_values, ignore_unannotated, labels_on, merged_labels
+from train.data.layouts.labels import Labels, check_values, ignore_unannotated, is_placeholder, labels_on, merged_labels
 from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record
 
 
@@ -52,6 +52,8 @@ def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
     if found.problem:
         raise InputError(found.problem)
     volume = read_volume(found.image)
+    if found.blank_headers and is_placeholder(volume.geometry):
+        raise InputError(f"The header of '{found.image}' is a placeholder of 1 mm, so the size of the CT is not known.")
     labels, annotated, path = _labels(job, volume)
     occurring = [] if labels is None else _values_in(labels.array)
     organs = _organs(job, volume)
@@ -89,7 +91,7 @@ def _labels(job: PrepareJob, volume: Volume) -> tuple[Labels | None, list[int], 
     if not found.labels and not searched:
         return None, [], None
     empty = Labels(np.zeros(volume.hu.shape, np.uint8), False)
-    labels, turned = merged_labels(found.labels, volume.geometry) if found.labels else empty
+    labels, turned = merged_labels(found.labels, volume.geometry, found.blank_headers) if found.labels else empty
     occurring = _values_in(labels)
     if wrong := _names(set(occurring) & set(job.absent)):
         raise InputError(f"Its labels show '{wrong[0]}', which the source '{job.source}' declares absent.")

@@ -103,8 +103,9 @@ def stamp_of(job: PrepareJob) -> dict[str, Any]:
     """The inputs of a case: files, settings and version."""
     found = job.found
     about = {key: str(value) for key, value in asdict(found).items() if key not in _NO_INPUT}
-    if not found.searched:
-        del about["searched"]  # earlier records, which do not know it, stay valid
+    for key in ("searched", "blank_headers"):
+        if not getattr(found, key):
+            del about[key]  # earlier records, which do not know it, stay valid
     facts = {
         "version": VERSION,
         "found": about,

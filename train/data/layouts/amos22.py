@@ -25,9 +25,12 @@ LAST_CT = 500
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     home = folder / "amos22" if (folder / "amos22" / "imagesTr").is_dir() else folder
     common = Pairing.named(LABELS, "CC BY 4.0")
-    found = common.cases(images_in(home / "imagesTr"), images_in(home / "labelsTr"))
-    found += replace(common, split="validation").cases(images_in(home / "imagesVa"), images_in(home / "labelsVa"))
-    found += common.cases(images_in(home / "imagesTs"), images_in(home / "labelsTs"))
+    held_out = replace(common, split="validation")
+    found = [
+        *common.cases(images_in(home / "imagesTr"), images_in(home / "labelsTr")),
+        *held_out.cases(images_in(home / "imagesVa"), images_in(home / "labelsVa")),
+        *common.cases(images_in(home / "imagesTs"), {}),
+    ]
     return [replace(case, left_out="an MR, no CT") if _number(case.name) > LAST_CT else case for case in found]
 
 

@@ -42,6 +42,8 @@ class FoundCase:
         licence: as stated by the data set or the case, or empty.
         patient: patient ID if a patient may have several cases; empty: one case per patient.
         problem: why the case cannot be used, if already known.
+        blank_headers: label maps may have a placeholder for a header, and then lie as their CT does; a CT with one is
+            of no use, as nobody knows its size.
         others: names of labels that are none of FLARE's structures, where the data set gives names.
         left_out: why the case is no part of the training data, such as an MR; it is counted, not refused.
     """
@@ -56,6 +58,7 @@ class FoundCase:
     licence: str = ""
     patient: str = ""
     problem: str = ""
+    blank_headers: bool = False
     others: tuple[str, ...] = ()
     left_out: str = ""
 

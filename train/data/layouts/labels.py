@@ -34,8 +34,13 @@ class Labels(NamedTuple):
     turned: bool
 
 
-def labels_on(path: Path, geometry: Geometry) -> Labels:
+def labels_on(path: Path, geometry: Geometry, blank_headers: bool = False) -> Labels:
     """Read a label map with the axes of its CT. One with other axes, but the same voxels in the patient, is turned.
+
+    Args:
+        path: file.
+        geometry: of the CT.
+        blank_headers: where its header is a placeholder, its voxels lie as those of the CT.
 
     Raises:
         InputError: when the file is damaged, or has another grid than the CT.
@@ -43,10 +48,19 @@ def labels_on(path: Path, geometry: Geometry) -> Labels:
     labels, own = read_labels(path)
     if own.same_as(geometry, SAME_GRID_MM):
         return Labels(labels, False)
+    if blank_headers and is_placeholder(own) and own.shape_zyx == geometry.shape_zyx:
+        return Labels(labels, False)
     ours, theirs = Orientation.of(geometry), Orientation.of(own)
     if theirs.geometry_to_canonical(own).same_as(ours.geometry_to_canonical(geometry), SAME_GRID_MM):
         return Labels(np.ascontiguousarray(ours.from_canonical(theirs.to_canonical(labels))), True)
     raise InputError(f"The labels '{path}' lie on another grid than their CT{_difference(own, geometry)}.")
+
+
+def is_placeholder(geometry: Geometry) -> bool:
+    """Whether a header says nothing: voxels of 1 mm that begin at 0 or 1 mm and run along the patient's axes."""
+    direction = np.abs(geometry.direction)
+    origin = np.abs(geometry.origin_xyz_mm)
+    return geometry.spacing_zyx_mm == (1.0, 1.0, 1.0) and (direction == np.eye(3)).all() and (origin <= 1).all().item()
 
 
 def _difference(own: Geometry, geometry: Geometry) -> str:
@@ -66,15 +80,16 @@ def _product(numbers: Sequence[float]) -> str:
     return "×".join(f"{number:g}" for number in numbers)
 
 
-def merged_labels(files: Sequence[LabelFile], geometry: Geometry) -> Labels:
-    """Merge all label files of a case, later ones over earlier ones, into FLARE label values on the CT's stored grid.
+def merged_labels(files: Sequence[LabelFile], geometry: Geometry, blank_headers: bool = False) -> Labels:
+    """Merge all label files of a case, later ones over earlier ones, into FLARE label values on the CT's stored grid;
+    `blank_headers` as in `labels_on`.
 
     Raises:
         InputError: when a file is damaged, has another grid than the CT, or values that its table does not name.
     """
     result, turned = np.zeros(geometry.shape_zyx, np.uint8), False
     for file in files:
-        labels, own_turned = labels_on(file.path, geometry)
+        labels, own_turned = labels_on(file.path, geometry, blank_headers)
         mapped = _mapped(labels, file, geometry)
         np.copyto(result, mapped, where=mapped > 0)
         turned |= own_turned

@@ -1,6 +1,6 @@
 """nnU-Net v2's raw folder (nnunetv2, documentation/dataset_format.md): a data set, or the folder nnUNet_raw of many:
 
-Dataset001_Name/dataset.json, imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz; imagesTs without labels
+Dataset001_Name/dataset.json, imagesTr/NAME_0000.nii.gz, labelsTr/NAME.nii.gz; imagesTs and labelsTs for validation
 
 dataset.json names the channels, which must be CT alone, and the labels; `ignore` is unknown, and of regions the
 smallest counts that FLARE has. It may list the files of each case itself, in `dataset`. The names of labels
@@ -10,6 +10,7 @@ are read as `flareseg` reads those of models; `values` of the source says what a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def _dataset(home: Path, source: SourceConfig) -> list[FoundCase]:
         images, maps = _listed(about["dataset"], home)
     else:
         images, maps = images_in(home / "imagesTr"), images_in(home / "labelsTr")
-    return common.cases(images, maps) + common.cases(images_in(home / "imagesTs"), images_in(home / "labelsTs"))
+    tests = replace(common, split="validation")
+    return common.cases(images, maps) + tests.cases(images_in(home / "imagesTs"), images_in(home / "labelsTs"))
 
 
 def _listed(cases: Any, home: Path) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -1,7 +1,7 @@
 """WORD (Luo et al. 2022, github.com/HiLab-git/WORD), the folder WORD-V0.1.0:
 
-imagesTr/word_0002.nii.gz, labelsTr/word_0002.nii.gz; imagesVal and labelsVal, the validation set; imagesTs without
-labels
+imagesTr/word_0002.nii.gz, labelsTr/word_0002.nii.gz; imagesVal and labelsVal, the validation set; imagesTs, whose
+labels (labelsTs) are given on request
 
 12 stands for both adrenal glands. Aorta, vena cava and tumours are not annotated.
 """
@@ -25,6 +25,9 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     nested = sorted(path for path in folder.glob("WORD-V*") if path.is_dir())
     home = nested[-1] if nested else folder
     common = Pairing.named(LABELS)
-    found = common.cases(images_in(home / "imagesTr"), images_in(home / "labelsTr"))
-    found += replace(common, split="validation").cases(images_in(home / "imagesVal"), images_in(home / "labelsVal"))
-    return found + common.cases(images_in(home / "imagesTs"), images_in(home / "labelsTs"))
+    held_out = replace(common, split="validation")
+    return [
+        *common.cases(images_in(home / "imagesTr"), images_in(home / "labelsTr")),
+        *held_out.cases(images_in(home / "imagesVal"), images_in(home / "labelsVal")),
+        *held_out.cases(images_in(home / "imagesTs"), images_in(home / "labelsTs")),
+    ]
