@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     planner.add_argument("--config", type=Path, required=True, help="whose sources are measured and nets planned")
     planner.add_argument("--out", type=Path, required=True, help="the file to write, which extends that of --config")
     planner.add_argument("--net", action="append", default=[], metavar="NAME", help="plan this net (again for more)")
-    planner.add_argument("--gpu-memory", type=float, default=8.0, metavar="GB", help="of the GPU (8)")
+    planner.add_argument("--gpu-memory", type=float, metavar="GB", help="of the GPU (8; for resenc_l 24, resenc_xl 40)")
+    planner.add_argument("--preset", default="plain", choices=("plain", "resenc_m", "resenc_l", "resenc_xl"))
     planner.add_argument("--fingerprint", type=Path, metavar="FILE", help="nnU-Net's dataset_fingerprint.json instead")
     planner.add_argument("--debug", action="store_true", help="show a traceback with an error")
     planner.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. sources.flare23.path=FOLDER")
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             from train.stages.plan import PlanRequest, plan
 
             given = (options.config, options.out, options.overrides, options.net, options.fingerprint)
-            plan(PlanRequest(*given, memory_gb=options.gpu_memory))
+            plan(PlanRequest(*given, memory_gb=options.gpu_memory, preset=options.preset))
         else:
             _run(options.command, options.config, options.overrides)
     except FlareError as error:

@@ -35,6 +35,8 @@ KINDS = {  # spacing (z, y, x) in mm and its spread, voxels and their spread, ca
 }
 SETTINGS = [(8.0, 15), (8.0, 2), (24.0, 15), (3.0, 5)]
 """GPU memory in GB and number of labels with the background."""
+RESIDUAL = {"resenc_m": ("nnUNetPlannerResEncM", 8.0), "resenc_l": ("nnUNetPlannerResEncL", 24.0)}
+RESIDUAL_KINDS = ("abdomen 5 mm", "coronal", "isotropic 1.5 mm", "small volumes", "few small volumes")
 
 
 def fingerprint(kind, rng):
@@ -45,8 +47,15 @@ def fingerprint(kind, rng):
     return {"spacings": spacings.tolist(), "shapes_after_crop": shapes.tolist()}
 
 
-def plan_of(found, training, labels, memory_gb, folder):
-    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+def plan_of(given, found, folder):
+    from nnunetv2.experiment_planning.experiment_planners import default_experiment_planner
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners
+
+    training, labels, memory_gb = given["training"], given["labels"], given["memory_gb"]
+    if given["preset"] in RESIDUAL:
+        kind = getattr(residual_encoder_unet_planners, RESIDUAL[given["preset"]][0])
+    else:
+        kind = default_experiment_planner.ExperimentPlanner
 
     name = "Dataset001_Recorded"
     raw, done = Path(folder, "raw", name), Path(folder, "preprocessed", name)
@@ -60,7 +69,7 @@ def plan_of(found, training, labels, memory_gb, folder):
     zero = dict.fromkeys(("mean", "median", "std", "min", "max", "percentile_99_5", "percentile_00_5"), 0.0)
     known = {"foreground_intensity_properties_per_channel": {"0": zero}, "median_relative_size_after_cropping": 1.0}
     (done / "dataset_fingerprint.json").write_text(json.dumps(found | known))
-    planner = ExperimentPlanner(1, gpu_memory_target_in_gb=memory_gb)
+    planner = kind(1, gpu_memory_target_in_gb=memory_gb)
     planner.determine_reader_writer = lambda: str  # it would open an image
     planner.save_plans = lambda plans: None
     with torch.device("meta"):  # only the sizes of the nets count
@@ -76,8 +85,14 @@ def plan_of(found, training, labels, memory_gb, folder):
                 "features_per_stage": list(network["features_per_stage"]),
                 "kernel_sizes": [list(sizes) for sizes in network["kernel_sizes"]],
                 "strides": [list(sizes) for sizes in network["strides"]],
-            }
+            } | ({"blocks": list(network["n_blocks_per_stage"])} if "n_blocks_per_stage" in network else {})
     return {"transpose_forward": [int(axis) for axis in plans["transpose_forward"]], "plans": configurations}
+
+
+def settings_of(kind):
+    """Preset, GPU memory in GB and number of labels."""
+    residual = [(preset, memory_gb, 15) for preset, (_, memory_gb) in RESIDUAL.items() if kind in RESIDUAL_KINDS]
+    return [("plain", *setting) for setting in SETTINGS] + residual
 
 
 def main():
@@ -88,12 +103,12 @@ def main():
         rng, recorded = np.random.default_rng(2023), []
         for kind in KINDS:
             found = fingerprint(kind, rng)
-            for memory_gb, labels in SETTINGS:
-                training = KINDS[kind][-1]
-                given = {"kind": kind, "training": training, "labels": labels, "memory_gb": memory_gb}
-                recorded.append(given | found | plan_of(found, training, labels, memory_gb, folder))
-                print(kind, memory_gb, labels, recorded[-1]["plans"], file=sys.stderr)
-    facts = {"program": f"nnunetv2 {version('nnunetv2')}", "planner": "ExperimentPlanner"}
+            for preset, memory_gb, labels in settings_of(kind):
+                given = {"preset": preset, "kind": kind, "training": KINDS[kind][-1], "labels": labels}
+                given["memory_gb"] = memory_gb
+                recorded.append(given | found | plan_of(given, found, folder))
+                print(given, recorded[-1]["plans"], file=sys.stderr)
+    facts = {"program": f"nnunetv2 {version('nnunetv2')}"}
     lines = ",\n".join(json.dumps(entry) for entry in recorded)
     Path(sys.argv[1]).write_text(f'{json.dumps(facts)[:-1]}, "recorded": [\n{lines}\n]}}\n')
 

@@ -19,6 +19,7 @@ from train.config import SourceConfig
 from train.config_file import load_config
 from train.planning.fingerprint import Fingerprint, fingerprint_of, read_fingerprint
 from train.planning.planner import plan_nets
+from train.planning.topology import PRESETS
 from train.stages.plan import PlanRequest, plan
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "nnunet_plans.json").read_text())["recorded"]
@@ -29,9 +30,12 @@ def fingerprint(entry):
     return Fingerprint(spacings, shapes, entry["training"])
 
 
-@pytest.mark.parametrize("entry", RECORDED, ids=lambda entry: f"{entry['kind']}, {entry['memory_gb']:g} GB")
+@pytest.mark.parametrize(
+    "entry", RECORDED, ids=lambda entry: f"{entry['preset']}, {entry['kind']}, {entry['memory_gb']:g} GB"
+)
 def test_the_plan_is_nnunets(entry):
-    found = plan_nets(fingerprint(entry), entry["labels"], entry["memory_gb"])
+    preset = PRESETS[entry["preset"]]
+    found = plan_nets(fingerprint(entry), entry["labels"], entry["memory_gb"], preset)
     order = entry["transpose_forward"]
     assert (found.lowres is None) == ("3d_lowres" not in entry["plans"])
     for name, wanted in entry["plans"].items():
@@ -40,12 +44,14 @@ def test_the_plan_is_nnunets(entry):
         assert [net.patch_zyx[axis] for axis in order] == wanted["patch_size"]
         assert net.batch_size == wanted["batch_size"]
         assert list(net.filters) == wanted["features_per_stage"]
+        assert list(net.blocks) == wanted.get("blocks", [])
         assert [[sizes[axis] for axis in order] for sizes in net.kernels] == wanted["kernel_sizes"]
         assert [[sizes[axis] for axis in order] for sizes in net.strides] == wanted["strides"]
 
 
 def test_the_recorded_plans_cover_what_can_differ():
     assert {len(entry["plans"]) for entry in RECORDED} == {1, 2}
+    assert {entry["preset"] for entry in RECORDED} == {"plain", "resenc_m", "resenc_l"}
     assert len({tuple(entry["transpose_forward"]) for entry in RECORDED}) == 3
     nets = [net for entry in RECORDED for net in entry["plans"].values()]
     assert len({net["batch_size"] for net in nets}) >= 3

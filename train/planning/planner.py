@@ -1,5 +1,5 @@
-"""Plan nets as nnU-Net v2's ExperimentPlanner does (nnunetv2 2.8.1): its 3d_fullres and, where patches would show
-little of a CT, its 3d_lowres. The same fingerprint gives the same plans; Testing/train/test_planner.py compares
+"""Plan nets as nnU-Net v2's ExperimentPlanner and ResEnc planners do (nnunetv2 2.8.1): 3d_fullres and, where patches
+would show little of a CT, 3d_lowres. The same fingerprint gives the same plans; Testing/train/test_planner.py compares
 recorded ones.
 """
 
@@ -14,17 +14,13 @@ from numpy.typing import NDArray
 
 from flareseg.volume import Index, Triple
 from train.planning.fingerprint import Fingerprint
-from train.planning.topology import Topology, feature_map_voxels, topology_of
+from train.planning.topology import PRESETS, Preset, Topology, feature_map_values, topology_of
 
-DEFAULT_MEMORY_GB = 8.0
 ANISOTROPIC = 3
 """From this factor between spacings on, and between sizes, a data set has thick slices."""
-_REFERENCE_VOXELS, _REFERENCE_GB, _LEAST_BATCH = 560_000_000, 8.0, 2
-"""Values in the feature maps of a batch of 2 that train in 8 GB."""
+_LEAST_BATCH = 2
 _LARGEST_PATCH = 256
 """Edge of a cube with as many mm³ as the first patch that is tried."""
-_SHARE_OF_DATA = 0.05
-"""Largest share of all voxels in one batch."""
 _LOWRES_BELOW = 0.25
 """If a patch shows less than this part of the median CT, a coarser net is planned too."""
 _LOWRES_STEP = 1.03
@@ -39,6 +35,7 @@ class NetPlan:
     Attributes:
         spacing_zyx_mm, patch_zyx, batch_size, median_shape_zyx: median_shape is that of the CTs at the spacing.
         filters, kernels, strides: per stage, full resolution first.
+        blocks: residual blocks per stage of the encoder; empty for a plain net.
     """
 
     spacing_zyx_mm: Triple
@@ -48,6 +45,7 @@ class NetPlan:
     filters: tuple[int, ...]
     kernels: tuple[tuple[int, ...], ...]
     strides: tuple[tuple[int, ...], ...]
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,16 @@ class Plans:
     lowres: NetPlan | None
 
 
-def plan_nets(found: Fingerprint, outputs: int, memory_gb: float = DEFAULT_MEMORY_GB) -> Plans:
+def plan_nets(
+    found: Fingerprint, outputs: int, memory_gb: float | None = None, preset: Preset = PRESETS["plain"]
+) -> Plans:
     """Plan the nets for a data set.
 
     Args:
         found: its fingerprint.
         outputs: classes with the background.
-        memory_gb: of the GPU, as nnU-Net counts it: what its default nets need at 8 is somewhat more.
+        memory_gb: of the GPU, as nnU-Net counts it; None: that of the preset.
+        preset: the kind of net.
     """
     spacing = target_spacing(found)
     coarsest = int(np.argmax(spacing))
@@ -74,11 +75,12 @@ def plan_nets(found: Fingerprint, outputs: int, memory_gb: float = DEFAULT_MEMOR
         for own, shape in zip(found.spacings_zyx_mm, found.shapes_zyx, strict=True)
     ]
     median = np.median(sizes, axis=0)[order]
-    planner = _Planner(outputs, memory_gb, found.training)
+    planner = _Planner(outputs, preset.memory_gb if memory_gb is None else memory_gb, found.training, preset)
     fine = spacing[order]
     fullres = planner.net(fine, median)
     lowres = planner.lowres(fine, median, fullres)
-    return Plans(_in_zyx(fullres, order), _in_zyx(lowres, order) if lowres else None)
+    residual = preset.residual
+    return Plans(_in_zyx(fullres, order, residual), _in_zyx(lowres, order, residual) if lowres else None)
 
 
 def target_spacing(found: Fingerprint) -> NDArray[np.float64]:
@@ -109,18 +111,19 @@ class _Planner:
     outputs: int
     memory_gb: float
     training: int
+    preset: Preset
 
     def net(self, spacing: NDArray[np.float64], median: Sequence[float], voxels: float | None = None) -> _Draft:
         """The net for CTs of `median` voxels at a spacing in mm; `voxels` is `median`'s product if that is rounded."""
-        limit = _REFERENCE_VOXELS * self.memory_gb / _REFERENCE_GB
+        limit = self.preset.values * self.memory_gb / self.preset.memory_gb
         edges = 1 / spacing
         edges = edges * (_LARGEST_PATCH**3 / np.prod(edges)) ** (1 / 3)
         topology = topology_of(spacing, [min(round(edge), size) for edge, size in zip(edges, median, strict=True)])
-        while (values := feature_map_voxels(topology, self.outputs)) > limit:
+        while (values := feature_map_values(topology, self.outputs, self.preset.residual)) > limit:
             topology = _smaller(spacing, median, topology)
         batch = round(limit / values * _LEAST_BATCH)
         total = float(np.prod(median) if voxels is None else voxels) * self.training
-        most = round(total * _SHARE_OF_DATA / math.prod(topology.patch))
+        most = round(total * self.preset.share / math.prod(topology.patch))
         return _Draft(spacing.copy(), tuple(median), topology, max(min(batch, most), _LEAST_BATCH))
 
     def lowres(self, fine: NDArray[np.float64], median: NDArray[np.float64], fullres: _Draft) -> _Draft | None:
@@ -149,7 +152,7 @@ def _smaller(spacing: NDArray[np.float64], median: Sequence[float], topology: To
     return topology_of(spacing, patch)
 
 
-def _in_zyx(draft: _Draft, order: Sequence[int]) -> NetPlan:
+def _in_zyx(draft: _Draft, order: Sequence[int], residual: bool) -> NetPlan:
     back = [order.index(axis) for axis in range(3)]
 
     def turned(values: Sequence[float]) -> tuple[float, float, float]:
@@ -167,4 +170,5 @@ def _in_zyx(draft: _Draft, order: Sequence[int]) -> NetPlan:
         filters=draft.topology.filters,
         kernels=per_stage(draft.topology.kernels),
         strides=per_stage(draft.topology.strides),
+        blocks=draft.topology.blocks if residual else (),
     )

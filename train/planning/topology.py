@@ -15,8 +15,34 @@ SHORTEST = 4
 SIMILAR = 2
 """Axes whose spacings differ by less than this factor are halved, and convolved, together."""
 FIRST_FILTERS, MOST_FILTERS = 32, 320
-CONVOLUTIONS = 2
-"""Per stage, of the encoder and of the decoder."""
+RESIDUAL_BLOCKS = (1, 3, 4, 6)
+"""Of the encoder of a residual net per stage, the last in every further one; a block has two convolutions."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A kind of net, and what it may need.
+
+    Attributes:
+        values: in the feature maps of a batch of 2 that trains with `memory_gb`.
+        memory_gb: of the GPU that it is meant for.
+        residual: whether the encoder has residual blocks and the decoder one convolution a stage; or else two each.
+        share: largest part of all voxels of a data set in one batch.
+    """
+
+    values: int
+    memory_gb: float = 8.0
+    residual: bool = False
+    share: float = 0.05
+
+
+PRESETS = {
+    "plain": Preset(560_000_000),
+    "resenc_m": Preset(680_000_000, residual=True, share=1.0),
+    "resenc_l": Preset(2_100_000_000, 24.0, residual=True, share=1.0),
+    "resenc_xl": Preset(3_600_000_000, 40.0, residual=True, share=1.0),
+}
+"""nnU-Net's default, and its presets with residual encoders (Isensee et al. 2024, arXiv 2404.09556)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +65,12 @@ class Topology:
     def filters(self) -> tuple[int, ...]:
         """Channels per stage."""
         return tuple(min(MOST_FILTERS, FIRST_FILTERS * 2**stage) for stage in range(len(self.strides)))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Residual blocks per stage of the encoder, if it has any."""
+        last = len(RESIDUAL_BLOCKS) - 1
+        return tuple(RESIDUAL_BLOCKS[min(stage, last)] for stage in range(len(self.strides)))
 
 
 def topology_of(spacing: Iterable[float], patch: Sequence[float]) -> Topology:
@@ -66,15 +98,17 @@ def topology_of(spacing: Iterable[float], patch: Sequence[float]) -> Topology:
     return Topology(tuple(strides), tuple(kernels), padded, divisor)
 
 
-def feature_map_voxels(topology: Topology, outputs: int) -> int:
+def feature_map_values(topology: Topology, outputs: int, residual: bool = False) -> int:
     """Values in all feature maps of one patch, which stand for the memory that training needs: those of every
     convolution and transposed convolution, and of the output with its `outputs` channels."""
-    size, sizes = list(topology.patch), []
+    size, voxels = list(topology.patch), []
     for stride in topology.strides:
-        size = [voxels // step for voxels, step in zip(size, stride, strict=True)]
-        sizes.append(math.prod(size))
-    encoder = sum(CONVOLUTIONS * filters * voxels for filters, voxels in zip(topology.filters, sizes, strict=True))
-    decoder = sum(
-        (CONVOLUTIONS + 1) * filters * voxels for filters, voxels in zip(topology.filters[:-1], sizes[:-1], strict=True)
-    )
-    return encoder + decoder + outputs * sizes[0]
+        size = [length // step for length, step in zip(size, stride, strict=True)]
+        voxels.append(math.prod(size))
+    maps = [filters * count for filters, count in zip(topology.filters, voxels, strict=True)]
+    if residual:  # the stem counts as one, as does the convolution beside the first block of every later stage
+        encoder = sum((2 * blocks + 1) * values for blocks, values in zip(topology.blocks, maps, strict=True))
+    else:
+        encoder = sum(2 * values for values in maps)
+    decoder = sum((2 if residual else 3) * values for values in maps[:-1])
+    return encoder + decoder + outputs * voxels[0]

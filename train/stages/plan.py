@@ -7,7 +7,7 @@ holds the planned numbers alone: spacing, patch and stages of nets, and the batc
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ import yaml
 
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path
-from train.config import Config
+from train.config import Config, NetConfig
 from train.config_file import load_config
 from train.planning.fingerprint import Fingerprint, fingerprint_of, read_fingerprint
-from train.planning.planner import DEFAULT_MEMORY_GB, NetPlan, plan_nets
+from train.planning.planner import NetPlan, plan_nets
+from train.planning.topology import PRESETS
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class PlanRequest:
         overrides: "key=value" for `config`, such as paths of sources; they are not written.
         nets: names of nets; empty: those of all fits.
         fingerprint: dataset_fingerprint.json of nnU-Net v2 instead of the sizes of the sources' CTs.
-        memory_gb: of the GPU.
+        memory_gb: of the GPU; None: what the preset is meant for.
+        preset: key of `PRESETS`, the kind of net.
     """
 
     config: Path
@@ -39,7 +41,13 @@ class PlanRequest:
     overrides: list[str] = field(default_factory=list)
     nets: list[str] = field(default_factory=list)
     fingerprint: Path | None = None
-    memory_gb: float = DEFAULT_MEMORY_GB
+    memory_gb: float | None = None
+    preset: str = "plain"
+
+    @property
+    def gb(self) -> float:
+        """The memory in GB to plan for."""
+        return PRESETS[self.preset].memory_gb if self.memory_gb is None else self.memory_gb
 
 
 def plan(request: PlanRequest) -> Path:
@@ -53,7 +61,7 @@ def plan(request: PlanRequest) -> Path:
     config = load_config(request.config, request.overrides)
     wanted = _wanted(config, request)
     found = read_fingerprint(request.fingerprint) if request.fingerprint else fingerprint_of(config.sources)
-    nets = {name: _planned(config, name, found, request.memory_gb) for name in wanted}
+    nets = {name: _planned(config, name, found, request) for name in wanted}
     text = _text(config, request, found, nets)
     with atomic_path(request.out, overwrite=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -65,7 +73,7 @@ def plan(request: PlanRequest) -> Path:
 
 
 def _wanted(config: Config, request: PlanRequest) -> list[str]:
-    if request.memory_gb <= 0:
+    if request.gb <= 0:
         raise UsageError("The memory of the GPU must be more than 0 GB.")
     if request.out.resolve() == request.config.resolve():
         raise UsageError(f"The plan extends '{request.config}', so it cannot replace that file itself.")
@@ -75,8 +83,8 @@ def _wanted(config: Config, request: PlanRequest) -> list[str]:
     return request.nets or list(dict.fromkeys(fit.net for fit in config.fits.values()))
 
 
-def _planned(config: Config, name: str, found: Fingerprint, memory_gb: float) -> NetPlan:
-    plans = plan_nets(found, len(config.nets[name].names), memory_gb)
+def _planned(config: Config, name: str, found: Fingerprint, request: PlanRequest) -> NetPlan:
+    plans = plan_nets(found, len(config.nets[name].names), request.gb, PRESETS[request.preset])
     coarse = config.export.coarse
     if not coarse or config.fits[coarse].net != name:
         return plans.fullres
@@ -95,7 +103,8 @@ def _text(config: Config, request: PlanRequest, found: Fingerprint, nets: dict[s
         "nets": {name: _table(net) for name, net in nets.items()},
         "fits": fits,
     }
-    head = f"# Planned from the sizes of {found.training} CTs for {request.memory_gb:g} GB of GPU memory by `plan`.\n"
+    aim = f"{request.gb:g} GB of GPU memory, {request.preset}"
+    head = f"# Planned from the sizes of {found.training} CTs for {aim}.\n"
     return head + yaml.safe_dump(tables, sort_keys=False, default_flow_style=None, width=120)
 
 
@@ -106,7 +115,16 @@ def _table(net: NetPlan) -> dict[str, Any]:
         "filters": list(net.filters),
         "kernels": [list(sizes) for sizes in net.kernels],
         "strides": [list(sizes) for sizes in net.strides],
-    }
+    } | _as_in_nnunet(net)
+
+
+def _as_in_nnunet(net: NetPlan) -> dict[str, Any]:
+    """What else makes the net nnU-Net's, as far as nets of a configuration can have it."""
+    keys = {key.name for key in fields(NetConfig)}
+    if net.blocks and "blocks" not in keys:
+        raise UsageError("Nets of a configuration have no residual blocks yet; plan with --preset plain.")
+    decoder = {"decoder_kernels": "nnunet"} if "decoder_kernels" in keys else {}
+    return decoder | ({"blocks": list(net.blocks)} if net.blocks else {})
 
 
 def _shown(net: NetPlan) -> str:
