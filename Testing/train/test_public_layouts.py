@@ -255,9 +255,10 @@ def test_nnunets_dataset_json_may_list_the_files(tmp_path):
     touch(tmp_path, "elsewhere/ct.nii.gz", "elsewhere/seg.nii.gz")
     cases, _ = look(tmp_path, "nnunet")
     assert cases["p1"].labels[0].path == tmp_path / "elsewhere" / "seg.nii.gz"
-    nnunet(tmp_path, {"liver": 1}, dataset={"p1": {"images": []}})
-    with pytest.raises(InputError, match="'dataset' must give images and label"):
-        look(tmp_path, "nnunet")
+    for wrong in ({"p1": {"images": []}}, {"../p1": listed["p1"]}, ["p1"]):
+        nnunet(tmp_path, {"liver": 1}, dataset=wrong)
+        with pytest.raises(InputError, match="'dataset' must give images and label"):
+            look(tmp_path, "nnunet")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Stages of a U-Net for a spacing and a patch, and how large its feature maps are: the rules of nnU-Net v2.
 
-Isensee et al. 2021 (doi 10.1038/s41592-020-01008-z, supplement 4) give the rules; where they leave something open, this
-does what nnunetv2 2.8.1 plans.
+Isensee et al. 2021 (doi 10.1038/s41592-020-01008-z) describe the rules; where they leave something open, this does what
+nnunetv2 2.8.1 plans.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def _other(path: Path, names: Sequence[str] | set[str]) -> str:
 def _files(folder: Path) -> Iterator[Path]:
     """Images, label maps and archives in `folder` and below, without hidden ones."""
     known = (*IMAGE_ENDINGS, SEGMENTS_ENDING, *_ARCHIVES)
-    for here, inside, names in os.walk(folder):
+    for here, inside, names in os.walk(folder, followlinks=True):  # as the layouts do
         inside[:] = sorted(name for name in inside if not name.startswith((".", "__MACOSX")))
         for name in sorted(names):
             if name.lower().endswith(known) and not name.startswith("."):

@@ -46,10 +46,12 @@ def _dataset(home: Path, source: SourceConfig) -> list[FoundCase]:
 def _listed(cases: Any, home: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """CTs and label maps of the cases that dataset.json lists itself; paths are absolute, or relative to the folder."""
     try:
-        if not isinstance(cases, Mapping):
+        if not isinstance(cases, Mapping) or any(Path(name).name != name for name in cases):
             raise TypeError
         images = {name: home / entry["images"][0] for name, entry in cases.items()}
         maps = {name: home / entry["label"] for name, entry in cases.items() if entry.get("label")}
     except (TypeError, KeyError, IndexError, AttributeError):
-        raise InputError(f"'{home / 'dataset.json'}': 'dataset' must give images and label of each case.") from None
+        raise InputError(
+            f"'{home / 'dataset.json'}': 'dataset' must give images and label of each case by its name."
+        ) from None
     return images, maps
