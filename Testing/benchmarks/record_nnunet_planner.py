@@ -35,7 +35,11 @@ KINDS = {  # spacing (z, y, x) in mm and its spread, voxels and their spread, ca
 }
 SETTINGS = [(8.0, 15), (8.0, 2), (24.0, 15), (3.0, 5)]
 """GPU memory in GB and number of labels with the background."""
-RESIDUAL = {"resenc_m": ("nnUNetPlannerResEncM", 8.0), "resenc_l": ("nnUNetPlannerResEncL", 24.0)}
+RESIDUAL = {
+    "resenc_m": ("nnUNetPlannerResEncM", 8.0),
+    "resenc_l": ("nnUNetPlannerResEncL", 24.0),
+    "resenc_xl": ("nnUNetPlannerResEncXL", 40.0),
+}
 RESIDUAL_KINDS = ("abdomen 5 mm", "coronal", "isotropic 1.5 mm", "small volumes", "few small volumes")
 
 

@@ -51,7 +51,7 @@ def test_the_plan_is_nnunets(entry):
 
 def test_the_recorded_plans_cover_what_can_differ():
     assert {len(entry["plans"]) for entry in RECORDED} == {1, 2}
-    assert {entry["preset"] for entry in RECORDED} == {"plain", "resenc_m", "resenc_l"}
+    assert {entry["preset"] for entry in RECORDED} == set(PRESETS)
     assert len({tuple(entry["transpose_forward"]) for entry in RECORDED}) == 3
     nets = [net for entry in RECORDED for net in entry["plans"].values()]
     assert len({net["batch_size"] for net in nets}) >= 3
