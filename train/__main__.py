@@ -1,6 +1,7 @@
 """The training's command line.
 
 python -m train STAGE --config train/configs/NAME.yaml [key=value ...]
+python -m train plan --config train/configs/NAME.yaml --out PLANNED.yaml [--gpu-memory GB] [key=value ...]
 python -m train table RUN [RUN ...]
 torchrun --nproc-per-node 8 -m train all --config train/configs/paper.yaml
 """
@@ -31,6 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
         stage.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
+    planner = commands.add_parser("plan", help="spacing, patch, stages and batch of the nets, as nnU-Net v2 plans them")
+    planner.add_argument("--config", type=Path, required=True, help="whose sources are measured and nets planned")
+    planner.add_argument("--out", type=Path, required=True, help="the file to write, which extends that of --config")
+    planner.add_argument("--net", action="append", default=[], metavar="NAME", help="plan this net (again for more)")
+    planner.add_argument("--gpu-memory", type=float, metavar="GB", help="of the GPU (8; for resenc_l 24, resenc_xl 40)")
+    planner.add_argument("--preset", default="plain", choices=("plain", "resenc_m", "resenc_l", "resenc_xl"))
+    planner.add_argument("--fingerprint", type=Path, metavar="FILE", help="nnU-Net's dataset_fingerprint.json instead")
+    planner.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    planner.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. sources.flare23.path=FOLDER")
     table = commands.add_parser("table", help="scores of several runs side by side, as in the paper's ablation")
     table.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder 'runs' of a configuration")
     table.add_argument("--debug", action="store_true", help="show a traceback with an error")
@@ -40,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
             from train.reporting.tables import ablation
 
             print(ablation(options.runs))
+        elif options.command == "plan":
+            from train.stages.plan import PlanRequest, plan
+
+            given = (options.config, options.out, options.overrides, options.net, options.fingerprint)
+            plan(PlanRequest(*given, memory_gb=options.gpu_memory, preset=options.preset))
         else:
             _run(options.command, options.config, options.overrides)
     except FlareError as error:

@@ -16,7 +16,10 @@ from flareseg.volume import Index, Triple
 AIR_HU = -1024.0
 """Padding value outside the image, in training patches and inference windows."""
 
-Layout = Literal["cases", "pairs", "flare23", "totalsegmentator", "msd", "abdomenct1k"]
+Layout = Literal[
+    "cases", "pairs", "nnunet", "flare23", "flare_laptop", "flare_pancancer", "totalsegmentator", "abdomenatlas", "msd",
+    "abdomenct1k", "amos22", "word", "btcv", "kits23", "lits", "ctorg",
+]  # fmt: skip
 TaskName = Literal["reconstruct", "segment", "distill"]
 Stage = Literal["pretrain", "tumor", "final", "distill"]
 Labels = Literal["truth", "fused"]
@@ -42,7 +45,8 @@ class SourceConfig:
         validation: validation cases: a number, a fraction below 1, or their names.
         annotated: structures annotated in every case; empty: as defined by the layout, or those that occur in a case.
         absent: structures that none of its CTs contains, as checked by a reader; they count as annotated.
-        values: label values and their structures, for layouts that do not define them ("pairs").
+        values: label values and their names, for layouts whose label maps may have any ("pairs", "nnunet", "msd",
+            "flare_pancancer"); "background" for what is none of the structures, "unknown" for what may be one.
         only: names of the cases to use; by default all.
         without: names of cases to leave out, such as those that another source has too.
     """

@@ -13,6 +13,7 @@ from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
 from train.config import ANY_RANGE, NEW_PATIENTS, Config, FitConfig, NewPatientsConfig
+from train.data.layouts.names import check_names
 from train.settings import build, read_tables
 
 
@@ -44,7 +45,8 @@ def _check(config: Config) -> None:
     for source in config.sources:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
-        by_names([*source.annotated, *source.absent, *source.values.values()])
+        by_names([*source.annotated, *source.absent])
+        check_names(source.values)
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
     for name, net in config.nets.items():

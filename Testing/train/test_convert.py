@@ -12,9 +12,10 @@ from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
 from train.config import SourceConfig
-from train.data.layouts import find_cases
-from train.data.layouts.found import ALL, KIDNEYS, LabelFile
-from train.data.layouts.labels import ignore_unannotated, merged_labels, split_kidneys
+from train.data.layouts import look_into
+from train.data.layouts.found import ALL, LabelFile
+from train.data.layouts.labels import ignore_unannotated, merged_labels, split_sides
+from train.data.layouts.names import KIDNEYS, PAIRS
 
 SHAPE, SPACING = (6, 40, 60), (5.0, 5.0, 5.0)
 GRID = Geometry(SHAPE, SPACING)
@@ -29,7 +30,7 @@ def touch(folder, *names):
 
 
 def found(folder, layout, **more):
-    return {case.name: case for case in find_cases(SourceConfig("source", layout, str(folder), **more))}
+    return {case.name: case for case in look_into(SourceConfig("source", layout, str(folder), **more)).cases}
 
 
 def write_map(path, labels, geometry=GRID):
@@ -99,10 +100,20 @@ def test_pairs_meet_by_name_with_and_without_a_channel_number(tmp_path):
     assert (cases["p1"].annotated, cases["p2"].annotated, cases["p2"].labels) == ((1, 14), (), ())
 
 
-def test_pairs_without_a_table_have_flares_numbers(tmp_path):
+def test_pairs_whose_numbers_have_no_names_are_an_error(tmp_path):
+    """Numbers of AMOS and WORD look like FLARE's, and mean others."""
     touch(tmp_path, "images/p1.nrrd", "labels/p1.nii.gz")
-    case = found(tmp_path, "pairs")["p1"]
-    assert (case.labels[0].values, case.annotated) == (None, None)
+    with pytest.raises(InputError, match=r"no names; put a dataset\.json there, or say what they mean"):
+        found(tmp_path, "pairs")
+    (tmp_path / "labels" / "p1.nii.gz").unlink()
+    assert found(tmp_path, "pairs")["p1"].labels == ()
+
+
+def test_pairs_take_names_from_a_dataset_json_and_from_values(tmp_path):
+    touch(tmp_path, "imagesTr/p1_0000.nii.gz", "labelsTr/p1.nii.gz")
+    (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "spleen", "2": "bladder", "3": "x"}}')
+    case = found(tmp_path, "pairs", values={3: "liver"})["p1"]
+    assert (case.labels[0].values, case.annotated, case.others) == ({1: 3, 2: 0, 3: 1}, (1, 3), ("bladder",))
 
 
 # FLARE 2023
@@ -130,6 +141,13 @@ def test_flare23_joins_images_labels_and_pseudo_labels(flare23):
     assert first.organs is not None and first.organs.parent.name == "imagesTr2200-pseudo-labels"
     assert (unlabelled.labels, unlabelled.annotated) == ((), ())
     assert unlabelled.organs is not None and unlabelled.organs.parent.name == "unlabeledTr1800-pseudo-labels"
+
+
+def test_flare23_tells_pseudo_labels_from_cts_also_in_folders_of_one_name(flare23):
+    touch(flare23, "blackbean-pseudo-labels-FLARE23/imagesTr2200/FLARE23_0002.nii.gz")
+    case = found(flare23, "flare23")["FLARE23_0002"]
+    assert case.image == flare23 / "imagesTr2200" / "FLARE23_0002_0000.nii.gz"
+    assert case.organs == flare23 / "blackbean-pseudo-labels-FLARE23" / "imagesTr2200" / "FLARE23_0002.nii.gz"
 
 
 def test_flare23_covers_what_occurs_and_all_in_the_validation_set(flare23):
@@ -181,7 +199,7 @@ def test_masks_become_one_label_map_and_cysts_unknown(tmp_path):
     liver[:, 5:20, 5:20], kidney[:, 25:35, 40:50], cyst[:, 30:34, 48:52] = 1, 1, 1
     maps = [(liver, 1), (kidney, 13), (cyst, 255)]
     files = [LabelFile(write_map(tmp_path / f"{n}.nii.gz", mask), {1: value}) for n, (mask, value) in enumerate(maps)]
-    labels = merged_labels(files, GRID)
+    labels = merged_labels(files, GRID).array
     expected = np.where(liver, 1, np.where(cyst, 255, np.where(kidney, 13, 0)))
     assert np.array_equal(labels, expected)
 
@@ -213,7 +231,7 @@ def test_the_decathlons_abdominal_tasks_are_taken_and_others_left(msd):
     assert {name: (case.annotated, case.labels[0].values) for name, case in cases.items()} == {
         "liver_0": ((1, 14), {1: 1, 2: 14}),
         "pancreas_001": ((4, 14), {1: 4, 2: 14}),
-        "hepaticvessel_001": ((14,), {2: 14}),
+        "hepaticvessel_001": ((14,), {1: 0, 2: 14}),
         "spleen_2": ((3,), {1: 3}),
         "colon_001": ((14,), {1: 14}),
     }
@@ -250,7 +268,7 @@ def test_two_kidneys_get_their_sides_in_any_orientation(geometry):
     labels = blank()
     labels[:, 20:30, 12:22], labels[:, 20:30, 40:50] = KIDNEYS, KIDNEYS
     labels[:, 31:33, 14:16] = KIDNEYS  # a loose piece
-    told = split_kidneys(labels, geometry)
+    told = split_sides(labels, geometry, PAIRS[0])
     left_half, right_half = (np.unique(told[..., :30]), np.unique(told[..., 30:]))
     first, second = ([0, 2], [0, 13]) if geometry is GRID else ([0, 13], [0, 2])
     assert (left_half.tolist(), right_half.tolist()) == (first, second)
@@ -261,7 +279,7 @@ def test_a_single_kidney_in_two_pieces_stays_on_its_side():
     labels[:3, 20:30, 38:44], labels[4:, 20:30, 44:50] = KIDNEYS, KIDNEYS
     labels[:, 5:30, 3:30], labels[:, 10:25, 50:58] = 1, 3
     labels[:, 5:8, 20:22] = 1
-    told = split_kidneys(labels, GRID)
+    told = split_sides(labels, GRID, PAIRS[0])
     assert set(np.unique(told)) == {0, 1, 3, 13}
 
 
@@ -269,7 +287,7 @@ def test_a_horseshoe_kidney_is_cut_at_the_midline():
     labels = blank()
     labels[:, 20:25, 10:50] = KIDNEYS
     labels[:, 2:10, 4:20], labels[:, 2:10, 46:56] = 1, 3
-    told = split_kidneys(labels, GRID)
+    told = split_sides(labels, GRID, PAIRS[0])
     assert set(np.unique(told[..., 10:30][:, 20:25])) == {2}
     assert set(np.unique(told[..., 30:50][:, 20:25])) == {13}
 
@@ -286,15 +304,35 @@ def test_labels_on_another_grid_are_refused(tmp_path):
 def test_values_that_mean_nothing_are_refused(tmp_path):
     labels = blank()
     labels[0, 0, 0] = 200
-    with pytest.raises(InputError, match="have the unknown value 200"):
+    with pytest.raises(InputError, match="have the value 200, which nobody names; known are 1, 2"):
         merged_labels([LabelFile(write_map(tmp_path / "seg.nii.gz", labels))], GRID)
 
 
-def test_a_table_leaves_its_other_values_to_the_background_and_255_unknown(tmp_path):
+def test_a_table_that_lacks_a_value_of_the_file_is_refused_and_255_stays_unknown(tmp_path):
     labels = blank()
     labels[0, 0, :4] = (7, 8, 255, 9)
     path = write_map(tmp_path / "seg.nii.gz", labels)
-    assert merged_labels([LabelFile(path, {7: 1, 8: 14})], GRID)[0, 0, :5].tolist() == [1, 14, 255, 0, 0]
+    with pytest.raises(InputError, match=r"have the value 9, which nobody names; known are 7, 8 and 255"):
+        merged_labels([LabelFile(path, {7: 1, 8: 14})], GRID)
+    merged = merged_labels([LabelFile(path, {7: 1, 8: 14, 9: 0})], GRID)
+    assert merged.array[0, 0, :5].tolist() == [1, 14, 255, 0, 0]
+    assert not merged.turned
+
+
+def test_labels_with_other_axes_than_their_ct_are_turned(tmp_path):
+    labels = blank()
+    labels[1:4, 10:20, 5:15], labels[2, 30, 50] = 1, 3
+    for number, (order, flips) in enumerate([((2, 1, 0), (0,)), ((1, 0, 2), (1, 2)), ((0, 1, 2), (0, 2))]):
+        stored = np.flip(labels.transpose(order), flips)
+        columns = np.eye(3)[:, ::-1][:, list(order)] * [-1 if axis in flips else 1 for axis in range(3)]
+        corner = [SHAPE[order[axis]] - 1 if axis in flips else 0 for axis in range(3)]
+        origin = sum(columns[:, axis] * corner[axis] * -5.0 for axis in range(3))
+        direction = tuple(tuple(float(v) for v in row) for row in columns[:, ::-1])
+        shape = tuple(SHAPE[axis] for axis in order)
+        path = write_map(tmp_path / f"{number}.nii.gz", stored, Geometry(shape, SPACING, tuple(origin), direction))
+        merged = merged_labels([LabelFile(path)], GRID)
+        assert merged.turned
+        assert np.array_equal(merged.array, labels)
 
 
 def test_what_is_drawn_but_not_covered_is_unknown():

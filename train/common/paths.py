@@ -39,6 +39,15 @@ class RunPaths:
         """Ground truth of a case, converted to FLARE label values."""
         return self.root / "labels" / f"{case}.nii.gz"
 
+    def organs(self, case: str) -> Path:
+        """Organ pseudo-labels of the source, turned to the axes of the CT."""
+        return self.root / "labels" / f"{case}_organs.nii.gz"
+
+    @property
+    def sources(self) -> Path:
+        """What `prepare` found in each source, used, refused and left out."""
+        return self.root / "sources.json"
+
     def grid(self, spacing_zyx_mm: Triple) -> Path:
         """Cache of cases resampled to a spacing."""
         return self.root / "cache" / ("x".join(f"{mm:g}" for mm in spacing_zyx_mm) + "mm")

@@ -18,6 +18,7 @@ from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
 CT, TRUTH, ORGANS, INFO = "ct.nii.gz", "seg.nii.gz", "organs.nii.gz", "info.json"
+LESIONS = "lesions.nii.gz"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from flareseg.errors import FlareError, InputError, OutputError
 from flareseg.inference.body import BODY_ABOVE_HU
-from flareseg.io.files import read_labels, read_volume, write_segmentation
+from flareseg.io.files import read_volume, write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
-from train.data.cache import SAME_GRID_MM, write_image, write_labels
+from train.data.cache import write_image, write_labels
 from train.data.fingerprint import sample_of
-from train.data.index import CLASSES, IGNORE, known_mask
-from train.data.layouts.labels import ignore_unannotated, merged_labels
+from train.data.index import CLASSES, known_mask
+from train.data.layouts.labels import Labels, check_values, ignore_unannotated, is_placeholder, labels_on, merged_labels
 from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record
 
 
@@ -51,58 +52,65 @@ def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
     if found.problem:
         raise InputError(found.problem)
     volume = read_volume(found.image)
+    if found.blank_headers and is_placeholder(volume.geometry):
+        raise InputError(f"The header of '{found.image}' is a placeholder of 1 mm, so the size of the CT is not known.")
     labels, annotated, path = _labels(job, volume)
-    occurring = [] if labels is None else _values_in(labels)
+    occurring = [] if labels is None else _values_in(labels.array)
     organs = _organs(job, volume)
     grid = volume.geometry
     case = job.case(path, _names(annotated), _names(occurring), grid.shape_zyx, grid.spacing_zyx_mm)
+    if organs is not None and organs.turned:
+        case = replace(case, organs=paths.organs(job.name))
     for spacing, rule in job.grids:
         folder = paths.grid(spacing) / job.name
         write_image(folder, volume, spacing, rule)
         if labels is not None:
-            write_labels(folder, "truth", labels, grid, known_mask(case.annotated))
+            write_labels(folder, "truth", labels.array, grid, known_mask(case.annotated))
     foreground = np.zeros(volume.hu.shape, bool)
     for some in (labels, organs):
         if some is not None:
-            foreground |= (some > 0) & (some < CLASSES)
+            foreground |= (some.array > 0) & (some.array < CLASSES)
     labelled = bool(foreground.any())
     prepared = Prepared(
         name=job.name,
         case=case,
         fingerprint=_fingerprint(volume),
-        pseudo=() if organs is None else _names(_values_in(organs)),
+        pseudo=() if organs is None else _names(_values_in(organs.array)),
         sample=sample_of(volume.hu, foreground if labelled else volume.hu > BODY_ABOVE_HU, seed=0),
         labelled=labelled,
+        turned=any(some is not None and some.turned for some in (labels, organs)),
     )
     write_record(job, stamp, prepared)
     return prepared
 
 
-def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, list[int], Path | None]:
+def _labels(job: PrepareJob, volume: Volume) -> tuple[Labels | None, list[int], Path | None]:
     """Ground truth (FLARE label values) on the grid of the CT, the values it annotates, and its file."""
-    files = job.found.labels
-    if not files and not job.absent:
+    found = job.found
+    searched = set(job.absent) | (set(found.searched) if job.annotated is None else set())
+    if not found.labels and not searched:
         return None, [], None
-    labels = merged_labels(files, volume.geometry) if files else np.zeros(volume.hu.shape, np.uint8)
+    empty = Labels(np.zeros(volume.hu.shape, np.uint8), False)
+    labels, turned = merged_labels(found.labels, volume.geometry, found.blank_headers) if found.labels else empty
     occurring = _values_in(labels)
     if wrong := _names(set(occurring) & set(job.absent)):
         raise InputError(f"Its labels show '{wrong[0]}', which the source '{job.source}' declares absent.")
-    declared = job.annotated if job.annotated is not None else job.found.annotated
-    annotated = sorted({*(occurring if declared is None or not files else declared), *job.absent})
+    declared = job.annotated if job.annotated is not None else found.annotated
+    annotated = sorted({*(occurring if declared is None or not found.labels else declared), *searched})
     partial = not set(occurring) <= set(annotated)
     if partial:
         labels = ignore_unannotated(labels, annotated)
     if not annotated:
         return None, [], None  # an empty label map whose annotated structures are not declared says nothing
-    if not partial and len(files) == 1 and files[0].values is None:
-        return labels, annotated, files[0].path
+    if not partial and not turned and len(found.labels) == 1 and found.labels[0].values is None:
+        return Labels(labels, turned), annotated, found.labels[0].path
     path = job.paths.labels(job.name)
     write_segmentation(Segmentation(labels, volume.geometry, structures(), job.name), path, overwrite=True)
-    return labels, annotated, path
+    return Labels(labels, turned), annotated, path
 
 
-def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
-    """The organ pseudo-labels that come with the source.
+def _organs(job: PrepareJob, volume: Volume) -> Labels | None:
+    """The organ pseudo-labels that come with the source; if they had to be turned, they are written.
 
     Raises:
         InputError: when they have another grid than the CT, or unknown label values.
@@ -110,15 +118,11 @@ def _organs(job: PrepareJob, volume: Volume) -> NDArray[np.uint8] | None:
     path = job.found.organs
     if path is None:
         return None
-    organs, geometry = read_labels(path)
-    if not geometry.same_as(volume.geometry, SAME_GRID_MM):
-        raise InputError(f"The organ pseudo-labels '{path}' lie on another grid than their CT.")
-    strange = [int(value) for value in np.unique(organs) if CLASSES <= value < IGNORE]
-    if strange:
-        raise InputError(
-            f"The organ pseudo-labels '{path}' have the unknown value {strange[0]}; "
-            f"allowed are 0 to {CLASSES - 1} and {IGNORE}."
-        )
+    organs = labels_on(path, volume.geometry)
+    check_values(organs.array, range(1, CLASSES), path)
+    if organs.turned:
+        written = Segmentation(organs.array, volume.geometry, structures(), job.name)
+        write_segmentation(written, job.paths.organs(job.name), overwrite=True)
     return organs
 
 

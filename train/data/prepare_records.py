@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from train.data.layouts.found import FoundCase
 
 VERSION = 1
 """Version of the prepared data; cases prepared by another version are prepared again."""
+_NO_INPUT = ("split", "patient", "others", "left_out")
+"""What a case says that does not change how it is prepared."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Prepared:
         pseudo: structures in its organ pseudo-labels.
         sample: histogram (HU to count) of up to 10,000 foreground voxels.
         labelled: whether the foreground consists of structures rather than the whole body.
+        turned: whether a label map had other axes than the CT.
     """
 
     name: str
@@ -93,19 +96,25 @@ class Prepared:
     pseudo: tuple[str, ...] = ()
     sample: dict[int, int] = field(default_factory=dict)
     labelled: bool = False
+    turned: bool = False
 
 
 def stamp_of(job: PrepareJob) -> dict[str, Any]:
     """The inputs of a case: files, settings and version."""
     found = job.found
-    files = (found.image, *(label.path for label in found.labels), *([found.organs] if found.organs else []))
+    about = {key: str(value) for key, value in asdict(found).items() if key not in _NO_INPUT}
+    for key in ("searched", "blank_headers"):
+        if not getattr(found, key):
+            del about[key]  # earlier records, which do not know it, stay valid
     facts = {
         "version": VERSION,
-        "found": {key: str(value) for key, value in asdict(found).items() if key not in ("split", "patient")},
-        "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files],
+        "found": about,
+        "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found.files],
         "annotated": job.annotated,
         "grids": job.grids,
     } | ({"absent": job.absent} if job.absent else {})
+    if any(file.values is not None for file in found.labels):
+        facts["named"] = "every value"  # earlier, values without a name became background
     stamp: dict[str, Any] = json.loads(json.dumps(facts))  # in the form in which it is read back
     return stamp
 
@@ -132,7 +141,10 @@ def read_record(job: PrepareJob, stamp: dict[str, Any]) -> Prepared | None:
             pseudo=tuple(data["pseudo"]),
             sample={int(hu): int(count) for hu, count in data["sample"].items()},
             labelled=data["labelled"],
+            turned=data.get("turned", False),
         )
+        if prepared.case and facts["organs"]:
+            prepared = replace(prepared, case=replace(prepared.case, organs=Path(facts["organs"])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     kind: Kind | None = "truth" if labels else None

@@ -1,5 +1,7 @@
 """The stage `prepare`: check, convert, measure and cache the cases of all sources, then write the index.
 
+A table says what each source holds, and what of it is not used and why.
+
 Cases are processed independently and in parallel (`prepare_case.py`). Cases that are already prepared are skipped, and
 a rejected case does not stop the others. The index is written last.
 """
@@ -19,10 +21,11 @@ from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config, SourceConfig
 from train.data.fingerprint import measure, write_statistics
 from train.data.index import CaseIndex, IndexedCase, Split, write_index
-from train.data.layouts import find_cases
+from train.data.layouts import Findings, look_into
 from train.data.prepare_case import prepare_case
 from train.data.prepare_records import Prepared, PrepareJob
 from train.data.splits import split_of
+from train.reporting.sources import report_sources
 
 
 def prepare(config: Config, paths: RunPaths) -> CaseIndex:
@@ -35,7 +38,8 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     """
     grids = _grids(config)
     sources = _sources(config, paths)
-    jobs = [job for source in sources for job in _jobs(source, paths, grids)]
+    findings = {source.name: look_into(source) for source in sources}
+    jobs = [job for source in sources for job in _jobs(source, findings[source.name], paths, grids)]
     twins = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
     if twins:
         raise InputError(f"Two cases would be called '{twins[0]}'; give one of their sources another name.")
@@ -43,6 +47,7 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     prepared = list(with_progress(_report_refusals(results), len(jobs), "prepare"))
     refused = {result.name: result.refused for result in prepared if result.case is None}
     kept = [result for result in prepared if result.case is not None]
+    report_sources(sources, findings, prepared, paths.sources)
     if not kept:
         raise InputError(
             f"None of {len(jobs)} cases can be used; the first was refused because: {next(iter(refused.values()))}"
@@ -96,11 +101,13 @@ def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
     return sources
 
 
-def _jobs(source: SourceConfig, paths: RunPaths, grids: tuple[tuple[Triple, ResamplingRule], ...]) -> list[PrepareJob]:
+def _jobs(
+    source: SourceConfig, findings: Findings, paths: RunPaths, grids: tuple[tuple[Triple, ResamplingRule], ...]
+) -> list[PrepareJob]:
     annotated, absent = (
         tuple(structure.value for structure in by_names(names)) for names in (source.annotated, source.absent)
     )
-    return [PrepareJob(source.name, case, annotated or None, paths, grids, absent) for case in find_cases(source)]
+    return [PrepareJob(source.name, case, annotated or None, paths, grids, absent) for case in findings.cases]
 
 
 def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:

@@ -51,11 +51,7 @@ def read_image(path: Path, *, force: bool = False, layers: bool = False, foreign
     Raises:
         InputError: when it is damaged, not what its ending says, or no 3-D image; naming the file.
     """
-    check_file(path)
-    with reading(path):
-        if path.stat().st_size == 0:
-            raise InputError(f"'{path}' is empty.")
-        header = _header(path, force, foreign_files)
+    header = _checked_header(path, force, foreign_files)
     several = 1 if header.layer_axis is None else header.shape[header.layer_axis]
     if several != 1 and not layers:
         raise InputError(f"'{path}' has {several} values per voxel (colours or vectors); one is needed.")
@@ -70,6 +66,19 @@ def read_image(path: Path, *, force: bool = False, layers: bool = False, foreign
         fields=header.fields,
         notes=header.notes + notes,
     )
+
+
+def read_geometry(path: Path) -> Geometry:
+    """The grid of a NIfTI, NRRD or MetaImage file from its header alone; raises as `read_image`."""
+    return _checked_header(path, force=False, foreign=False).geometry
+
+
+def _checked_header(path: Path, force: bool, foreign: bool) -> Header:
+    check_file(path)
+    with reading(path):
+        if path.stat().st_size == 0:
+            raise InputError(f"'{path}' is empty.")
+        return _header(path, force, foreign)
 
 
 def _header(path: Path, force: bool, foreign: bool) -> Header:

@@ -6,10 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from train.config import SourceConfig
-from train.data.layouts.found import KIDNEYS, FoundCase, LabelFile, folders_under, images_in
+from train.data.layouts.found import FoundCase, Pairing, folders_under, images_in
 
-_VALUES = {1: 1, 2: KIDNEYS, 3: 3, 4: 4}
-_ANNOTATED = (1, 2, 3, 4, 13)
+_LABELS = {1: "liver", 2: "kidneys", 3: "spleen", 4: "pancreas"}
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
@@ -17,9 +16,4 @@ def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     masks: dict[str, Path] = {}
     for part in folders_under(folder):
         (masks if part.name.lower().startswith("mask") else images).update(images_in(part))
-    return [
-        FoundCase(name, image, (LabelFile(masks[name], _VALUES),), _ANNOTATED)
-        if name in masks
-        else FoundCase(name, image, (), ())
-        for name, image in images.items()
-    ]
+    return Pairing.named(_LABELS).cases(images, masks)

@@ -1,5 +1,10 @@
 """The project's own layout: a folder per case with ct.nii.gz and, optionally, seg.nii.gz (FLARE label values, 255
-unknown), organs.nii.gz (organ pseudo-labels) and info.json (labels_present, licence, split, patient)."""
+unknown), lesions.nii.gz (1 a sure lesion, 255 a doubtful one), organs.nii.gz (organ pseudo-labels) and info.json
+(labels_present, licence, split, patient).
+
+Lesions lie over the organs: sure ones become tumours, doubtful ones unknown. The file means that somebody searched for
+them, so tumours count as annotated, also where it has none, unless `annotated` of the source says what is.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +15,20 @@ from typing import Any
 from flareseg.errors import FlareError, InputError
 from flareseg.labels import by_name
 from train.config import SourceConfig
-from train.data.case_folder import patient_of
+from train.data.case_folder import CT, INFO, LESIONS, ORGANS, TRUTH, patient_of
 from train.data.layouts.found import ALL, FoundCase, LabelFile
+from train.data.layouts.names import target_of
+
+_SURE = 1
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
-    return [_case(path.parent) for path in sorted(folder.glob("*/ct.nii.gz")) if not path.parent.name.startswith(".")]
+    return [_case(path.parent) for path in sorted(folder.glob(f"*/{CT}")) if not path.parent.name.startswith(".")]
 
 
 def _case(folder: Path) -> FoundCase:
-    image, labels, organs = folder / "ct.nii.gz", folder / "seg.nii.gz", folder / "organs.nii.gz"
-    about = folder / "info.json"
+    image, labels, lesions, organs, about = (folder / name for name in (CT, TRUTH, LESIONS, ORGANS, INFO))
+    tumour = target_of("tumour")
     try:
         info = _info(about)
         annotated = annotated_values(info.get("labels_present"), about)
@@ -29,8 +37,12 @@ def _case(folder: Path) -> FoundCase:
     return FoundCase(
         name=folder.name,
         image=image,
-        labels=(LabelFile(labels),) if labels.exists() else (),
+        labels=(
+            *((LabelFile(labels),) if labels.exists() else ()),
+            *((LabelFile(lesions, {_SURE: tumour}),) if lesions.exists() else ()),
+        ),
         annotated=annotated if labels.exists() else (),
+        searched=(tumour,) if lesions.exists() else (),
         organs=organs if organs.exists() else None,
         split=info["split"] if info.get("split") in ("train", "validation") else None,
         licence=str(info.get("licence", "")),

@@ -2,7 +2,7 @@
 
 Abdominal CT tasks: Task03_Liver (liver, tumour), Task07_Pancreas (pancreas, tumour), Task08_HepaticVessel (tumour; its
 vessels are not among our structures), Task09_Spleen (spleen), Task10_Colon (tumour). CTs in imagesTs are unlabelled.
-Other tasks are skipped: MR, and Task06_Lung, whose tumours are outside the abdomen.
+Other tasks are left out: MR, and Task06_Lung, whose tumours are outside the abdomen.
 
 A task annotates the tumours of its own organ only. As in FLARE 2023, its cases count as tumour cases: a second tumour
 elsewhere in the same patient is rare.
@@ -10,23 +10,14 @@ elsewhere in the same patient is rare.
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from flareseg.errors import InputError
-from flareseg.labels import by_name
 from train.config import SourceConfig
-from train.data.layouts.found import FoundCase, LabelFile, images_in
+from train.data.layouts.found import FoundCase, Pairing, images_in
+from train.data.layouts.names import names_in, read_dataset_json
 
-_MEANINGS = {
-    "liver": "liver",
-    "pancreas": "pancreas",
-    "spleen": "spleen",
-    "cancer": "tumour",
-    "tumour": "tumour",
-    "tumor": "tumour",
-    "colon cancer primaries": "tumour",
-}
 _LUNG = {"background", "cancer"}
 """The labels of Task06_Lung: cancer, but no organ."""
 _LICENCE = "CC BY-SA 4.0"
@@ -35,33 +26,25 @@ _LICENCE = "CC BY-SA 4.0"
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
     inside = sorted(path.parent for path in folder.glob("*/dataset.json"))
     tasks = [folder] if (folder / "dataset.json").exists() else inside
-    return [case for task in tasks for case in _task(task)]
+    return [case for task in tasks for case in _task(task, source)]
 
 
-def _task(folder: Path) -> list[FoundCase]:
-    values = _values(folder / "dataset.json")
-    if not values:
-        return []
-    maps = images_in(folder / "labelsTr")
-    annotated = tuple(sorted(set(values.values())))
-    labelled = [
-        FoundCase(name, image, (LabelFile(maps[name], values),), annotated, licence=_LICENCE)
-        for name, image in images_in(folder / "imagesTr").items()
-        if name in maps
-    ]
-    others = [
-        FoundCase(name, image, (), (), licence=_LICENCE) for name, image in images_in(folder / "imagesTs").items()
-    ]
-    return labelled + others
+def _task(folder: Path, source: SourceConfig) -> list[FoundCase]:
+    path = folder / "dataset.json"
+    about = read_dataset_json(path)
+    common = Pairing.named(names_in(about, path) | source.values, _LICENCE)
+    found = common.cases(images_in(folder / "imagesTr"), images_in(folder / "labelsTr"))
+    found += common.cases(images_in(folder / "imagesTs"), {})
+    reason = _reason(about, common)
+    return [replace(case, left_out=reason) for case in found] if reason else found
 
 
-def _values(path: Path) -> dict[int, int]:
-    """The label values of the task that correspond to one of our structures."""
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
-        names = {int(value): name.strip().lower() for value, name in labels.items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        raise InputError(f"'{path}' has no table of labels, value -> name.") from None
-    if set(names.values()) <= _LUNG:
-        return {}
-    return {value: by_name(_MEANINGS[name]).value for value, name in names.items() if name in _MEANINGS}
+def _reason(about: dict[str, Any], common: Pairing) -> str:
+    """Why a task is of no use; empty if it is."""
+    modality = about.get("modality")
+    if isinstance(modality, dict) and not any("CT" in str(name).upper() for name in modality.values()):
+        return "a task of MRs"
+    names = {str(name).strip().lower() for name in about["labels"].values()}
+    if names <= _LUNG or not common.annotated:
+        return "a task without a structure of FLARE"
+    return ""

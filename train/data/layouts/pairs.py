@@ -1,28 +1,32 @@
 """Two folders with matching file names: images and labels, imagesTr and labelsTr (with or without "_0000"), or ct and
 seg.
 
-Images without labels are allowed. `values` in the configuration maps label values to structures (default: FLARE label
-values). Annotated are the structures in `values`, or else those that occur in a case.
+Images without labels are allowed. What the numbers of the label maps mean is said by a dataset.json beside the folders
+(of the Decathlon or nnU-Net), by `values` in the configuration, or both, where `values` wins. Annotated is what they
+name.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from flareseg.labels import by_name
+from flareseg.errors import InputError
 from train.config import SourceConfig
-from train.data.layouts.found import FoundCase, LabelFile, images_in
+from train.data.layouts.found import FoundCase, Pairing, images_in
+from train.data.layouts.names import names_in, read_dataset_json
 
 _NAMES = (("images", "labels"), ("imagesTr", "labelsTr"), ("ct", "seg"))
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
-    values = {own: by_name(name).value for own, name in source.values.items()} or None
-    annotated = tuple(sorted(set(values.values()))) if values else None
-    result = []
-    for images, labels in _NAMES:
-        maps = images_in(folder / labels)
-        for name, image in images_in(folder / images).items():
-            files = (LabelFile(maps[name], values),) if name in maps else ()
-            result.append(FoundCase(name, image, files, annotated if files else ()))
-    return result
+    pairs = [(images_in(folder / images), images_in(folder / labels)) for images, labels in _NAMES]
+    names = dict(source.values)
+    about = folder / "dataset.json"
+    if about.exists():
+        names = names_in(read_dataset_json(about), about) | names
+    if not names and any(maps for _, maps in pairs):
+        raise InputError(
+            f"The numbers of the label maps in '{folder}' have no names; put a dataset.json there, or say what they "
+            f"mean in sources.{source.name}.values, such as {{1: liver, 2: right_kidney, 3: background}}."
+        )
+    return [case for images, maps in pairs for case in Pairing.named(names).cases(images, maps)]

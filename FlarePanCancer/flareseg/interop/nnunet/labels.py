@@ -56,9 +56,7 @@ def structure_named(label: str) -> str | None:
 
     Spelling, word order, sides as one letter and a few synonyms do not matter; None for other structures.
     """
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.strip())
-    words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word and word not in _FILLERS]
-    plain = {_WORDS.get(word, word) for word in words}
+    plain = words_of(label)
     sided = {_SIDES.get(word, word) for word in plain}
     found = _MEANING.get(frozenset(sided)) or _MEANING.get(frozenset(plain))
     if found is None:
@@ -67,6 +65,13 @@ def structure_named(label: str) -> str | None:
         except FlareError:
             return None
     return found
+
+
+def words_of(label: str) -> set[str]:
+    """The words of a label in one spelling, without fillers: "Kidneys_tumor" has the words kidney and tumour."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.strip())
+    words = [word for word in re.split(r"[^a-z0-9]+", text.lower()) if word and word not in _FILLERS]
+    return {_WORDS.get(word, word) for word in words}
 
 
 def plan_labels(labels: Any) -> dict[int, str]:
