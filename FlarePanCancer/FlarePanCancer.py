@@ -58,6 +58,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._node = None
         self._connection = None
         self._entered = False
+        self._emptied = False
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -106,11 +107,13 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _scene_closes(self, caller, event):
         self.panel.cancel()
         self._scene_imports(caller, event)
+        self._emptied = True
 
     def _scene_imports(self, caller, event):
         """What comes in decides, not the selectors, which take the first node that comes."""
         self._leave()
         self.panel.show(None)
+        self._emptied = False
 
     def _scene_ready(self, caller, event):
         if self._entered:
@@ -119,7 +122,8 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _follow(self):
         if self._node is not None:
             return
-        stored = self.logic.has_choices()
+        stored = self.logic.has_choices() and not self._emptied
+        self._emptied = False
         self._node = self.logic.getParameterNode()
         self._connection = self._node.connectGui(self.ui)
         self.addObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._choices_changed)

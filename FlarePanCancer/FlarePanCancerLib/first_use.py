@@ -51,6 +51,7 @@ def install_missing(message: Callable[[str], None]) -> bool:
     finally:
         for dialog in dialogs:
             dialog.close()
+            dialog.deleteLater()
 
 
 def _dialog(cancelled: Callable[[], None]) -> Any:

@@ -49,7 +49,9 @@ def _labels(segmentation: Any, ct: Any, values: dict[str, int], shape: tuple[int
     labels = np.zeros(shape, np.uint8)
     if not own:
         return labels
-    ids = sorted(own, key=lambda segment_id: own[segment_id])
+    ids = vtk.vtkStringArray()
+    for segment_id in sorted(own, key=lambda segment_id: own[segment_id]):
+        ids.InsertNextValue(segment_id)
     grid, merged, matrix = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
     ct.GetIJKToRASMatrix(matrix)
     grid.SetExtent(0, shape[2] - 1, 0, shape[1] - 1, 0, shape[0] - 1)
@@ -58,6 +60,6 @@ def _labels(segmentation: Any, ct: Any, values: dict[str, int], shape: tuple[int
     segmentation.GenerateMergedLabelmapForAllSegments(merged, whole, grid, ids)
     numbers = vtk_to_numpy(merged.GetPointData().GetScalars()).reshape(shape)
     # merged are the numbers of the segments in the order of their ids, from 1
-    meant = np.array([0, *(own[segment_id] for segment_id in ids)], np.uint8)
+    meant = np.array([0, *sorted(own.values())], np.uint8)
     np.take(meant, numbers, out=labels, mode="clip")
     return labels

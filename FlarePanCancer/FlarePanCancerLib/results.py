@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 ROLE = "FlarePanCancer.Of"
 """Node reference from a table or a line to the segmentation that it belongs to."""
 LINE_COLOUR = (1.0, 0.85, 0.1)
+TEXTS = ("case", "model", "structure")
 WHOLE_NUMBERS = ("value", "lesion", "voxels")
 UNITS = {"volume_ml": "ml", "mean_hu": "HU", "sd_hu": "HU", "longest_mm": "mm", "perpendicular_mm": "mm"}
 
@@ -70,7 +71,9 @@ def rows_of(table: Any) -> list[Row]:
 
 def _read(name: str, value: Any) -> Any:
     """A cell as the engine gave it."""
-    text = str(value).strip()
+    text = str(value)
+    if name in TEXTS:
+        return text
     if text in ("", "nan"):
         return None
     if name in WHOLE_NUMBERS:

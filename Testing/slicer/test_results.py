@@ -15,6 +15,7 @@ from helpers import TUMOUR, ct_node, labels_array, labels_for, rotation
 from FlarePanCancerLib import results
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.mrml_conversion import volume_of
+from FlarePanCancerLib.remeasure import measure_again
 from flareseg.labels import structures
 from flareseg.results.measure import COLUMNS, measure
 from flareseg.segmentation import Segmentation
@@ -55,6 +56,29 @@ def test_the_table_has_the_columns_and_rows_of_the_engine(rows, a_segmentation):
     assert column(table, "volume_ml") == [row["volume_ml"] for row in rows]
     assert column(table, "host")[-1] == "liver"
     assert table.GetColumnProperty("volume_ml", "unit") == "ml"
+
+
+def test_the_measurements_are_read_from_the_table_as_they_were(rows, a_segmentation):
+    assert results.rows_of(results.write_table(rows, a_segmentation)) == [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows
+    ]
+
+
+def test_a_table_of_something_else_has_no_measurements(scene):
+    assert results.rows_of(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []
+
+
+def test_an_edited_result_is_measured_as_it_is_now(rows, a_ct, a_segmentation):
+    edited = np.where(ARRAY == 1, 0, ARRAY)
+    edited[0:4, 0:4, 0:4] = 1
+    assert measure_again(a_segmentation, a_ct, rows) == rows, "what nobody touched"
+    slicer.util.updateSegmentBinaryLabelmapFromArray((edited == 1).astype(np.uint8), a_segmentation, "liver", a_ct)
+    a_segmentation.GetSegmentation().RemoveSegment("spleen")
+    again = {(row["structure"], row["lesion"]): row for row in measure_again(a_segmentation, a_ct, rows)}
+    assert again["liver", None]["voxels"] == 64
+    assert again["spleen", None]["voxels"] == 0
+    assert again["tumour", 1]["longest_mm"] == results.lesions(rows)[0]["longest_mm"]
+    assert {row["case"] for row in again.values()} == {"CT"}
 
 
 def test_what_was_not_found_is_empty_not_zero(rows, a_segmentation):

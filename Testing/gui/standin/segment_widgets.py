@@ -158,10 +158,10 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     def _changed(self, item: QtWidgets.QTableWidgetItem) -> None:
         if self._quiet or self._node is None:
             return
-        segment_id = self._ids[item.row()]
-        if item.column() == 0 and self._node.GetDisplayNode() is not None:
+        segment_id, column = self._ids[item.row()], item.column()  # a change of the node makes the items anew
+        if column == 0 and self._node.GetDisplayNode() is not None:
             self._node.GetDisplayNode().SetSegmentVisibility(segment_id, item.checkState() == QtCore.Qt.Checked)
-        if item.column() == 2:
+        if column == 2:
             self._node.GetSegmentation().GetSegment(segment_id).SetName(item.text())
 
 
