@@ -88,7 +88,7 @@ class ResultView:
         ui = self.ui
         self._structures.fill(self.rows)
         self._lesions.fill(self.rows)
-        ui.resultLabel.text = _("'{ct}':").format(ct=ct.GetName()) if there else _("Nothing is segmented yet.")
+        ui.resultLabel.text = _("Result of '{ct}'").format(ct=ct.GetName()) if there else _("Nothing is segmented yet.")
         ui.lesionsLabel.text = self._about_lesions() if there else ""
         ui.lesionsLabel.visible = there
         ui.lesionsTable.visible = bool(results.lesions(self.rows))

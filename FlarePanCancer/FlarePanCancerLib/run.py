@@ -17,7 +17,7 @@ from flareseg.errors import InputError
 from flareseg.labels import Structure
 
 POLL_S = 0.02
-_OF_FILE = re.compile(r"""([^\s"']*[/\\])?\b(?P<number>0\d{4})\b(\.nrrd)?""")
+_OF_FILE = re.compile(r"""((?<=')[^'\n]*[/\\]|[^\s"']*[/\\])?\b(?P<number>0\d{4})\b(\.nrrd)?""")
 """A CT as the engine calls it, by the file that `Job` wrote for it."""
 
 
@@ -92,7 +92,7 @@ class Run:
 
     @property
     def log(self) -> str:
-        return self._job.log
+        return self._scene.named(self._job.log)
 
     @property
     def pid(self) -> int | None:
@@ -138,7 +138,7 @@ class _IntoScene:
         call(self._callbacks.progress, fraction, text, seconds_left)
 
     def message(self, text: str) -> None:
-        call(self._callbacks.message, self._named(text))
+        call(self._callbacks.message, self.named(text))
 
     def preview(self, number: int, labels: Labels) -> None:
         outcome = self._outcomes[number]
@@ -178,7 +178,7 @@ class _IntoScene:
         call(self._callbacks.done, outcome)
 
     def error(self, number: int | None, text: str, details: str) -> None:
-        text, details = self._named(text), self._named(details)
+        text, details = self.named(text), self.named(details)
         for other, outcome in enumerate(self._outcomes):
             if number == other or (number is None and other not in self._done):
                 outcome.error = outcome.error or text
@@ -190,7 +190,7 @@ class _IntoScene:
         self.drop_previews()
         call(self._callbacks.finished, cancelled)
 
-    def _named(self, text: str) -> str:
+    def named(self, text: str) -> str:
         """With the names of the CTs in place of the numbers that their files have."""
 
         def name(found: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from FlarePanCancerLib.results import Row, lesions, structure_of, whole_structur
 from flareseg.labels import Structure, title_of
 
 ROW_HEIGHT = 24
-"""Of the list of public models, in pixels: it is long."""
+"""In pixels, where there are many rows."""
 CUT = "≥ "
 TO_READ = (190, 95, 0)
 """The colour of a licence that has to be read; its words say so too."""
@@ -197,6 +197,7 @@ def _stretch(widget: Any, column: int) -> None:
     header = widget.horizontalHeader()
     header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+    widget.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
     for policy in (widget.setHorizontalScrollBarPolicy, widget.setVerticalScrollBarPolicy):
         policy(qt.Qt.ScrollBarAlwaysOff)
 

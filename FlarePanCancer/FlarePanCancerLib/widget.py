@@ -133,7 +133,7 @@ class Panel:
             return _("Load a CT, or choose one above.")
         ct, chosen = self.parameters.ct, self.parameters.segmentation
         if chosen is not None and not is_sequence(ct) and not scene.may_hold(chosen, ct):
-            words = _("'{name}' is the result of another CT: choose another one as result.")
+            words = _("'{name}' is the result of another CT: choose 'New segmentation' as result.")
             return words.format(name=chosen.GetName())
         return self.choices.why_not()
 
@@ -231,7 +231,7 @@ class Panel:
         self.ui.progressBar.value = round(1000 * fraction)
         words = _("{doing} … {percent} %") if seconds_left is None else _("{doing} … {percent} %, {time} left")
         left = "" if seconds_left is None else spoken(seconds_left)
-        self.ui.statusLabel.text = words.format(doing=text, percent=f"{100 * fraction:.0f}", time=left)
+        self.ui.statusLabel.text = words.format(doing=text, percent=round(100 * fraction), time=left)
 
     def _on_message(self, text: str) -> None:
         self.ui.logText.appendPlainText(for_window(text))

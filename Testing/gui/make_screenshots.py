@@ -62,11 +62,10 @@ def main(ct_file: Path | None, folder: Path) -> None:
     screenshot(representation, folder / "panel_running.png")
     wait_until(lambda: widget.panel.run is None, 120)
     widget.ui.show3DButton.checked = True
-    representation.resize(470, 1180)
+    representation.resize(470, 1080)
     spin(0.3)
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
-    representation.resize(470, 620)
     error(widget, representation, folder / "panel_error.png")
     widget.cleanup()
     shutil.rmtree(os.environ["FLARESEG_DATA"], ignore_errors=True)
@@ -82,6 +81,8 @@ def error(widget: object, representation: object, path: Path) -> None:
     widget.ui.segmentButton.click()
     wait_until(lambda: widget.panel.run is None, 120)
     spin(0.3)
+    representation.resize(470, 620)
+    spin(0.1)
     screenshot(representation, path)
 
 

@@ -54,7 +54,7 @@ def test_a_second_ct_gets_a_result_of_its_own_and_the_first_keeps_its(panel, fir
     assert results.rows_of(of_first.table) == rows
     panel.ui.ctSelector.setCurrentNode(first)
     assert panel.parameters.segmentation is of_first.segmentation, "its own result comes back"
-    assert panel.ui.resultLabel.text == "'first':"
+    assert panel.ui.resultLabel.text == "Result of 'first'"
 
 
 def test_the_result_of_another_ct_cannot_be_chosen_to_be_filled(panel, first, second, tmp_path):
@@ -62,7 +62,9 @@ def test_the_result_of_another_ct_cannot_be_chosen_to_be_filled(panel, first, se
     panel.ui.ctSelector.setCurrentNode(second)
     panel.ui.segmentationSelector.setCurrentNode(of_first)
     assert not panel.ui.segmentButton.enabled
-    assert panel.ui.statusLabel.text == "'first organs' is the result of another CT: choose another one as result."
+    assert panel.ui.statusLabel.text == (
+        "'first organs' is the result of another CT: choose 'New segmentation' as result."
+    )
     panel.ui.segmentationSelector.setCurrentNode(None)
     assert panel.ui.segmentButton.enabled and panel.ui.statusLabel.text == ""
 

@@ -16,6 +16,7 @@ from FlarePanCancerLib import results
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.mrml_conversion import volume_of
 from FlarePanCancerLib.remeasure import measure_again
+from FlarePanCancerLib.run import Callbacks, Outcome, _IntoScene
 from flareseg.labels import structures
 from flareseg.results.measure import COLUMNS, measure
 from flareseg.segmentation import Segmentation
@@ -140,3 +141,16 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(scene, rows, a_segmenta
     centre = results.centre_of(results.lesions(rows)[0], a_segmentation)
     matrix = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
     assert matrix[:3, 3] == pytest.approx(centre, abs=1e-3)
+
+
+def test_the_engine_s_numbers_of_cts_are_told_as_their_names(a_ct):
+    heard = []
+    callbacks = Callbacks(message=heard.append, error=lambda text, details: heard.extend((text, details)))
+    into = _IntoScene([Outcome(a_ct)], callbacks, measure=True)
+    into.message("00000: thin slices were averaged, 00123 and 10000 are something else")
+    into.error(0, "'/some where/cts/00000.nrrd' does not look like a CT.", r"C:\Users\me\cts\00000.nrrd: 40000 lines")
+    assert heard == [
+        "CT: thin slices were averaged, 00123 and 10000 are something else",
+        "'CT' does not look like a CT.",
+        "CT: 40000 lines",
+    ]
