@@ -86,7 +86,10 @@ def test_a_result_that_comes_while_another_ct_is_looked_at_stays_with_its_own(pa
     assert panel.ui.statusLabel.text == "Done: 2 of 13 structures found in 'first'."
 
 
-@pytest.mark.parametrize("way", ["another CT", "the CT is removed", "the result is removed", "the scene is closed"])
+WAYS = ("another CT", "no CT", "the CT is removed", "the result is removed", "the scene is closed")
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_results_leave_the_panel_with_their_ct(panel, first, second, scene, tmp_path, way):
     outcome = finish(panel, first, tmp_path)
     assert shown(panel) == ["Liver", "Spleen"]
@@ -94,6 +97,8 @@ def test_results_leave_the_panel_with_their_ct(panel, first, second, scene, tmp_
     assert not panel.ui.resultsCollapsible.collapsed
     if way == "another CT":
         panel.ui.ctSelector.setCurrentNode(second)
+    elif way == "no CT":
+        panel.ui.ctSelector.setCurrentNode(None)
     elif way == "the CT is removed":
         scene.RemoveNode(first)
     elif way == "the result is removed":
