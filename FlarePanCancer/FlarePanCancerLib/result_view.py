@@ -10,7 +10,10 @@ from slicer.i18n import tr as _
 
 from FlarePanCancerLib import other_modules, results, scene
 from FlarePanCancerLib.tables import LesionsTable, StructuresTable
-from flareseg.labels import TUMOUR
+from flareseg.labels import TUMOUR, title_of
+
+MOST_NAMED = 6
+"""Of the structures that were not found; public models look for a hundred."""
 
 
 class ResultView:
@@ -88,7 +91,7 @@ class ResultView:
         ui = self.ui
         self._structures.fill(self.rows)
         self._lesions.fill(self.rows)
-        ui.resultLabel.text = _("Result of '{ct}'").format(ct=ct.GetName()) if there else _("Nothing is segmented yet.")
+        ui.resultLabel.text = self._about(ct) if there else _("Nothing is segmented yet.")
         ui.lesionsLabel.text = self._about_lesions() if there else ""
         ui.lesionsLabel.visible = there
         ui.lesionsTable.visible = bool(results.lesions(self.rows))
@@ -97,6 +100,19 @@ class ResultView:
         for button in (ui.editButton, ui.statisticsButton):
             button.enabled = there
         ui.resultsCollapsible.collapsed = not there
+
+    def _about(self, ct: Any) -> str:
+        """Whose result it is, and what was looked for and not found; of tumours the line about lesions speaks."""
+        of = _("Result of '{ct}'.").format(ct=ct.GetName())
+        every = [row for row in results.whole_structures(self.rows) if row["structure"] != TUMOUR]
+        missing = [title_of(row["structure"]).lower() for row in every if not row["voxels"]]
+        if not missing:
+            return of
+        words = _("{result} Not found: {structures}.")
+        if len(missing) > MOST_NAMED:
+            words = _("{result} Not found: {structures} and {count} more.")
+        few = ", ".join(missing[:MOST_NAMED])
+        return words.format(result=of, structures=few, count=len(missing) - MOST_NAMED)
 
     def _about_lesions(self) -> str:
         if not any(row["structure"] == TUMOUR for row in self.rows):

@@ -54,7 +54,7 @@ def test_a_second_ct_gets_a_result_of_its_own_and_the_first_keeps_its(panel, fir
     assert results.rows_of(of_first.table) == rows
     panel.ui.ctSelector.setCurrentNode(first)
     assert panel.parameters.segmentation is of_first.segmentation, "its own result comes back"
-    assert panel.ui.resultLabel.text == "Result of 'first'"
+    assert panel.ui.resultLabel.text.startswith("Result of 'first'.")
 
 
 def test_the_result_of_another_ct_cannot_be_chosen_to_be_filled(panel, first, second, tmp_path):
@@ -117,6 +117,10 @@ def test_a_model_that_looks_for_no_lesions_says_so(panel, first, tmp_path):
     assert "Tumour" not in offered and len(offered) == 13
     finish(panel, first, tmp_path, looked_for=ORGANS)
     assert panel.ui.lesionsLabel.text == "This model does not look for lesions."
+    assert panel.ui.resultLabel.text == (
+        "Result of 'first'. Not found: right kidney, pancreas, aorta, inferior vena cava, right adrenal gland, "
+        "left adrenal gland and 5 more."
+    )
     assert panel.ui.statusLabel.text == "Done: 2 of 13 structures found in 'first'."
 
 
@@ -136,6 +140,7 @@ def test_a_model_that_looks_for_lesions_counts_them(panel, first, tmp_path):
     MODELS[only] = "tumours"
     finish(panel, first, tmp_path, looked_for=only, segmentation=panel.parameters.segmentation)
     assert panel.ui.lesionsLabel.text == "Lesions were not looked for.", "this model would, but nobody asked it to"
+    assert panel.ui.resultLabel.text == "Result of 'first'.", "what nobody looked for is not missing"
 
 
 def test_measurements_bear_the_name_of_the_ct(panel, first, tmp_path):
