@@ -5,6 +5,7 @@ Slicer finds a text's context by the file that calls, so that this is its functi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 
@@ -13,6 +14,8 @@ def _as_it_is(text: str) -> str:
 
 
 def _slicers() -> Callable[[str], str]:
+    if "slicer" not in sys.modules:
+        return _as_it_is  # a script without a window, for which Slicer is not loaded
     try:
         from slicer.i18n import tr as slicers_tr
     except ImportError:

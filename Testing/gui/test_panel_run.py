@@ -101,12 +101,18 @@ def test_cancel_leaves_the_scene_as_it_was(ready, scene):
     assert not alive(pid)
 
 
-def test_a_model_that_has_gone_is_reported_in_one_sentence(ready):
-    ready.panel.parameters.model = "nobody"
+def test_a_model_that_has_gone_meanwhile_is_reported_in_one_sentence(ready, another_model):
+    import shutil
+
+    from flareseg.interop.import_model import import_model
+
+    folder = import_model(another_model, name="gone").folder
+    ready.panel.choices.use_model("gone")
+    shutil.rmtree(folder)
     ready.ui.segmentButton.click()
     assert ready.panel.run is None
     text = ready.ui.statusLabel.text
-    assert "nobody" in text and "\n" not in text
+    assert "gone" in text and "\n" not in text
     assert ready.ui.segmentButton.enabled
 
 
