@@ -28,7 +28,7 @@ class FlarePanCancer(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("Flare Pan-Cancer")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = []
+        self.parent.dependencies = ["Segmentations", "SubjectHierarchy"]
         self.parent.contributors = ["SlicerFlarePanCancer developers"]
         self.parent.helpText = _(
             "Segments 13 abdominal organs and tumours in CT. Load a CT, press Segment. Everything is computed on this "
@@ -58,6 +58,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._node = None
         self._connection = None
         self._entered = False
+        self._emptied = False
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -70,9 +71,11 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = FlarePanCancerLogic()
         self.panel = Panel(self.ui)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._scene_closed)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._scene_ready)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self._scene_imports)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self._scene_ready)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._choices_changed)
         self._follow()
-        self.panel.recall()
 
     def cleanup(self):
         """The module is reloaded, or Slicer ends: nothing of it may go on."""
@@ -84,6 +87,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         self._entered = True
         self._follow()
+        self.panel.entered()
         self.panel.find_devices()
 
     def exit(self):
@@ -102,20 +106,30 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _scene_closes(self, caller, event):
         self.panel.cancel()
+        self._scene_imports(caller, event)
+        self._emptied = True
+
+    def _scene_imports(self, caller, event):
+        """What comes in decides, not the selectors, which take the first node that comes."""
         self._leave()
         self.panel.show(None)
+        self._emptied = False
 
-    def _scene_closed(self, caller, event):
+    def _scene_ready(self, caller, event):
         if self._entered:
             self._follow()
 
     def _follow(self):
         if self._node is not None:
             return
+        stored = self.logic.has_choices() and not self._emptied
+        self._emptied = False
         self._node = self.logic.getParameterNode()
         self._connection = self._node.connectGui(self.ui)
         self.addObserver(self._node, vtk.vtkCommand.ModifiedEvent, self._choices_changed)
         self.panel.show(self._node)
+        if not stored:
+            self.panel.recall()
 
     def _leave(self):
         if self._node is not None:
@@ -134,6 +148,10 @@ class FlarePanCancerLogic(ScriptedLoadableModuleLogic):
         from FlarePanCancerLib.parameters import Parameters
 
         return Parameters(super().getParameterNode())
+
+    def has_choices(self):
+        """Whether the scene's parameter node has choices of a user already: a new one has no model."""
+        return bool(super().getParameterNode().GetParameter("model"))
 
     def process(self, ct, segmentation=None, **options):
         """Segment CT nodes; see FlarePanCancerLib.logic.process."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flareseg.errors import UsageError
-from flareseg.labels import BACKGROUND, by_names, structures
+from flareseg.labels import BACKGROUND, TUMOUR, by_names, structures
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
@@ -339,7 +339,8 @@ class ExportConfig:
             ModelError: when the two are incompatible.
         """
         components = model.components | _rules(self.components)
-        plan = replace(model, tumour=tumour, lesions=self.lesions, components=components)
+        silent = tuple(name for name in model.silent if name != TUMOUR)
+        plan = replace(model, tumour=tumour, lesions=self.lesions, components=components, silent=silent)
         return Plan.from_json(plan.to_json())  # with the same checks as when a model is loaded
 
 

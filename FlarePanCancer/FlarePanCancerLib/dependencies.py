@@ -14,7 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from FlarePanCancerLib.translation import tr as _
+
 GPU_TORCH_MB = 2900
+WITH_TORCH = ("torchvision", "light-the-torch")
 WHEELS = "flareseg-wheels"
 """The folder that carries packages to a computer without network."""
 
@@ -39,6 +42,7 @@ class Requirement:
         size_mb: what is downloaded, rounded up.
         purpose: what it is for, in a few words.
         optional: the engine also works without it.
+        brings: what comes with it besides.
     """
 
     distribution: str
@@ -48,6 +52,7 @@ class Requirement:
     purpose: str
     below: str = ""
     optional: bool = False
+    brings: tuple[str, ...] = ()
 
     @property
     def specifier(self) -> str:
@@ -74,17 +79,20 @@ class Requirement:
 def requirements() -> tuple[Requirement, ...]:
     """Everything, in the order of installation, for this kind of computer; versions as in pyproject.toml."""
     always = (
-        Requirement("torch", "torch", "2.4", _torch_mb(), "PyTorch, runs the networks"),
-        Requirement("monai", "monai", "1.5", 2, "the networks", below="2"),
-        Requirement("connected-components-3d", "cc3d", "3.12", 5, "tells separate objects apart"),
-        Requirement("safetensors", "safetensors", "0.4", 1, "reads the models"),
-        Requirement("tqdm", "tqdm", "4.66", 1, "progress on the command line"),
+        # the PyTorch extension installs torch with its own tool, and never without torchvision
+        Requirement("torch", "torch", "2.4", _torch_mb(), _("PyTorch, runs the networks"), brings=WITH_TORCH),
+        Requirement("monai", "monai", "1.5", 2, _("the networks"), below="2"),
+        Requirement("connected-components-3d", "cc3d", "3.12", 5, _("tells separate objects apart")),
+        Requirement("safetensors", "safetensors", "0.4", 1, _("reads the models")),
+        Requirement("tqdm", "tqdm", "4.66", 1, _("progress on the command line")),
     )
     if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "darwin":
         size = 85 if sys.platform == "win32" else 60
         return (
             *always,
-            Requirement("openvino", "openvino", "2025.0", size, "twice as fast without a graphics card", optional=True),
+            Requirement(
+                "openvino", "openvino", "2025.0", size, _("twice as fast without a graphics card"), optional=True
+            ),
         )
     return always
 
@@ -103,17 +111,24 @@ def blocking(absent: Iterable[Requirement]) -> tuple[Requirement, ...]:
 def describe(absent: Iterable[Requirement]) -> str:
     """A paragraph that asks whether `absent` may be installed: what, what for, how much."""
     absent = tuple(absent)
-    parts = "; ".join(
-        f"{requirement.distribution} ({requirement.purpose}{', optional' if requirement.optional else ''}, "
-        f"{in_words(requirement.size_mb)})"
-        for requirement in absent
-    )
     total = in_words(sum(requirement.size_mb for requirement in absent))
-    what = "one Python package" if len(absent) == 1 else f"{len(absent)} Python packages"
-    return (
-        f"FlarePanCancer needs {what} that Slicer does not bring: {parts}. "
-        f"About {total} will be downloaded, once. None of Slicer's own packages is replaced. Install now?"
+    count = sum(1 + len(requirement.brings) for requirement in absent)
+    what = _("one Python package") if count == 1 else _("{count} Python packages").format(count=count)
+    words = _(
+        "FlarePanCancer needs {what} that Slicer does not bring: {parts}. "
+        "About {total} will be downloaded, once. None of Slicer's own packages is replaced. Install now?"
     )
+    return words.format(what=what, parts="; ".join(map(_described, absent)), total=total)
+
+
+def _described(requirement: Requirement) -> str:
+    about = [requirement.purpose]
+    if requirement.optional:
+        about.append(_("optional"))
+    if requirement.brings:
+        about.append(_("with {packages}").format(packages=_(" and ").join(requirement.brings)))
+    about.append(in_words(requirement.size_mb))
+    return f"{requirement.distribution} ({', '.join(about)})"
 
 
 def manual_commands(absent: Iterable[Requirement]) -> str:
@@ -133,19 +148,21 @@ def manual_commands(absent: Iterable[Requirement]) -> str:
         download.append(f"{python_slicer()} -m pip download --no-deps --dest {WHEELS} {others}")
         install.append(f"{python_slicer()} -m pip install --no-deps --no-index --find-links {WHEELS} {others}")
     lines = [
-        "1. In a terminal of a computer that is online, with the same Slicer and operating system:",
+        _("1. In a terminal of a computer that is online, with the same Slicer and operating system:"),
         *(f"   {line}" for line in download),
     ]
     if torch and sys.platform != "darwin":
         lines += [
-            "   (torch for a certain graphics card, or a small one without: add the --index-url that",
-            "   https://pytorch.org/get-started/locally names for it to the first line)",
+            _("   (torch for a certain graphics card, or a small one without: add the --index-url that"),
+            _("   https://pytorch.org/get-started/locally names for it to the first line)"),
         ]
     lines += [
-        f"2. Copy the folder {WHEELS} to this computer. In a terminal, in the folder that holds it:",
+        _("2. Copy the folder {folder} to this computer. In a terminal, in the folder that holds it:").format(
+            folder=WHEELS
+        ),
         *(f"   {line}" for line in install),
-        "3. Restart Slicer.",
-        "(Behind a proxy instead: set the environment variable HTTPS_PROXY, start Slicer, and install as usual.)",
+        _("3. Restart Slicer."),
+        _("(Behind a proxy instead: set the environment variable HTTPS_PROXY, start Slicer, and install as usual.)"),
     ]
     return "\n".join(lines)
 

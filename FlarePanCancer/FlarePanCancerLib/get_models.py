@@ -14,6 +14,7 @@ from FlarePanCancerLib.getting import Getting
 from FlarePanCancerLib.offers import LIST, Offer, member_called, offers_of
 from FlarePanCancerLib.process import EngineProcess
 from FlarePanCancerLib.tables import OffersTable
+from FlarePanCancerLib.words import for_window
 from flareseg.errors import BY_HAND
 from flareseg.progress import AVAILABLE
 
@@ -220,6 +221,7 @@ class GetModels:
 
     def error(self, text: str, member: str, details: str) -> None:
         reason, by_hand, _rest = text.partition(BY_HAND)
+        reason = for_window(reason)
         to_blame = member_called(member, self._offers)
         if by_hand and to_blame is not None:
             words = _("By hand: download {address} with a browser, choose '{title}' above, and press From file….")

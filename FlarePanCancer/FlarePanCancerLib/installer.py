@@ -20,6 +20,7 @@ from FlarePanCancerLib.dependencies import (
     missing,
     python_slicer,
 )
+from FlarePanCancerLib.translation import tr as _
 
 SLICERS_OWN = ("numpy", "SimpleITK", "scipy")
 SKIPPED = ["torch", "SimpleITK", "numpy"]
@@ -74,10 +75,12 @@ def install(
         return False
     for number, requirement in enumerate(absent, 1):
         if cancelled():
-            progress(f"Cancelled. {_state(absent)}")
+            progress(_("Cancelled. {state}").format(state=_state(absent)))
             return False
         size = in_words(requirement.size_mb)
-        progress(f"Installing {requirement.distribution} ({number} of {len(absent)}, {size}) …")
+        words = _("Installing {package} ({number} of {count}, {size}) …")
+        package = ", ".join((requirement.distribution, *requirement.brings))
+        progress(words.format(package=package, number=number, count=len(absent), size=size))
         try:
             _install_one(requirement, logic, progress)
         except DependencyError as error:
@@ -85,7 +88,7 @@ def install(
             if isinstance(error, _Replaced) or not requirement.optional:
                 lacking = missing(absent)
                 raise DependencyError(message, manual_commands(lacking) if lacking else "") from error
-            progress(f"{error} FlarePanCancer works without it, more slowly.")
+            progress(_("{reason} FlarePanCancer works without it, more slowly.").format(reason=error))
     progress(_state(absent))
     return True
 
@@ -101,16 +104,19 @@ def _pytorch_logic(absent: tuple[Requirement, ...]) -> Any:
         return None
     if sys.platform == "darwin" and platform.machine() != "arm64":
         # torch 2.2 was the last for Intel Macs, and it does not work with the numpy of a Slicer of today
-        raise DependencyError(
-            f"This Slicer is built for Intel Macs, for which there is no PyTorch {torch.at_least}; "
+        words = _(
+            "This Slicer is built for Intel Macs, for which there is no PyTorch {version}; "
             "segment with `flareseg segment` in a Python of your own (see README), and load its .seg.nrrd in Slicer."
         )
+        raise DependencyError(words.format(version=torch.at_least))
     try:
         from PyTorchUtils import PyTorchUtilsLogic
     except ImportError as error:
         raise DependencyError(
-            "PyTorch comes through the extension 'PyTorch', which is not installed: "
-            "install it from the Extensions Manager, restart Slicer, and try again.",
+            _(
+                "PyTorch comes through the extension 'PyTorch', which is not installed: "
+                "install it from the Extensions Manager, restart Slicer, and try again."
+            ),
             manual_commands(absent),
         ) from error
     return PyTorchUtilsLogic()
@@ -135,7 +141,8 @@ def _install_one(requirement: Requirement, logic: Any, progress: Callable[[str],
     if failure or not requirement.is_met():
         raise DependencyError(_why(requirement, lines, failure, loaded)) from failure
     if loaded:
-        progress(f"{name} was in use in its old version: restart Slicer before another module needs it.")
+        words = _("{name} was in use in its old version: restart Slicer before another module needs it.")
+        progress(words.format(name=name))
 
 
 def _pip(requirement: Requirement) -> None:
@@ -162,55 +169,68 @@ def _check_slicers_own(name: str, before: dict[str, str | None]) -> None:
     }
     if not changes:
         return
-    replaced = ", ".join(f"{package} {old} by {new or 'nothing'}" for package, (old, new) in changes.items())
+    by, nothing = _("{package} {old} by {new}"), _("nothing")
+    replaced = ", ".join(by.format(package=one, old=old, new=new or nothing) for one, (old, new) in changes.items())
     advice = []
     if "torch" in changes:
-        advice.append("install PyTorch again in Slicer's module PyTorch Utils")
-    if back := " ".join(f"{package}=={old}" for package, (old, _) in changes.items() if package in ("numpy", "scipy")):
-        advice.append(f"run `{python_slicer()} -m pip install --no-deps {back}`")
+        advice.append(_("install PyTorch again in Slicer's module PyTorch Utils"))
+    if back := " ".join(f"{one}=={pair[0]}" for one, pair in changes.items() if one in ("numpy", "scipy")):
+        advice.append(_("run `{command}`").format(command=f"{python_slicer()} -m pip install --no-deps {back}"))
     if "SimpleITK" in changes:
         # Slicer builds its own, which no index has
-        advice = ["install Slicer anew"]
-    raise _Replaced(
-        f"WARNING: installing {name} has replaced {replaced}. Slicer may not work any more: "
-        f"{', '.join(advice)}, and restart Slicer."
+        advice = [_("install Slicer anew")]
+    words = _(
+        "WARNING: installing {name} has replaced {replaced}. Slicer may not work any more: "
+        "{advice}, and restart Slicer."
     )
+    raise _Replaced(words.format(name=name, replaced=replaced, advice=", ".join(advice)))
 
 
 def _why(requirement: Requirement, lines: deque[str], failure: Exception | None, loaded: bool) -> str:
     name = requirement.distribution
     heard = "\n".join([*lines, str(failure or "")]).lower()
     if failure is None:
-        return (
-            f"{name} is still not usable although its installation ended without an error; run "
-            f'`{python_slicer()} -m pip install --no-deps --force-reinstall "{requirement.text}"` and restart Slicer.'
+        command = f'{python_slicer()} -m pip install --no-deps --force-reinstall "{requirement.text}"'
+        words = _(
+            "{name} is still not usable although its installation ended without an error; run "
+            "`{command}` and restart Slicer."
         )
+        return words.format(name=name, command=command)
     errors = [line for line in lines if line.startswith("ERROR:")]
-    reason = errors[0] if errors else str(failure) or (lines[-1] if lines else "no reason given")
+    reason = errors[0] if errors else str(failure) or (lines[-1] if lines else _("no reason given"))
     reason = " ".join(reason.split())[:200]
     if requirement.is_met():
-        return f"{name} was installed but does not work yet ({reason}): restart Slicer and try again."
+        words = _("{name} was installed but does not work yet ({reason}): restart Slicer and try again.")
+        return words.format(name=name, reason=reason)
     if any(sign in heard for sign in DISK_FULL):
-        return f"{name} could not be installed because the disk is full: free {in_words(3 * requirement.size_mb)}."
+        words = _("{name} could not be installed because the disk is full: free {size}.")
+        return words.format(name=name, size=in_words(3 * requirement.size_mb))
     if any(sign in heard for sign in NOT_WRITABLE):
         if loaded:
-            return f"{name} could not be replaced because it is in use: restart Slicer and do this first."
-        return f"{name} could not be installed: Slicer's folder cannot be written; install Slicer where you may write."
+            words = _("{name} could not be replaced because it is in use: restart Slicer and do this first.")
+        else:
+            words = _(
+                "{name} could not be installed: Slicer's folder cannot be written; install Slicer where you may write."
+            )
+        return words.format(name=name)
     if any(sign in heard for sign in OFFLINE):
-        return (
-            f"{name} could not be downloaded: no package index that has it was reached. "
+        words = _(
+            "{name} could not be downloaded: no package index that has it was reached. "
             "Check the network and the proxy, or use the commands under Details."
         )
-    return f"{name} could not be installed ({reason}); the commands under Details do it by hand."
+        return words.format(name=name)
+    words = _("{name} could not be installed ({reason}); the commands under Details do it by hand.")
+    return words.format(name=name, reason=reason)
 
 
 def _state(absent: tuple[Requirement, ...]) -> str:
     lacking = missing(absent)
     done = ", ".join(requirement.distribution for requirement in absent if requirement not in lacking)
     if not lacking:
-        return f"Installed: {done}."
+        return _("Installed: {packages}.").format(packages=done)
     left = ", ".join(requirement.distribution for requirement in lacking)
-    return f"Installed: {done or 'nothing'}. Still missing: {left}; trying again goes on from here."
+    words = _("Installed: {packages}. Still missing: {missing}; trying again goes on from here.")
+    return words.format(packages=done or _("nothing"), missing=left)
 
 
 @contextmanager

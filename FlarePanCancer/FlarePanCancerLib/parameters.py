@@ -7,6 +7,8 @@ from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 
 from FlarePanCancerLib.run_request import FAST, QUALITIES
 
+NO_STRUCTURE = "none"
+
 
 # No `from __future__ import annotations` here: the wrapper reads the types themselves.
 @parameterNodeWrapper
@@ -18,7 +20,7 @@ class Parameters:
         roi: where to look; everywhere unless given.
         segmentation: what to fill; a new one unless given.
         model, quality, device: see `RunRequest` and `Options`.
-        structures: names of what is wanted, with commas between; "" is all.
+        structures: names of what is wanted, with commas between; "" is all, `NO_STRUCTURE` is none.
     """
 
     ct: Optional[Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSequenceNode]]  # noqa: UP007, UP045 - no | here

@@ -9,13 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from FlarePanCancerLib.mrml_conversion import to_ras
-from FlarePanCancerLib.scene import put_beside
-from flareseg.results.measure import cell
+from FlarePanCancerLib.scene import ct_of, put_beside
+from FlarePanCancerLib.translation import tr as _
+from flareseg.labels import Structure
+from flareseg.model.structures import structure_called
+from flareseg.results.measure import DECIMALS, cell
 
 Row = Mapping[str, Any]
 ROLE = "FlarePanCancer.Of"
 """Node reference from a table or a line to the segmentation that it belongs to."""
 LINE_COLOUR = (1.0, 0.85, 0.1)
+TEXTS = ("case", "model", "structure")
+WHOLE_NUMBERS = ("value", "lesion", "voxels")
 UNITS = {"volume_ml": "ml", "mean_hu": "HU", "sd_hu": "HU", "longest_mm": "mm", "perpendicular_mm": "mm"}
 
 
@@ -29,6 +34,57 @@ def whole_structures(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["lesion"] is None]
 
 
+def structure_of(row: Row) -> Structure:
+    """The structure that a row is about."""
+    return structure_called(row["structure"], row["value"])
+
+
+def newest_result(ct: Any) -> Any:
+    """The segmentation with measurements that was made last of a CT; None where there is none."""
+    import slicer
+
+    made = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if _is_of(node, ct)]
+    return next((node for node in reversed(made) if table_of(node) is not None), None)
+
+
+def _is_of(segmentation: Any, ct: Any) -> bool:
+    owner = ct_of(segmentation)
+    return owner is not None and owner.GetID() == ct.GetID()
+
+
+def table_of(segmentation: Any) -> Any:
+    """The table node with the measurements of a segmentation; None where there is none."""
+    return next(iter(_own_nodes("vtkMRMLTableNode", segmentation)), None)
+
+
+def rows_of(table: Any) -> list[Row]:
+    """The measurements that `write_table` wrote, also of a scene that was saved and loaded; none of a foreign table."""
+    columns = [table.GetTable().GetColumn(n) for n in range(table.GetTable().GetNumberOfColumns())]
+    if not {"structure", "value", "lesion", "voxels"} <= {column.GetName() for column in columns}:
+        return []
+    count = table.GetTable().GetNumberOfRows()
+    try:
+        return [{one.GetName(): _read(one.GetName(), one.GetValue(n)) for one in columns} for n in range(count)]
+    except ValueError:
+        return []
+
+
+def _read(name: str, value: Any) -> Any:
+    """A cell as the engine gave it."""
+    text = str(value)
+    if name in TEXTS:
+        return text
+    if text in ("", "nan"):
+        return None
+    if name in WHOLE_NUMBERS:
+        return int(float(text))
+    if name in DECIMALS:
+        return float(text)
+    if name == "touches_border":
+        return text == "yes"
+    return tuple(map(float, text.split())) if name.endswith("_xyz_mm") else text
+
+
 def write_table(rows: Sequence[Row], segmentation: Any) -> Any:
     """The table node of a segmentation with one row a measurement; made new, or filled anew where there is one.
 
@@ -36,7 +92,7 @@ def write_table(rows: Sequence[Row], segmentation: Any) -> Any:
     """
     import vtk
 
-    table = _own_node("vtkMRMLTableNode", segmentation, f"{segmentation.GetName()} measurements")
+    table = _own_node("vtkMRMLTableNode", segmentation, _("{name} measurements").format(name=segmentation.GetName()))
     was = table.StartModify()
     table.RemoveAllColumns()
     for name in rows[0] if rows else ():
@@ -61,7 +117,9 @@ def draw_diameters(rows: Sequence[Row], segmentation: Any) -> list[Any]:
         slicer.mrmlScene.RemoveNode(node)
     result = []
     for row in lesions(rows):
-        line = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", f"Lesion {row['lesion']}")
+        line = slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLMarkupsLineNode", _("Lesion {number}").format(number=row["lesion"])
+        )
         line.SetNodeReferenceID(ROLE, segmentation.GetID())
         line.CreateDefaultDisplayNodes()
         for end in ("longest_start_xyz_mm", "longest_end_xyz_mm"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,13 @@ from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.job import Job
 from FlarePanCancerLib.mrml_conversion import Labels, volume_of
 from FlarePanCancerLib.run_request import RunRequest
+from FlarePanCancerLib.translation import tr as _
+from flareseg.errors import InputError
 from flareseg.labels import Structure
 
 POLL_S = 0.02
+_OF_FILE = re.compile(r"""((?<=')[^'\n]*[/\\]|[^\s"']*[/\\])?\b(?P<number>0\d{4})\b(\.nrrd)?""")
+"""A CT as the engine calls it, by the file that `Job` wrote for it."""
 
 
 class SegmentationError(RuntimeError):
@@ -87,7 +92,7 @@ class Run:
 
     @property
     def log(self) -> str:
-        return self._job.log
+        return self._scene.named(self._job.log)
 
     @property
     def pid(self) -> int | None:
@@ -133,13 +138,13 @@ class _IntoScene:
         call(self._callbacks.progress, fraction, text, seconds_left)
 
     def message(self, text: str) -> None:
-        call(self._callbacks.message, text)
+        call(self._callbacks.message, self.named(text))
 
     def preview(self, number: int, labels: Labels) -> None:
         outcome = self._outcomes[number]
         if not _is_there(outcome.ct) or not labels.values:
             return
-        node = scene.new_segmentation(outcome.ct, f"{outcome.ct.GetName()} preview")
+        node = scene.new_segmentation(outcome.ct, _("{ct} preview").format(ct=outcome.ct.GetName()))
         node.SetSaveWithScene(False)
         scene.fill(node, labels, outcome.structures)
         self._previews[number] = node
@@ -150,10 +155,11 @@ class _IntoScene:
         self._done.add(number)
         self.drop_previews(number)
         if not _is_there(outcome.ct):
-            outcome.error = "The CT was removed while it was segmented; its result is dropped."
+            outcome.error = _("The CT was removed while it was segmented; its result is dropped.")
             call(self._callbacks.message, outcome.error)
             return
-        if outcome.segmentation is None or not _is_there(outcome.segmentation):
+        given = outcome.segmentation
+        if given is None or not _is_there(given) or not scene.may_hold(given, outcome.ct):
             outcome.segmentation = scene.new_segmentation(outcome.ct)
         else:
             scene.attach(outcome.segmentation, outcome.ct)
@@ -161,16 +167,18 @@ class _IntoScene:
         missing = [structure for structure in outcome.structures if structure not in found]
         outcome.found = tuple(structure.name for structure in found)
         outcome.missing = tuple(structure.name for structure in missing)
-        outcome.rows = list(rows)
+        outcome.rows = [{**row, "case": outcome.ct.GetName()} for row in rows]
         if self._measure:
-            outcome.table = results.write_table(rows, outcome.segmentation)
-            outcome.lines = results.draw_diameters(rows, outcome.segmentation)
+            outcome.table = results.write_table(outcome.rows, outcome.segmentation)
+            outcome.lines = results.draw_diameters(outcome.rows, outcome.segmentation)
         if missing:
             titles = ", ".join(structure.title.lower() for structure in missing)
-            call(self._callbacks.message, f"Not found in '{outcome.ct.GetName()}': {titles}.")
+            words = _("Not found in '{ct}': {structures}.")
+            call(self._callbacks.message, words.format(ct=outcome.ct.GetName(), structures=titles))
         call(self._callbacks.done, outcome)
 
     def error(self, number: int | None, text: str, details: str) -> None:
+        text, details = self.named(text), self.named(details)
         for other, outcome in enumerate(self._outcomes):
             if number == other or (number is None and other not in self._done):
                 outcome.error = outcome.error or text
@@ -181,6 +189,16 @@ class _IntoScene:
     def finished(self, cancelled: bool) -> None:
         self.drop_previews()
         call(self._callbacks.finished, cancelled)
+
+    def named(self, text: str) -> str:
+        """With the names of the CTs in place of the numbers that their files have."""
+
+        def name(found: re.Match[str]) -> str:
+            number = int(found["number"])
+            known = number < len(self._outcomes) and _is_there(self._outcomes[number].ct)
+            return str(self._outcomes[number].ct.GetName()) if known else found[0]
+
+        return _OF_FILE.sub(name, text)
 
     def drop_previews(self, number: int | None = None) -> None:
         """Remove the coarse result of CT `number`, or of all."""
@@ -213,12 +231,16 @@ def segment(
         the run; call its `poll` now and then, or `wait`.
 
     Raises:
-        InputError: when a node holds no CT.
+        InputError: when a node holds no CT, or a segmentation is the result of another CT.
     """
     request = request or RunRequest()
     wanted = request.wanted
     pairs = zip(cts, segmentations or [None] * len(cts), strict=True)
     outcomes = [Outcome(ct, segmentation, wanted) for ct, segmentation in pairs]
+    for outcome in outcomes:
+        if outcome.segmentation is not None and not scene.may_hold(outcome.segmentation, outcome.ct):
+            words = _("'{name}' is the result of another CT; give a new segmentation for '{ct}'.")
+            raise InputError(words.format(name=outcome.segmentation.GetName(), ct=outcome.ct.GetName()))
     run = Run(outcomes, request, callbacks or Callbacks(), measure)
     run.start()
     return run

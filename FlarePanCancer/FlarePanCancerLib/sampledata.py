@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 CATEGORY = "FLARE"
 SAMPLE_NAME = "FlarePanCancerAbdomenCT"
@@ -12,6 +13,13 @@ URL = (
     "/tests/reference_files/example_ct.nii.gz"
 )
 """The file that `flareseg sample` takes out of an archive of 38 MB, alone: 2 MB. The commit makes it unchangeable."""
+
+
+def load() -> Any:
+    """Download the sample CT with Slicer's Sample Data module, or take it from its cache; the node."""
+    import SampleData
+
+    return SampleData.SampleDataLogic().downloadSample(SAMPLE_NAME)
 
 
 def register(resource_folder: str | Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from FlarePanCancerLib.mrml_conversion import Labels
+from FlarePanCancerLib.translation import tr as _
 from flareseg.io.seg_nrrd import terminology
 from flareseg.labels import TUMOUR, Structure, structures
 from flareseg.nifti_transforms import LPS_TO_RAS
@@ -26,10 +27,28 @@ def new_segmentation(ct: Any, name: str = "") -> Any:
     """An empty segmentation node for a CT."""
     import slicer
 
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name or f"{ct.GetName()} organs")
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", name or _("{ct} organs").format(ct=ct.GetName())
+    )
     node.CreateDefaultDisplayNodes()
     attach(node, ct)
     return node
+
+
+def ct_of(segmentation: Any) -> Any:
+    """The CT that a segmentation belongs to; None where it belongs to none, or that one is gone."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def may_hold(segmentation: Any, ct: Any) -> bool:
+    """Whether the result of a CT may go into a segmentation: that belongs to the CT, or nothing of a run is in it yet.
+
+    A result never changes its patient.
+    """
+    owner = ct_of(segmentation)
+    if owner is None:
+        return not own_segments(segmentation)
+    return bool(owner.GetID() == ct.GetID())
 
 
 def attach(node: Any, ct: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from FlarePanCancerLib.run import Callbacks, Outcome, Run, SegmentationError, call, segment
 from FlarePanCancerLib.run_request import RunRequest
+from FlarePanCancerLib.translation import tr as _
 
 KIND = "vtkMRMLSequenceNode"
 
@@ -29,7 +30,7 @@ def segment_sequence(sequence: Any, request: RunRequest | None = None, callbacks
     count = sequence.GetNumberOfDataNodes()
     nodes = [sequence.GetNthDataNode(number) for number in range(count)]
     if not nodes or not all(node.IsA("vtkMRMLScalarVolumeNode") for node in nodes):
-        raise SegmentationError(f"'{sequence.GetName()}' is no sequence of CT volumes.")
+        raise SegmentationError(_("'{name}' is no sequence of CT volumes.").format(name=sequence.GetName()))
     cts = [_in_scene(node, sequence, number) for number, node in enumerate(nodes)]
     callbacks = callbacks or Callbacks()
     collected = _Collected(sequence, cts, callbacks)
@@ -51,7 +52,7 @@ class _Collected:
             slicer.mrmlScene.RemoveNode(outcome.segmentation)
             return
         if self.result is None:
-            name = f"{self.sequence.GetName()} organs"
+            name = _("{ct} organs").format(ct=self.sequence.GetName())
             self.result = slicer.mrmlScene.AddNewNodeByClass(KIND, name)
             self.result.SetIndexName(self.sequence.GetIndexName())
             self.result.SetIndexUnit(self.sequence.GetIndexUnit())

@@ -1,24 +1,22 @@
-"""Lists and tables of the panel: structures to choose; those found with colour and visibility; lesions to click on;
-public models to get."""
+"""Lists and tables of the panel: structures to choose; measurements of those found; lesions to click on; public models
+to get."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from FlarePanCancerLib.offers import Offer
-from FlarePanCancerLib.results import Row, lesions, whole_structures
+from FlarePanCancerLib.results import Row, lesions, structure_of, whole_structures
 from flareseg.labels import Structure, title_of
 
-STRUCTURE_TITLES = ("", "Structure", "Volume, ml", "Mean HU")
-LESION_TITLES = ("Lesion", "Lies in", "Volume, ml", "Longest, mm", "Mean HU")
-OFFER_TITLES = ("Model", "Structures", "Licence of the weights", "Download", "")
 ROW_HEIGHT = 24
-"""Of the list of public models, in pixels: it is long."""
+"""In pixels, where there are many rows."""
 CUT = "≥ "
 TO_READ = (190, 95, 0)
 """The colour of a licence that has to be read; its words say so too."""
-CUT_TIP = "It reaches the edge of the scan, which may have cut it off."
 
 
 class StructuresList:
@@ -30,21 +28,28 @@ class StructuresList:
     """
 
     def __init__(self, widget: Any, changed: Callable[[], None]) -> None:
-        self._widget = widget
+        self._widget, self._changed = widget, changed
+        self._quiet = False
         self.known: tuple[Structure, ...] = ()
-        widget.connect("itemChanged(QListWidgetItem*)", lambda *_: changed())
+        widget.connect("itemChanged(QListWidgetItem*)", self._item_changed)
 
     def fill(self, known: tuple[Structure, ...]) -> None:
         """Show what the chosen model can segment, all of it ticked."""
         import qt
 
         self.known = known
+        self._quiet = True
         self._widget.clear()
         for structure in known:
             item = qt.QListWidgetItem(structure.title)
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked)
             self._widget.addItem(item)
+        self._quiet = False
+
+    def _item_changed(self, *_unused: Any) -> None:
+        if not self._quiet:
+            self._changed()
 
     def wanted(self) -> tuple[str, ...]:
         """The names of the structures that are ticked."""
@@ -58,55 +63,42 @@ class StructuresList:
         return len(self.wanted()) == len(self.known)
 
     def tick(self, names: Collection[str] | None = None) -> None:
-        """Tick these structures and no others; all unless given."""
+        """Tick these structures and no others; all unless given. `changed` is called once."""
+        self.show(names)
+        self._changed()
+
+    def show(self, names: Collection[str] | None = None) -> None:
+        """As `tick`, without a word to `changed`."""
         import qt
 
+        self._quiet = True
         for number, structure in enumerate(self.known):
             ticked = names is None or structure.name in names
             self._widget.item(number).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
+        self._quiet = False
 
 
 class StructuresTable:
-    """A QTableWidget with a row for each structure that was found; its tick shows and hides the segment.
+    """A QTableWidget with the measurements of each structure that was found, beside its colour."""
 
-    Args:
-        widget: the QTableWidget.
-        shown: called with a structure's name and whether it shall be seen.
-    """
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+        _prepare(widget, ("", _("Structure"), _("Volume, ml"), _("Mean HU")))
+        _stretch(widget, 1)
 
-    def __init__(self, widget: Any, shown: Callable[[str, bool], None]) -> None:
-        self._widget, self._shown = widget, shown
-        self._names: list[str] = []
-        _prepare(widget, STRUCTURE_TITLES)
-        widget.connect("itemChanged(QTableWidgetItem*)", self._changed)
-
-    def fill(self, rows: Sequence[Row], structures: Sequence[Structure]) -> None:
-        """Show what was found of the structures that were looked for."""
+    def fill(self, rows: Sequence[Row]) -> None:
+        """Show what was found of the structures that were looked for; without rows, nothing."""
         import qt
-
-        known = {structure.name: structure for structure in structures}
 
         found = [row for row in whole_structures(rows) if row["voxels"]]
-        self._names = []
         self._widget.setRowCount(len(found))
         for place, row in enumerate(found):
-            structure = known[row["structure"]]
-            tick = qt.QTableWidgetItem()
-            tick.setCheckState(qt.Qt.Checked)
-            tick.setBackground(qt.QBrush(qt.QColor(*structure.colour)))
-            tick.setToolTip("Show or hide it.")
-            cells = [tick, _text(structure.title), *(_cells(row))]
-            for column, cell in enumerate(cells):
+            structure = structure_of(row)
+            swatch = qt.QTableWidgetItem()
+            swatch.setBackground(qt.QBrush(qt.QColor(*structure.colour)))
+            for column, cell in enumerate((swatch, _text(structure.title), *_cells(row))):
                 self._widget.setItem(place, column, cell)
-        self._names = [row["structure"] for row in found]  # from now on ticks are the user's
-        self._widget.resizeColumnsToContents()
-
-    def _changed(self, item: Any) -> None:
-        import qt
-
-        place = item.row()
-        if item.column() == 0 and place < len(self._names):
-            self._shown(self._names[place], item.checkState() == qt.Qt.Checked)
+        _fit_height(self._widget)
 
 
 class LesionsTable:
@@ -120,7 +112,8 @@ class LesionsTable:
     def __init__(self, widget: Any, clicked: Callable[[Row], None]) -> None:
         self._widget, self._clicked = widget, clicked
         self._rows: list[Row] = []
-        _prepare(widget, LESION_TITLES)
+        _prepare(widget, (_("Lesion"), _("Lies in"), _("Volume, ml"), _("Longest, mm"), _("Mean HU")))
+        _stretch(widget, 1)
         widget.connect("cellClicked(int,int)", self._click)
 
     def fill(self, rows: Sequence[Row]) -> None:
@@ -128,12 +121,12 @@ class LesionsTable:
         self._rows = lesions(rows)
         self._widget.setRowCount(len(self._rows))
         for place, row in enumerate(self._rows):
-            host = title_of(row["host"]) if row["host"] else "no organ"
+            host = title_of(row["host"]) if row["host"] else _("no organ")
             volume, hu = _cells(row)
             longest = _text(f"{row['longest_mm']:.0f} × {row['perpendicular_mm']:.0f}")
             for column, cell in enumerate((_text(str(row["lesion"])), _text(host), volume, longest, hu)):
                 self._widget.setItem(place, column, cell)
-        self._widget.resizeColumnsToContents()
+        _fit_height(self._widget)
 
     def _click(self, row: int, _column: int) -> None:
         self._clicked(self._rows[row])
@@ -152,7 +145,7 @@ class OffersTable:
 
         self._widget, self._changed = widget, changed
         self._offers: Sequence[Offer] = ()
-        _prepare(widget, OFFER_TITLES)
+        _prepare(widget, (_("Model"), _("Structures"), _("Licence of the weights"), _("Download"), ""))
         widget.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         widget.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         widget.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
@@ -172,7 +165,7 @@ class OffersTable:
         self._offers = offers
         self._widget.setRowCount(len(offers))
         for place, offer in enumerate(offers):
-            state = qt.QTableWidgetItem("✓ installed" if offer.installed else "")
+            state = qt.QTableWidgetItem(_("✓ installed") if offer.installed else "")
             licence = _text(offer.licence)
             if offer.needs_acceptance:
                 licence.setForeground(qt.QBrush(qt.QColor(*TO_READ)))
@@ -197,11 +190,29 @@ def _prepare(widget: Any, titles: Sequence[str]) -> None:
     widget.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
 
 
+def _stretch(widget: Any, column: int) -> None:
+    """That column takes what the others, as wide as their texts, leave; there is nothing to scroll sideways."""
+    import qt
+
+    header = widget.horizontalHeader()
+    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    header.setSectionResizeMode(column, qt.QHeaderView.Stretch)
+    widget.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+    for policy in (widget.setHorizontalScrollBarPolicy, widget.setVerticalScrollBarPolicy):
+        policy(qt.Qt.ScrollBarAlwaysOff)
+
+
+def _fit_height(widget: Any) -> None:
+    """As high as its rows: it is the panel that is scrolled."""
+    rows = sum(widget.rowHeight(number) for number in range(widget.rowCount))
+    widget.setFixedHeight(rows + widget.horizontalHeader().sizeHint.height() + 2 * widget.frameWidth)
+
+
 def _cells(row: Row) -> tuple[Any, Any]:
     """Volume and mean HU."""
     volume = _text(f"{CUT if row['touches_border'] else ''}{row['volume_ml']:,.1f}")
     if row["touches_border"]:
-        volume.setToolTip(CUT_TIP)
+        volume.setToolTip(_("It reaches the edge of the scan, which may have cut it off."))
     return volume, _text(f"{row['mean_hu']:.0f}")
 
 

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from FlarePanCancerLib import results, scene
+from FlarePanCancerLib import region, sampledata, scene
+from FlarePanCancerLib.choices import Choices
 from FlarePanCancerLib.dependencies import DependencyError
 from FlarePanCancerLib.first_use import install_missing, lacks_packages
 from FlarePanCancerLib.get_models import GetModels
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import is_sequence
 from FlarePanCancerLib.process import EngineProcess
-from FlarePanCancerLib.run_request import CHOICES, FAST, PARITY
-from FlarePanCancerLib.tables import LesionsTable, StructuresList, StructuresTable
-from FlarePanCancerLib.words import spoken
+from FlarePanCancerLib.result_view import ResultView, counted
+from FlarePanCancerLib.results import newest_result
+from FlarePanCancerLib.run_request import CHOICES
+from FlarePanCancerLib.words import for_window, spoken
 from flareseg.errors import FlareError
 from flareseg.progress import DEVICES
 
-if TYPE_CHECKING:
-    from flareseg.model.catalogue import Entry
-
 POLL_MS = 40
-SETTINGS = "FlarePanCancer"
-REMEMBERED = ("model", "quality", "device")
-AUTOMATIC = "Automatic"
 
 
 class Panel:
@@ -37,64 +32,50 @@ class Panel:
 
     Args:
         ui: the widgets of FlarePanCancer.ui by name.
-        parameters: a `Parameters` node, connected to the ui by the module's widget.
     """
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.parameters: Any = None
         self.run: Run | None = None
-        self.outcome: Outcome | None = None
         self._devices: EngineProcess | None = None
-        self.get_models = GetModels(self._is_ready, self.use_model)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
-        self._choice = StructuresList(ui.structuresList, self._structures_chosen)
-        self._structures = StructuresTable(ui.structuresTable, self._show_structure)
-        self._lesions = LesionsTable(ui.lesionsTable, self._show_lesion)
+        self.choices = Choices(ui)
+        self.results = ResultView(ui, self.choices.looks_for_lesions)
+        self.get_models = GetModels(self._is_ready, self.choices.use_model)
         self._details = ""
-        self._models: dict[str, Entry] = {}
-        self._list_devices([("auto", "")])
-        self.list_models()
+        self._reason = ""
+        self._ct_id = ""
+        self._installing = False
         ui.detailsButton.visible = False
-        ui.show3DButton.enabled = False
+        ui.roiSelector.baseName = _("Region")
         for button, slot in (
             (ui.segmentButton, self._segment_or_cancel),
+            (ui.sampleButton, self._load_sample),
             (ui.getModelsButton, self.get_models.show),
             (ui.importModelButton, self._import_model),
             (ui.openModelsButton, self._open_models),
-            (ui.allStructuresButton, lambda: self._choice.tick()),
-            (ui.noStructuresButton, lambda: self._choice.tick(())),
             (ui.detailsButton, self._show_details),
         ):
             button.connect("clicked()", slot)
-        ui.show3DButton.connect("toggled(bool)", self._show_3d)
-        ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
-        ui.deviceSelector.connect("currentIndexChanged(int)", self._device_chosen)
+        ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._roi_added)
 
     # choices
 
     def show(self, parameters: Any) -> None:
         """Follow a parameter node; None: none."""
         self.parameters = parameters
-        if parameters is None:
-            return
-        if parameters.ct is None:
-            parameters.ct = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-        _choose(self.ui.modelSelector, parameters.model)
-        _choose(self.ui.deviceSelector, parameters.device)
-        self._choice.tick([name for name in parameters.structures.split(",") if name] or None)
+        self._ct_id = ""
+        if parameters is not None and parameters.ct is None:
+            parameters.ct = _first_volume()
         self.refresh()
 
     def recall(self) -> None:
-        """Take the choices of the last session, for a new parameter node."""
-        settings = qt.QSettings()
-        for name in REMEMBERED:
-            value = settings.value(f"{SETTINGS}/{name}")
-            if value and self.parameters is not None:
-                setattr(self.parameters, name, str(value))
-        self.show(self.parameters)
+        """Take the choices of the last session, for a parameter node without any."""
+        self.choices.recall()
+        self.refresh()
 
     def find_devices(self) -> None:
         """Ask the engine, in the background, what there is to compute with."""
@@ -106,42 +87,67 @@ class Panel:
                 return
             self._timer.start()
 
-    def list_models(self) -> None:
-        """The embedded model and the imported ones."""
-        from flareseg.model.catalogue import list_models
-
-        chosen = self.ui.modelSelector.currentData
-        self.ui.modelSelector.blockSignals(True)
-        self.ui.modelSelector.clear()
-        self._models = {entry.name: entry for entry in list_models()}
-        for name in self._models:
-            self.ui.modelSelector.addItem(name, name)
-        _choose(self.ui.modelSelector, chosen or "default")
-        self.ui.modelSelector.blockSignals(False)
-        self._model_chosen()
-
-    def use_model(self, name: str) -> None:
-        """Offer one that has just come, and choose it."""
-        self.list_models()
-        _choose(self.ui.modelSelector, name)
-
     def refresh(self, *_unused: Any) -> None:
-        """The button says what it does, or why it does nothing."""
+        """Show what the parameter node and the scene say now; the button says what it does, or why it does nothing."""
+        parameters = self.parameters
+        self.choices.follow(parameters)
+        ct = parameters.ct if parameters is not None else None
+        self._follow_ct(ct)
+        self.results.show(ct, parameters.segmentation if parameters is not None else None)
+        self.ui.sampleButton.visible = ct is None
+        button = self.ui.segmentButton
         if self.run is not None:
-            self.ui.segmentButton.text, self.ui.segmentButton.enabled = _("Cancel"), True
+            button.text, button.enabled = _("Cancel"), True
             return
         reason = self._why_not()
-        self.ui.segmentButton.text, self.ui.segmentButton.enabled = _("Segment"), not reason
-        self.ui.segmentButton.toolTip = reason or _("Segment the CT.")
-        if reason:
+        button.text, button.enabled = _("Segment"), not reason
+        button.toolTip = reason or _("Segment the CT.")
+        if reason or self.ui.statusLabel.text == self._reason:
             self.ui.statusLabel.text = reason
+        self._reason = reason
+
+    def entered(self) -> None:
+        """The user comes back, perhaps from the Segment Editor."""
+        if self.results.measure_again():
+            self.ui.statusLabel.text = _("Measured again after it was edited.")
+
+    def _follow_ct(self, ct: Any) -> None:
+        """With another CT goes another result: its own newest one, or a new one."""
+        ct_id = ct.GetID() if ct is not None else ""
+        if ct_id == self._ct_id:
+            return
+        self._ct_id = ct_id
+        if self.run is None:
+            self.ui.statusLabel.text = ""
+            self._set_details("")
+        if ct is None or is_sequence(ct):
+            return
+        chosen = self.parameters.segmentation
+        if chosen is None or not scene.may_hold(chosen, ct):
+            self.parameters.segmentation = newest_result(ct)
 
     def _why_not(self) -> str:
+        if self._installing:
+            return _("Packages are being installed …")
         if self.parameters is None or self.parameters.ct is None:
-            return str(_("Load a CT, or choose one above."))
-        if self._choice.known and not self._choice.wanted():
-            return str(_("Tick at least one structure."))
-        return ""
+            return _("Load a CT, or choose one above.")
+        ct, chosen = self.parameters.ct, self.parameters.segmentation
+        if chosen is not None and not is_sequence(ct) and not scene.may_hold(chosen, ct):
+            words = _("'{name}' is the result of another CT: choose 'New segmentation' as result.")
+            return words.format(name=chosen.GetName())
+        return self.choices.why_not()
+
+    def _roi_added(self, roi: Any) -> None:
+        ct = self.parameters.ct if self.parameters is not None else None
+        if ct is not None:
+            roi.SetName(slicer.mrmlScene.GenerateUniqueName(_("{ct} region").format(ct=ct.GetName())))
+        region.start_at(roi, ct)
+
+    def _load_sample(self) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
+            node = sampledata.load()
+            if self.parameters is not None:
+                self.parameters.ct = node
 
     # a run
 
@@ -162,13 +168,10 @@ class Panel:
             return
         parameters = self.parameters
         self.ui.logText.clear()
-        self._details = ""
-        self.ui.detailsButton.visible = False
-        settings = qt.QSettings()
-        for name in REMEMBERED:
-            settings.setValue(f"{SETTINGS}/{name}", getattr(parameters, name))
+        self._set_details("")
+        self.choices.remember()
         choices = {name: getattr(parameters, name) for name in CHOICES if hasattr(parameters, name)}
-        choices["structures"] = () if self._choice.all_wanted() else self._choice.wanted()
+        choices["structures"] = self.choices.wanted()
         callbacks = Callbacks(
             progress=self._on_progress,
             message=self._on_message,
@@ -209,12 +212,14 @@ class Panel:
         if self._devices is not None:
             self._devices.kill()
         self.get_models.end()
+        self.results.end()
 
     def _poll(self) -> None:
         if self._devices is not None:
             for event in self._devices.events():
                 if event["event"] == DEVICES:
-                    self._list_devices([(d["name"], d["description"]) for d in event["devices"]])
+                    self.choices.list_devices([(d["name"], d["description"]) for d in event["devices"]])
+                    self.refresh()
             if not self._devices.running:
                 self._devices = None
         if self.run is not None:
@@ -224,38 +229,37 @@ class Panel:
 
     def _on_progress(self, fraction: float, text: str, seconds_left: float | None) -> None:
         self.ui.progressBar.value = round(1000 * fraction)
-        left = f", {spoken(seconds_left)} left" if seconds_left is not None else ""
-        self.ui.statusLabel.text = f"{text} … {100 * fraction:.0f} %{left}"
+        words = _("{doing} … {percent} %") if seconds_left is None else _("{doing} … {percent} %, {time} left")
+        left = "" if seconds_left is None else spoken(seconds_left)
+        self.ui.statusLabel.text = words.format(doing=text, percent=round(100 * fraction), time=left)
 
     def _on_message(self, text: str) -> None:
-        self.ui.logText.appendPlainText(text)
+        self.ui.logText.appendPlainText(for_window(text))
 
     def _on_preview(self, outcome: Outcome) -> None:
-        self._on_message(f"First, coarse look at '{outcome.ct.GetName()}'.")
+        self._on_message(_("First, coarse look at '{ct}'.").format(ct=outcome.ct.GetName()))
 
     def _on_done(self, outcome: Outcome) -> None:
+        name = outcome.ct.GetName()
         if is_sequence(outcome.ct):
-            which = f"'{outcome.segmentation.GetName()}'" if outcome.segmentation is not None else "one of a sequence"
-            self.ui.statusLabel.text = f"Done: {which}."
+            words = _("Done: '{name}'.") if outcome.segmentation is not None else _("Done: one of '{name}'.")
+            self.ui.statusLabel.text = words.format(name=name)
             return
-        self.outcome = outcome
-        if self.parameters is not None:
+        if self.parameters is not None and self.parameters.ct is outcome.ct:
             self.parameters.segmentation = outcome.segmentation
-        self._structures.fill(outcome.rows, outcome.structures)
-        self._lesions.fill(outcome.rows)
-        count = len(results.lesions(outcome.rows))
-        self.ui.lesionsLabel.text = f"{count or 'No'} {'lesion' if count == 1 else 'lesions'}. Not a diagnosis."
-        self.ui.lesionsTable.visible = bool(count)
-        self.ui.resultsCollapsible.collapsed = False
-        self.ui.show3DButton.enabled = True
-        if self.ui.show3DButton.checked:
-            self._show_3d(True)
-        found = len(outcome.found)
-        self.ui.statusLabel.text = f"Done: {found} of {found + len(outcome.missing)} structures found."
+        self.refresh()
+        found, every = counted(outcome.rows)
+        words = _("Done: {found} of {count} structures found in '{name}'.")
+        self.ui.statusLabel.text = words.format(found=found, count=every, name=name)
 
     def _on_error(self, text: str, details: str) -> None:
+        text = for_window(text)
         self.ui.statusLabel.text = text
         self._on_message(text)
+        self._set_details(details or text)
+        _bring_into_view(self.ui.detailsButton)
+
+    def _set_details(self, details: str) -> None:
         self._details = details
         self.ui.detailsButton.visible = bool(details)
 
@@ -274,16 +278,28 @@ class Panel:
         """Whether everything that the engine needs is there, or has come after one question."""
         if not lacks_packages():
             return True
+        if self._installing:
+            return False
         try:
+            self._set_installing(True)
             ready = install_missing(self._on_message)
         except DependencyError as error:
             self._on_error(str(error), error.details)
             return False
+        finally:
+            self._set_installing(False)
         if not ready:
             self.ui.statusLabel.text = _("Nothing was installed; press Segment to be asked again.")
         return ready and not lacks_packages()
 
-    # models, devices, structures
+    def _set_installing(self, installing: bool) -> None:
+        """While packages come nothing of the panel can be pressed."""
+        self._installing = installing
+        for part in (self.ui.inputsCollapsible, self.ui.optionsCollapsible, self.ui.resultsCollapsible):
+            part.enabled = not installing
+        self.refresh()
+
+    # models
 
     def _import_model(self) -> None:
         from flareseg.interop.import_model import import_model
@@ -300,9 +316,9 @@ class Panel:
         try:
             entry = import_model(path if path.suffix.lower() == ".zip" else path.parent)
         except FlareError as error:
-            slicer.util.errorDisplay(str(error))
+            slicer.util.errorDisplay(for_window(str(error)))
             return
-        self.use_model(entry.name)
+        self.choices.use_model(entry.name)
 
     def _open_models(self) -> None:
         from flareseg.model.catalogue import models_folder
@@ -311,75 +327,21 @@ class Panel:
         folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
 
-    def _model_chosen(self, *_unused: Any) -> None:
-        name = self.ui.modelSelector.currentData
-        entry = self._models.get(name)
-        self.ui.modelDescription.text = entry.description if entry else ""
-        self.ui.betterModelLabel.visible = bool(entry and entry.origin == "embedded")
-        if self.parameters is not None and entry and name != self.parameters.model:
-            self.parameters.model = name
-            if entry.parity != (self.parameters.quality == PARITY):
-                self.parameters.quality = PARITY if entry.parity else FAST
-        if entry and entry.structures != self._choice.known:
-            self._choice.fill(entry.structures)
-            self._structures_chosen()
-
-    def _list_devices(self, devices: Sequence[tuple[str, str]]) -> None:
-        chosen = self.parameters.device if self.parameters is not None else "auto"
-        self.ui.deviceSelector.blockSignals(True)
-        self.ui.deviceSelector.clear()
-        for name, description in devices:
-            words = description if name != "auto" else f"{AUTOMATIC}: {description}" if description else AUTOMATIC
-            self.ui.deviceSelector.addItem(words, name)
-        _choose(self.ui.deviceSelector, chosen)
-        self.ui.deviceSelector.blockSignals(False)
-
-    def _device_chosen(self, *_unused: Any) -> None:
-        name = self.ui.deviceSelector.currentData
-        if self.parameters is not None and name:
-            self.parameters.device = name
-
-    def _structures_chosen(self) -> None:
-        wanted = self._choice.wanted()
-        if self.parameters is not None and wanted:
-            self.parameters.structures = "" if self._choice.all_wanted() else ",".join(wanted)
-        self.refresh()
-
-    # results
-
-    def _segmentation(self) -> Any:
-        """The node with the last result, if it is still there."""
-        node = self.outcome.segmentation if self.outcome else None
-        return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
-
-    def _show_3d(self, shown: bool) -> None:
-        node = self._segmentation()
-        if node is None:
-            return
-        if shown:
-            with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
-                scene.show_surfaces(node)
-        else:
-            node.GetDisplayNode().SetVisibility3D(False)
-
-    def _show_structure(self, name: str, shown: bool) -> None:
-        node = self._segmentation()
-        if node is None:
-            return
-        for segment_id, own in scene.own_segments(node).items():
-            if own == name:
-                node.GetDisplayNode().SetSegmentVisibility(segment_id, shown)
-
-    def _show_lesion(self, row: results.Row) -> None:
-        node = self._segmentation()
-        if node is not None:
-            results.show_lesion(row, node)
-
     def _show_details(self) -> None:
         slicer.util.messageBox(self.ui.statusLabel.text, detailedText=self._details)
 
 
-def _choose(combo: Any, data: Any) -> None:
-    index = combo.findData(data)
-    if index >= 0:
-        combo.setCurrentIndex(index)
+def _first_volume() -> Any:
+    """The first CT of the scene: neither a label map, which is a volume too, nor a hidden one."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    plain = (node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode")
+    return next((node for node in plain if not node.GetHideFromEditors()), None)
+
+
+def _bring_into_view(widget: Any) -> None:
+    """Scroll what the widget lies in, so that it is seen."""
+    area = widget.parentWidget()
+    while area is not None and not area.inherits("QScrollArea"):
+        area = area.parentWidget()
+    if area is not None:
+        area.ensureWidgetVisible(widget)

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+import flareseg
 from flareseg.errors import ModelError, OutputError
 from flareseg.interop.import_model import import_model
 from flareseg.model import catalogue
-from flareseg.model.bundle import load_bundle, save_bundle
-from flareseg.model.catalogue import describe, find_model, list_models, models_folder, remove_model
+from flareseg.model.bundle import load_bundle, read_description, save_bundle
+from flareseg.model.catalogue import describe, find_model, list_models, models_folder, remove_model, structures_in
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Intensity, Plan
+from flareseg.model.structures import drawn_by
 
 PLAN = Plan(
     spacing_zyx_mm=(3.0, 3.0, 3.0),
@@ -207,3 +209,19 @@ def test_a_models_folder_that_is_a_file_is_said_to_be_in_the_way(source: Path, t
     with pytest.raises(OutputError, match="cannot be written"):
         import_model(source)
     assert names() == [("default", "embedded")]
+
+
+def test_a_structure_that_a_model_never_draws_is_not_offered() -> None:
+    folder = catalogue.EMBEDDED / "default"
+    data = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    data["plan"]["silent"] = ["liver"]
+    (folder / "model.json").write_text(json.dumps(data), encoding="utf-8")
+    assert [one.name for one in list_models()[0].structures] == ["right_kidney"]
+    assert [one.value for one in structures_in("default")] == [2], "its number stays"
+    assert "structures  right_kidney" in describe("default")
+
+
+def test_the_embedded_models_say_whether_they_look_for_lesions() -> None:
+    for name, looks in (("default", False), ("tumours", True)):
+        plan = read_description(Path(flareseg.__file__).parent / "models" / name).plan
+        assert ("tumour" in {one.name for one in drawn_by(plan)}) == looks

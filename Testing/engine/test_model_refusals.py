@@ -111,6 +111,12 @@ def test_a_rule_for_a_structure_that_is_not_segmented_is_refused(model: Path) ->
     assert "components of 'lung'" in refusal(model)
 
 
+def test_only_some_of_its_structures_may_be_silent(model: Path) -> None:
+    for names in (["lung"], ["liver", "spleen", "lung"]):
+        edit_json(model, lambda data, names=names: data["plan"].update(silent=names))
+        assert "never draws" in refusal(model)
+
+
 def network(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda data: data["plan"]["network"]["kwargs"].update(changes)
 

@@ -43,6 +43,10 @@ def main(ct_file: Path | None, folder: Path) -> None:
     representation = loaded.widgetRepresentation()
     representation.enter()
     widget = representation.self()
+    representation.resize(470, 620)
+    representation.show()
+    spin(0.2)
+    screenshot(representation, folder / "panel_empty.png")
     volume = read_volume(ct_file or sample_ct())
     node = slicer.util.addVolumeFromArray(np.ascontiguousarray(volume.hu), name="Abdomen CT")
     matrix = volume.geometry.index_to_world()
@@ -50,8 +54,6 @@ def main(ct_file: Path | None, folder: Path) -> None:
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     widget.ui.ctSelector.setCurrentNode(node)
     wait_until(lambda: "CPU" in widget.ui.deviceSelector.itemText(0), 30)
-    representation.resize(470, 620)
-    representation.show()
     spin(0.2)
     screenshot(representation, folder / "panel_ready.png")
     get_models(widget, folder / "get_models.png")
@@ -60,13 +62,28 @@ def main(ct_file: Path | None, folder: Path) -> None:
     screenshot(representation, folder / "panel_running.png")
     wait_until(lambda: widget.panel.run is None, 120)
     widget.ui.show3DButton.checked = True
-    representation.resize(470, 900)
+    representation.resize(470, 1080)
     spin(0.3)
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
+    error(widget, representation, folder / "panel_error.png")
     widget.cleanup()
     shutil.rmtree(os.environ["FLARESEG_DATA"], ignore_errors=True)
     app.quit()
+
+
+def error(widget: object, representation: object, path: Path) -> None:
+    """A CT that the engine refuses: the results of the one before are not shown beside it."""
+    import slicer
+
+    empty = slicer.util.addVolumeFromArray(np.zeros((20, 24, 30), np.int16), name="Phantom")
+    widget.ui.ctSelector.setCurrentNode(empty)
+    widget.ui.segmentButton.click()
+    wait_until(lambda: widget.panel.run is None, 120)
+    spin(0.3)
+    representation.resize(470, 620)
+    spin(0.1)
+    screenshot(representation, path)
 
 
 def get_models(widget: object, path: Path) -> None:

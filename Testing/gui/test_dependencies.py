@@ -143,6 +143,7 @@ def test_the_question_names_every_package_its_size_and_the_sum(slicers_site, mon
         assert f"{requirement.distribution} ({requirement.purpose}" in question
     assert "2.9 GB" in question and "60 MB" in question and "About 3.0 GB" in question
     assert "\n" not in question and question.endswith("?")
+    assert "with torchvision and light-the-torch" in question and "8 Python packages" in question
     monkeypatch.setattr(dependencies.shutil, "which", lambda name: None)
     assert "About 319 MB" in describe(missing())
     assert "one Python package" in describe([ALPHA]) and "About 2 MB" in describe([ALPHA])

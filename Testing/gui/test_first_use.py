@@ -63,6 +63,37 @@ def test_one_confirmation_names_package_and_size_and_the_run_begins(panel, site,
     panel.end()
 
 
+def test_while_packages_come_nothing_can_be_pressed(panel, site, monkeypatch):
+    seen = []
+
+    def installer(requirements, **options):
+        import qt
+        import slicer
+
+        [dialog] = [one for one in slicer.util.mainWindow().findChildren("QProgressDialog") if one.visible]
+        seen.append((dialog.windowModality == qt.Qt.ApplicationModal, panel.ui.segmentButton.enabled))
+        seen.append((panel.ui.inputsCollapsible.enabled, panel.ui.statusLabel.text))
+        panel.segment()  # as another way to it might
+        seen.append(len(dialogs.shown))
+        return installs_into(site, [])(requirements, **options)
+
+    monkeypatch.setattr(packages, "installer", installer)
+
+    def agree(_box):
+        import slicer
+
+        dialogs_there = slicer.util.mainWindow().findChildren("QProgressDialog")
+        assert not any(one.visible for one in dialogs_there), "first the question"
+        return 1024
+
+    dialogs.expect(agree)
+    panel.ui.segmentButton.click()
+    assert seen == [(True, False), (False, "Packages are being installed …"), 1]
+    assert panel.ui.inputsCollapsible.enabled
+    assert panel.run is not None
+    panel.end()
+
+
 def test_whoever_declines_gets_nothing_installed(panel, monkeypatch):
     monkeypatch.setattr(packages, "installer", lambda *_, **__: pytest.fail("it was declined"))
     dialogs.expect(__import__("qt").QMessageBox.Cancel)

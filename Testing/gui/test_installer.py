@@ -55,7 +55,7 @@ def test_one_question_then_torch_by_its_extension_and_the_rest_by_slicers_instal
         ("pip_ensure", ["flare-beta>=0.4"], options),
     ]
     assert missing([TORCH, ALPHA, BETA]) == ()
-    assert user.heard[0].startswith("Installing torch (1 of 3, ")
+    assert user.heard[0].startswith("Installing torch, torchvision, light-the-torch (1 of 3, ")
     assert user.heard[-1] == "Installed: torch, flare-alpha, flare-beta."
 
 

@@ -6,13 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import slicer
 
-from flareseg.model.bundle import read_description
-from flareseg.model.catalogue import find_model
-from flareseg.model.structures import structures_of
+from flareseg.model.catalogue import structures_in
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 from helpers import alive
@@ -63,10 +60,12 @@ def test_automatic_tells_what_it_found(widget):
 def test_nothing_ticked_is_reported_and_all_ticks_come_back(ready):
     ui = ready.ui
     ui.noStructuresButton.click()
+    assert ready.panel.parameters.structures == "none", "a loaded scene has no more ticks than the panel had"
     assert not ui.segmentButton.enabled
     assert ui.statusLabel.text == "Tick at least one structure."
     ui.allStructuresButton.click()
     assert ui.segmentButton.enabled
+    assert ui.statusLabel.text == "", "a reason that holds no more vanishes"
     assert ready.panel.parameters.structures == ""
 
 
@@ -88,18 +87,18 @@ def test_an_imported_nnunet_model_brings_its_structures_and_nnunets_answer_until
 
     import_model(RECORDED / "residual" / "model", name="pelvis")
     panel, ui = ready.panel, ready.ui
-    panel.list_models()
-    embedded = len(structures_of(read_description(find_model("default")).plan))
+    panel.choices.list_models()
+    embedded = len(structures_in("default"))
     assert ui.modelSelector.currentData == "default" and ui.structuresList.count == embedded
     ui.modelSelector.currentText = "pelvis"
     titles = [ui.structuresList.item(number).text() for number in range(ui.structuresList.count)]
     assert titles == ["Prostate", "Urinary bladder", "Liver"]
     assert panel.parameters.quality == ui.qualitySelector.currentText == "As nnU-Net"
     ui.qualitySelector.currentText = "Fast"
-    panel.list_models()
+    panel.choices.list_models()
     assert (panel.parameters.model, panel.parameters.quality) == ("pelvis", "Fast"), "the user's choice stays"
     assert segmented(ready), "a model with structures of its own runs to the end"
-    assert {row["structure"] for row in panel.outcome.rows} == {"prostate", "urinary_bladder", "liver"}
+    assert {row["structure"] for row in panel.results.rows} == {"prostate", "urinary_bladder", "liver"}
     ui.modelSelector.currentText = "default"
     assert ui.structuresList.count == embedded and panel.parameters.quality == "Fast"
 
@@ -146,37 +145,6 @@ def test_a_sample_ct_is_registered_when_slicer_has_started(the_module):
 def test_the_logic_is_found_by_its_name(the_module, widget):
     logic = slicer.util.getModuleLogic("FlarePanCancer")
     assert callable(logic.process)
-
-
-def test_clicking_a_lesion_centres_the_slice_views_on_it(ready, a_ct, scene):
-    """A result with a lesion, as the engine's measurements tell of it; a click on its row moves the views."""
-    from FlarePanCancerLib import scene as segments
-    from FlarePanCancerLib.logic import Outcome
-    from FlarePanCancerLib.mrml_conversion import volume_of
-    from flareseg.labels import structures
-    from flareseg.results.measure import measure
-    from flareseg.segmentation import Segmentation
-
-    volume = volume_of(a_ct)
-    labels = np.zeros(volume.hu.shape, np.uint8)
-    z, y, x = (n // 2 for n in labels.shape)
-    labels[z - 5 : z + 5, y - 20 : y + 20, x - 20 : x + 20] = 1
-    labels[z - 2 : z + 2, y - 5 : y + 5, x - 8 : x + 8] = 14
-    rows = [vars(row) for row in measure(Segmentation(labels, volume.geometry, structures()), volume)]
-    view = slicer.vtkMRMLSliceNode()
-    view.SetName("Red")
-    view.SetLayoutName("Red")
-    slice_node = scene.AddNode(view)  # there may be one already
-    node = segments.new_segmentation(a_ct)
-    ready.panel._on_done(Outcome(a_ct, node, structures(), rows, found=("liver", "tumour")))
-    table = ready.ui.lesionsTable
-    assert (table.rowCount, table.item(0, 1).text()) == (1, "Liver")
-    assert ready.ui.lesionsLabel.text == "1 lesion. Not a diagnosis."
-    table.cellClicked.emit(0, 1)
-    at = volume.geometry.world_of((z, y - 0.5, x - 0.5))
-    matrix = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
-    assert np.abs(matrix[:2, 3] - [-at[0], -at[1]]).max() < 1
-    assert abs(matrix[2, 3] - at[2]) <= 2 * 5.0  # one of its slices, all of which are alike
 
 
 @pytest.fixture

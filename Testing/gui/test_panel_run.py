@@ -101,12 +101,18 @@ def test_cancel_leaves_the_scene_as_it_was(ready, scene):
     assert not alive(pid)
 
 
-def test_a_model_that_has_gone_is_reported_in_one_sentence(ready):
-    ready.panel.parameters.model = "nobody"
+def test_a_model_that_has_gone_meanwhile_is_reported_in_one_sentence(ready, another_model):
+    import shutil
+
+    from flareseg.interop.import_model import import_model
+
+    folder = import_model(another_model, name="gone").folder
+    ready.panel.choices.use_model("gone")
+    shutil.rmtree(folder)
     ready.ui.segmentButton.click()
     assert ready.panel.run is None
     text = ready.ui.statusLabel.text
-    assert "nobody" in text and "\n" not in text
+    assert "gone" in text and "\n" not in text
     assert ready.ui.segmentButton.enabled
 
 
@@ -115,7 +121,7 @@ def test_a_failure_of_the_engine_is_one_sentence(ready, another_model):
 
     weights = import_model(another_model, name="damaged").folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    ready.panel.list_models()
+    ready.panel.choices.list_models()
     ready.ui.modelSelector.currentText = "damaged"
     assert segmented(ready)
     text = ready.ui.statusLabel.text
@@ -160,28 +166,6 @@ def test_when_the_panel_goes_the_process_goes_with_it(ready):
 
 
 # the result
-
-
-def test_ticks_show_and_hide_segments(ready):
-    segmented(ready)
-    import qt
-
-    table, node = ready.ui.structuresTable, ready.panel.parameters.segmentation
-    row = next(n for n in range(table.rowCount) if table.item(n, 1).text() == "Liver")
-    table.item(row, 0).setCheckState(qt.Qt.Unchecked)
-    assert not node.GetDisplayNode().GetSegmentVisibility("liver")
-    table.item(row, 0).setCheckState(qt.Qt.Checked)
-    assert node.GetDisplayNode().GetSegmentVisibility("liver")
-
-
-def test_show_3d_makes_surfaces_and_hides_them_again(ready):
-    segmented(ready)
-    node = ready.panel.parameters.segmentation
-    ready.ui.show3DButton.checked = True
-    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
-    assert node.GetDisplayNode().GetVisibility3D()
-    ready.ui.show3DButton.checked = False
-    assert not node.GetDisplayNode().GetVisibility3D()
 
 
 def test_a_second_run_fills_the_same_segmentation(ready):

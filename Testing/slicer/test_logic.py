@@ -10,14 +10,12 @@ import slicer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from helpers import alive, ct_node, ijk_to_ras, rotation
+from helpers import alive, ct_node, ijk_to_ras, labels_array, labels_for, rotation
 
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.logic import Callbacks, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import roi_of, volume_of
-from flareseg.model.bundle import read_description
-from flareseg.model.catalogue import find_model
-from flareseg.model.structures import structures_of
+from flareseg.model.catalogue import structures_in
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 
@@ -61,14 +59,13 @@ def poll_until(run, condition, seconds=60.0):
 
 def test_a_ct_becomes_a_segmentation_with_measurements(a_ct):
     outcome = process(a_ct, device="cpu")
-    plan = read_description(find_model("default")).plan
     assert {"liver", "spleen"} <= set(outcome.found)
     array = slicer.util.arrayFromSegmentBinaryLabelmap(outcome.segmentation, "liver", a_ct)
     row = next(row for row in outcome.rows if row["structure"] == "liver")
     assert array.sum() == row["voxels"]
     assert outcome.table.GetTable().GetNumberOfRows() == len(outcome.rows)
     assert set(outcome.found).isdisjoint(outcome.missing)
-    assert len(outcome.found) + len(outcome.missing) == len(structures_of(plan))
+    assert len(outcome.found) + len(outcome.missing) == len(structures_in("default"))
 
 
 def test_the_process_says_what_the_engine_says_here(a_ct):
@@ -215,6 +212,16 @@ def test_a_wrong_setting_is_one_sentence(a_ct, settings, words):
     with pytest.raises(SegmentationError, match=words) as caught:
         process(a_ct, **({"device": "cpu"} | settings))
     assert "Traceback" not in str(caught.value)
+
+
+def test_the_result_of_one_ct_is_never_put_into_that_of_another(a_ct, scene, tmp_path):
+    other = ct_node(name="other")
+    node = segments.new_segmentation(other)
+    segments.fill(node, labels_for(other, labels_array(), tmp_path))
+    before = segments.own_segments(node)
+    with pytest.raises(SegmentationError, match="'other organs' is the result of another CT"):
+        process(a_ct, node, device="cpu")
+    assert segments.ct_of(node) is other and segments.own_segments(node) == before
 
 
 def test_an_empty_node_is_reported(scene):

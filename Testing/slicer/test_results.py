@@ -15,6 +15,8 @@ from helpers import TUMOUR, ct_node, labels_array, labels_for, rotation
 from FlarePanCancerLib import results
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.mrml_conversion import volume_of
+from FlarePanCancerLib.remeasure import measure_again
+from FlarePanCancerLib.run import Callbacks, Outcome, _IntoScene
 from flareseg.labels import structures
 from flareseg.results.measure import COLUMNS, measure
 from flareseg.segmentation import Segmentation
@@ -55,6 +57,29 @@ def test_the_table_has_the_columns_and_rows_of_the_engine(rows, a_segmentation):
     assert column(table, "volume_ml") == [row["volume_ml"] for row in rows]
     assert column(table, "host")[-1] == "liver"
     assert table.GetColumnProperty("volume_ml", "unit") == "ml"
+
+
+def test_the_measurements_are_read_from_the_table_as_they_were(rows, a_segmentation):
+    assert results.rows_of(results.write_table(rows, a_segmentation)) == [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()} for row in rows
+    ]
+
+
+def test_a_table_of_something_else_has_no_measurements(scene):
+    assert results.rows_of(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []
+
+
+def test_an_edited_result_is_measured_as_it_is_now(rows, a_ct, a_segmentation):
+    edited = np.where(ARRAY == 1, 0, ARRAY)
+    edited[0:4, 0:4, 0:4] = 1
+    assert measure_again(a_segmentation, a_ct, rows) == rows, "what nobody touched"
+    slicer.util.updateSegmentBinaryLabelmapFromArray((edited == 1).astype(np.uint8), a_segmentation, "liver", a_ct)
+    a_segmentation.GetSegmentation().RemoveSegment("spleen")
+    again = {(row["structure"], row["lesion"]): row for row in measure_again(a_segmentation, a_ct, rows)}
+    assert again["liver", None]["voxels"] == 64
+    assert again["spleen", None]["voxels"] == 0
+    assert again["tumour", 1]["longest_mm"] == results.lesions(rows)[0]["longest_mm"]
+    assert {row["case"] for row in again.values()} == {"CT"}
 
 
 def test_what_was_not_found_is_empty_not_zero(rows, a_segmentation):
@@ -116,3 +141,16 @@ def test_clicking_a_lesion_centres_the_slice_views_on_it(scene, rows, a_segmenta
     centre = results.centre_of(results.lesions(rows)[0], a_segmentation)
     matrix = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
     assert matrix[:3, 3] == pytest.approx(centre, abs=1e-3)
+
+
+def test_the_engine_s_numbers_of_cts_are_told_as_their_names(a_ct):
+    heard = []
+    callbacks = Callbacks(message=heard.append, error=lambda text, details: heard.extend((text, details)))
+    into = _IntoScene([Outcome(a_ct)], callbacks, measure=True)
+    into.message("00000: thin slices were averaged, 00123 and 10000 are something else")
+    into.error(0, "'/some where/cts/00000.nrrd' does not look like a CT.", r"C:\Users\me\cts\00000.nrrd: 40000 lines")
+    assert heard == [
+        "CT: thin slices were averaged, 00123 and 10000 are something else",
+        "'CT' does not look like a CT.",
+        "CT: 40000 lines",
+    ]

@@ -35,8 +35,15 @@ def test_an_option_that_is_chosen_by_itself_goes_before_the_quality():
 
 def test_everything_else_that_is_asked_for():
     request = with_choices(structures=["liver"], roi_lps_mm=(0, 1, 2, 3, 4, 5))
-    box = ["0.0", "1.0", "2.0", "3.0", "4.0", "5.0"]
+    box = ["0.0000", "1.0000", "2.0000", "3.0000", "4.0000", "5.0000"]
     assert arguments(request) == [*BEFORE, "--structures", "liver", "--roi", *box, "--preview", "p"]
+
+
+def test_a_side_of_the_region_that_is_nearly_zero_is_a_number_to_the_engine():
+    from flareseg.cli import _parser
+
+    request = with_choices(roi_lps_mm=(-1.4e-14, 1e-7, -2.5e-5, 1, -300.25, 0), preview=False)
+    assert _parser().parse_args(arguments(request)).roi == [0, 0, 0, 1, -300.25, 0]
 
 
 def test_choices_change_a_request_and_keep_the_rest():

@@ -16,6 +16,7 @@ from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
 from flareseg.model.plan import LesionRule
+from flareseg.model.structures import drawn_by
 from train.config import AblationConfig, ExportConfig, FitConfig
 from train.stages.export import export_model, read_scores
 from train.training.checkpoints import averaged_weights
@@ -72,6 +73,7 @@ def test_the_net_for_tumours_goes_with_it_and_speaks_where_the_others_are_silent
     bundle = exported((config, paths))
     assert bundle.plan.tumour == config.net_of("tumor").plan()
     assert bundle.plan.lesions == LesionRule(-1.5, 0.5)
+    assert bundle.plan.silent == (), "the tumours' net draws it"
     expected = averaged_weights(paths.fit("tumor"))
     assert set(bundle.tumour_weights) == set(expected)
     assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
@@ -225,7 +227,10 @@ def test_a_silent_structure_never_wins_and_the_others_say_what_they_said(run):
     config, paths = run
     loud, names = exported(run).weights, config.net_of("final").names
     suppressed = replace(config, export=replace(config.export, suppressed=["tumour"]))
-    quiet = exported((suppressed, paths)).weights
+    bundle = exported((suppressed, paths))
+    quiet = bundle.weights
+    assert bundle.plan.silent == ("tumour",)
+    assert "tumour" not in {one.name for one in drawn_by(bundle.plan)}
     key, channel = "output_block.conv.conv.bias", names.index("tumour")
     difference = loud[key].float() - quiet[key].float()
     assert difference[channel] > 900

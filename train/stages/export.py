@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flareseg.labels import TUMOUR
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, read_description, save_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.dynunet import HEAD
@@ -75,6 +77,7 @@ def export_model(
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
+    plan = replace(plan, silent=_never_drawn(plan, suppressed))
     provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
 
@@ -138,6 +141,11 @@ def _suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[
     bias = weights[OUTPUT_BIAS].clone()
     bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
     weights[OUTPUT_BIAS] = bias
+
+
+def _never_drawn(plan: Plan, suppressed: Sequence[str]) -> tuple[str, ...]:
+    """Those suppressed structures that no other net draws."""
+    return tuple(name for name in suppressed if not (name == TUMOUR and plan.tumour))
 
 
 def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from flareseg.inference.totalsegmentator import TotalSegmentatorStrategy
 from flareseg.labels import Structure
 from flareseg.model.bundle import Bundle
 from flareseg.model.plan import ComponentRule
+from flareseg.model.structures import structures_of
 from flareseg.options import Options
 from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
@@ -128,7 +129,7 @@ class OneModel:
     def _value_of(self, name: str) -> int:
         """The label value of the structure that the plan calls so."""
         channels = {name: channel for channel, name in self.plan.labels.items()}
-        return self.structures[channels[name] - 1].value
+        return structures_of(self.plan)[channels[name] - 1].value
 
 
 def _strategy_of(bundle: Bundle, options: Options) -> Strategy:

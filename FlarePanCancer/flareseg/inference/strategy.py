@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
 from flareseg.inference.head import Logits
-from flareseg.model.structures import structures_of
+from flareseg.model.structures import drawn_by, structures_of
 from flareseg.volume import Box
 
 
@@ -20,14 +20,14 @@ class Strategy(ABC):
     Attributes:
         engine: the main network, applied to parts of CTs.
         plan: of the main network.
-        structures: what it segments.
+        structures: what it draws.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.plan = engine, engine.plan
-        self.structures = structures_of(engine.plan)
+        self.structures = drawn_by(engine.plan)
         # Label values of the output channels; None where they are the same numbers, as in a model of all structures.
-        values = [0, *(structure.value for structure in self.structures)]
+        values = [0, *(structure.value for structure in structures_of(engine.plan))]
         self._values = None if values == list(range(len(values))) else np.array(values, np.uint8)
 
     @abstractmethod

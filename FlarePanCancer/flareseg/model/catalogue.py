@@ -20,7 +20,7 @@ from flareseg.model.networks.registry import parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.model.shared_nets import EMBEDDED
 from flareseg.model.storage import CARD, JSON, delete_model
-from flareseg.model.structures import structures_of
+from flareseg.model.structures import drawn_by
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.user_folders import NoHome, user_data_folder
 from flareseg.text import one_line
@@ -132,7 +132,7 @@ def structures_in(model: str | Path) -> tuple[Structure, ...]:
     path = find_model(model)
     if combined := read_combined(path):
         return Members(combined, find_installed).structures
-    return structures_of(read_description(path).plan)
+    return drawn_by(read_description(path).plan)
 
 
 def fingerprint(model: str | Path) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def describe(model: str | Path) -> str:
         lines.append(f"  region      {_network_line(plan.coarse)}")
     if plan.tumour:
         lines.append(f"  tumours     {_network_line(plan.tumour)}")
-    lines.append(f"  structures  {', '.join(name for value, name in plan.labels.items() if value)}")
+    lines.append(f"  structures  {', '.join(one.name for one in drawn_by(plan))}")
     if plan.parity:
         lines.append("  runs        as nnU-Net does, voxel for voxel; --no-parity is several times faster")
     if description.ensemble_sha256:
@@ -261,7 +261,7 @@ def entry_of(folder: Path, origin: Origin) -> Entry:
             about = combined.info["version"], combined.info["description"]
             return Entry(folder.name, *about, origin, folder, members.parity, members.structures)
         found = read_description(folder)
-        parts = structures_of(found.plan)
+        parts = drawn_by(found.plan)
     except FlareError as error:
         return Entry(folder.name, DAMAGED, str(error), origin, folder)
     version, description = found.info["version"], found.info["description"]

@@ -15,7 +15,7 @@ from flareseg.model.archive import is_plain_file
 from flareseg.model.bundle import LONGEST_TEXT, Description, read_description, read_model_json
 from flareseg.model.combined import Combined, Member, host_words
 from flareseg.model.storage import CARD, open_model, weights_file
-from flareseg.model.structures import choose, structures_of
+from flareseg.model.structures import choose, drawn_by
 from flareseg.text import shortened
 
 FIRST_COLUMN = 11
@@ -99,7 +99,7 @@ class Members:
         parts = []
         for member in self.combined.organs:
             known = {structure.name: structure for structure in structures()}
-            own = structures_of(self.description(member).plan)
+            own = drawn_by(self.description(member).plan)
             part = {one.value: known[one.name] for one in own if one.name in known and one.name not in taken}
             taken |= {structure.name for structure in part.values()}
             parts.append(part)
@@ -116,7 +116,7 @@ class Members:
     def lesions_drawn(self, number: int) -> tuple[Structure, ...]:
         """Of a model that draws lesions, by its number among them, its own structures that are lesions."""
         lesion = self.combined.lesions[number]
-        own = structures_of(self.description(lesion.member).plan)
+        own = drawn_by(self.description(lesion.member).plan)
         if not set(lesion.labels) <= {structure.name for structure in own}:
             raise self._changed(lesion.member, "its labels are others")
         return choose(lesion.labels, own)

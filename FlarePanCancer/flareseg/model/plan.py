@@ -134,6 +134,7 @@ class Plan:
             and averages probabilities instead of logits.
         network: what to build.
         labels: label value of each output channel and its structure name; channel 0 is background.
+        silent: names of those that it never draws: their output is closed, as it was not learnt well enough.
         components: post-processing per structure name.
         largest: post-processing of several structures together, one rule after the other.
         coarse: the plan of a low-resolution net that finds the region first, or None.
@@ -161,6 +162,7 @@ class Plan:
     parity: bool = False
     nnunet: int = 2
     largest: tuple[LargestRule, ...] = ()
+    silent: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -238,7 +240,7 @@ class Plan:
         }
 
     def _added(self) -> dict[str, Any]:
-        """What format 2 added, as far as this plan uses it; older programs read the others."""
+        """What later formats added, as far as this plan uses it; older programs read the others."""
         added: dict[str, Any] = {}
         if self.image_order != 3:
             added["image_order"] = self.image_order
@@ -250,6 +252,8 @@ class Plan:
             added["inference"] = {"parity": True}
         if self.nnunet != 2:
             added["inference"] = {"parity": self.parity, "nnunet": self.nnunet}
+        if self.silent:
+            added["silent"] = list(self.silent)
         if self.largest:
             added["largest"] = [rule.to_json() for rule in self.largest]
         return added
@@ -290,6 +294,7 @@ class Plan:
                 parity=bool(data.get("inference", {}).get("parity", False)),
                 nnunet=int(data.get("inference", {}).get("nnunet", 2)),
                 largest=tuple(LargestRule.from_json(rule) for rule in data.get("largest", ())),
+                silent=tuple(str(name) for name in data.get("silent", ())),
             )
             plan._check()
         except KeyError as error:

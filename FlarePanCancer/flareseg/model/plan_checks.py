@@ -36,7 +36,7 @@ def _check_tumour_net(plan: Plan, tumour: Plan) -> None:
     """That both nets look at a CT the same way round, and know what a tumour is."""
     if (plan.orientation, plan.axes) != (tumour.orientation, tumour.axes):
         raise ModelError("The model's net for tumours sees a CT in another orientation than its main net.")
-    if plan.parity or not all(TUMOUR in one.labels.values() for one in (plan, tumour)):
+    if plan.parity or not all(TUMOUR in one.labels.values() and TUMOUR not in one.silent for one in (plan, tumour)):
         raise ModelError(f"The model has a net for tumours, but no '{TUMOUR}' that it could draw.")
 
 
@@ -54,6 +54,8 @@ def _check_network(plan: Plan) -> None:
     for name in (*plan.components, *(name for rule in plan.largest for name in rule.structures)):
         if name not in names:
             raise ModelError(f"The model has a rule for components of '{short(name)}', which it does not segment.")
+    if plan.silent and not set(plan.silent) < set(names):
+        raise ModelError(f"The model never draws {', '.join(map(short, plan.silent))}: none or all of what it has.")
     if _largest_feature_map_bytes(plan) > LARGEST_FEATURE_MAP_BYTES:
         raise ModelError(f"The model's windows of {plan.patch_zyx} voxels would need more memory than any CT is worth.")
 

@@ -30,9 +30,24 @@ def structures_of(plan: Plan) -> tuple[Structure, ...]:
     return tuple(_own(value, name, names) for value, name in enumerate(names, 1))
 
 
+def drawn_by(plan: Plan) -> tuple[Structure, ...]:
+    """What a plan can draw: `structures_of` it but for those that are silent."""
+    channels = structures_of(plan)
+    return tuple(one for channel, one in enumerate(channels, 1) if plan.labels[channel] not in plan.silent)
+
+
 def _own(value: int, name: str, every: list[str]) -> Structure:
     if is_known(name) and sum(is_known(other) and by_name(other) == by_name(name) for other in every) == 1:
         return replace(by_name(name), value=value)
+    return _unknown(value, name)
+
+
+def structure_called(name: str, value: int) -> Structure:
+    """FLARE's structure of this name with a model's number for it; for another name one that is the model's own."""
+    return replace(by_name(name), value=value) if is_known(name) else _unknown(value, name)
+
+
+def _unknown(value: int, name: str) -> Structure:
     return Structure(
         value=value,
         name=name,

@@ -16,7 +16,7 @@ from pathlib import Path
 import slicer
 from PySide6 import QtWidgets
 
-from standin import ctk_widgets, dialogs, mrml_widgets, pythonqt, sample_data
+from standin import ctk_widgets, dialogs, mrml_widgets, pythonqt, sample_data, segment_widgets
 
 _installed: list[object] = []
 
@@ -32,7 +32,7 @@ def install(scene: slicer.vtkMRMLScene, application_logic: slicer.vtkSlicerAppli
     sys.modules["qt"] = qt_module.build()
     sys.modules["ctk"] = _module("ctk", {kind.__name__: kind for kind in ctk_widgets.WIDGETS})
     sys.modules["SampleData"] = sample_data
-    for kind in mrml_widgets.WIDGETS:
+    for kind in (*mrml_widgets.WIDGETS, *segment_widgets.WIDGETS):
         setattr(slicer, kind.__name__, kind)
     slicer.qSlicerScriptedLoadableModule = module.qSlicerScriptedLoadableModule
     slicer.qSlicerScriptedLoadableModuleWidget = module.qSlicerScriptedLoadableModuleWidget

@@ -14,11 +14,9 @@ from PySide6 import QtCore, QtWidgets
 from standin.ctk_widgets import ctkCollapsibleButton
 
 _ID = QtCore.Qt.UserRole
-_SURFACE = "Closed surface"
-_LABELMAP = "Binary labelmap"
 
 
-class _Observers:
+class Observers:
     """VTK observers that neither keep a widget alive nor call a dead one."""
 
     def __init__(self, widget: QtWidgets.QWidget) -> None:
@@ -135,7 +133,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene: slicer.vtkMRMLScene | None = None
         self._requested = ""
         self._quiet = False
-        self._observers = _Observers(self)
+        self._observers = Observers(self)
         self._box = QtWidgets.QComboBox(self)
         self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         self._box.setMinimumContentsLength(12)
@@ -320,71 +318,4 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     baseName = QtCore.Property(str, _base_name, lambda self, value: self.setBaseName(value))
 
 
-class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
-    """Pressed: the segmentation has closed surfaces, shown in 3D. Released: it has none."""
-
-    STANDS_FOR_CPP = True
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._node: slicer.vtkMRMLSegmentationNode | None = None
-        self._locked = False
-        self._observers = _Observers(self)
-        self.setText("Show 3D")
-        self.setCheckable(True)
-        self.setEnabled(False)
-        self.toggled.connect(self._apply)
-
-    def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:
-        return self._node
-
-    def setSegmentationNode(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        for observed in self._observers.observed():
-            self._observers.forget(observed)
-        self._node = node
-        if node is not None:
-            self._observers.observe(node, vtk.vtkCommand.ModifiedEvent, "_update")
-            segmentation = node.GetSegmentation()
-            for event in (
-                segmentation.SegmentAdded,
-                segmentation.SegmentRemoved,
-                segmentation.ContainedRepresentationNamesModified,
-                segmentation.SourceRepresentationModified,
-            ):
-                self._observers.observe(segmentation, event, "_update")
-        self._update()
-
-    def setLocked(self, locked: bool) -> None:
-        self._locked = locked
-        self._update()
-
-    locked = QtCore.Property(bool, lambda self: self._locked, lambda self, value: self.setLocked(value))
-
-    def _update(self) -> None:
-        segmentation = self._node.GetSegmentation() if self._node is not None else None
-        if segmentation is None:
-            self.setEnabled(False)
-            return
-        source = segmentation.GetSourceRepresentationName()
-        self.setEnabled(not self._locked and segmentation.GetNumberOfSegments() > 0 and source != _SURFACE)
-        before = self.blockSignals(True)
-        self.setChecked(segmentation.ContainsRepresentation(_SURFACE))
-        self.blockSignals(before)
-
-    def _apply(self, on: bool) -> None:
-        if self._node is None:
-            return
-        segmentation = self._node.GetSegmentation()
-        with slicer.util.NodeModify(self._node):
-            if not on:
-                if segmentation.GetSourceRepresentationName() != _SURFACE:
-                    segmentation.RemoveRepresentation(_SURFACE)
-            elif segmentation.CreateRepresentation(_SURFACE):
-                display = self._node.GetDisplayNode()
-                if display is not None:
-                    display.SetPreferredDisplayRepresentationName3D(_SURFACE)
-                    if segmentation.ContainsRepresentation(_LABELMAP):
-                        display.SetPreferredDisplayRepresentationName2D(_LABELMAP)
-
-
-WIDGETS: tuple[Callable, ...] = (qMRMLWidget, qMRMLCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)
+WIDGETS: tuple[Callable, ...] = (qMRMLWidget, qMRMLCollapsibleButton, qMRMLNodeComboBox)

@@ -8,6 +8,16 @@ class SampleDataLogic:
 
     registered: list[dict[str, object]] = []  # noqa: RUF012
 
+    load: object = None
+    """A test sets this: gives the node in place of a download."""
+
+    def downloadSample(self, sampleName):
+        if sampleName not in [source.get("sampleName") for source in self.registered]:
+            raise IndexError("list index out of range")  # as Slicer's own raises
+        if SampleDataLogic.load is None:
+            raise OSError("nothing is downloaded in this test")
+        return SampleDataLogic.load()
+
     @staticmethod
     def registerCustomSampleDataSource(
         category="Custom",

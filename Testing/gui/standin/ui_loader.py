@@ -6,12 +6,12 @@ import xml.etree.ElementTree as ElementTree
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from standin import ctk_widgets, mrml_widgets
+from standin import ctk_widgets, mrml_widgets, segment_widgets
 from standin.pythonqt import connect, no_shortcuts_to_children
 
 # Dynamic properties that Slicer itself looks for.
 _KNOWN_DYNAMIC = ("SlicerParameterName", "SlicerPackParameterName")
-_CUSTOM = {kind.__name__: kind for kind in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS)}
+_CUSTOM = {kind.__name__: kind for kind in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS, *segment_widgets.WIDGETS)}
 _LAYOUT_ONLY = ("Line",)
 
 
