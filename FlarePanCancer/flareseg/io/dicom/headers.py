@@ -53,6 +53,35 @@ HEADER_KEYWORDS = (
 )
 PATIENT_KEYWORDS = ("PatientID", "PatientName", "FrameOfReferenceUID")
 """What is the same for all slices of a volume, and read once."""
+REPEATED_KEYWORDS = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "StudyDescription",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "PositionReferenceIndicator",
+)
+"""Of patient and study: what each image of a study repeats, and so must results in DICOM."""
 MARK = b"DICM"
 BEGINNING = 1024
 """Bytes that hold the preamble and the file meta information."""
