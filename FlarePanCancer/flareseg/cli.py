@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from flareseg import __version__
 from flareseg.commands.combine_options import add_combine_verb
+from flareseg.commands.dicom_options import add_dicom_options
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
@@ -110,6 +111,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
+    add_dicom_options(parser)
     parser.add_argument(
         "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
     )

@@ -1,4 +1,4 @@
-"""What all DICOM results share: patient and study of the CT, the program that made them, and the images they refer to."""
+"""What all DICOM results share: patient and study of the CT, the program that made them, references to images."""
 
 from __future__ import annotations
 

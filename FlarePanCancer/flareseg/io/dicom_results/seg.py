@@ -58,6 +58,7 @@ def make_seg(segmentation: Segmentation, segments: Segments) -> Any:
         images, numbers = images[:1], numbers[:1]
     if int(numbers.max()) < 256:
         numbers = numbers.astype(np.uint8)
+    found = "nothing found" if segments.nothing_found else segmentation.model
     with quiet_pydicom():
         made = Seg(
             source_images=images,
@@ -69,10 +70,8 @@ def make_seg(segmentation: Segmentation, segments: Segments) -> Any:
             sop_instance_uid=generate_uid(),
             instance_number=1,
             content_label=PROGRAM.upper(),
-            content_description=f"{NOT_FOR_CLINICS}; {'nothing found' if segments.nothing_found else segmentation.model}"[
-                :64
-            ],
-            content_creator_name=PROGRAM,
+            content_description=f"{NOT_FOR_CLINICS}; {found}"[:64],
+            content_creator_name=f"{PROGRAM}^",
             series_description=f"{PROGRAM} segmentation, {NOT_FOR_CLINICS.lower()}",
             **equipment(),
         )
@@ -93,12 +92,12 @@ def _refer(made: Any, planes: Planes) -> None:
         one.SeriesInstanceUID, one.ReferencedInstanceSequence = series, items
         made.ReferencedSeriesSequence.append(one)
     # frames of one plane share an item
-    items = {
+    derived = {
         id(item): item
         for group in made.PerFrameFunctionalGroupsSequence
         for item in group.DerivationImageSequence[0].SourceImageSequence
     }
-    for item in items.values():
+    for item in derived.values():
         item.update(reference(slices[int(str(item.ReferencedSOPInstanceUID).removeprefix(KEY))]))
         if planes.source.shifted:
             item.SpatialLocationsPreserved = "NO"
