@@ -238,8 +238,8 @@ def test_where_nothing_was_found_one_empty_frame_says_so(tmp_path):
 def test_images_that_do_not_say_what_is_needed_are_refused_in_one_line(tmp_path, missing, words):
     _, segmentation = make(tmp_path / "ct", **missing)
     with pytest.raises(InputError, match=words) as caught:
-        write_segmentation(segmentation, tmp_path / "out" / "a.dcm")
-    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+        write_segmentation(segmentation, tmp_path / "a.dcm")
+    assert "\n" not in str(caught.value) and not (tmp_path / "a.dcm").exists()
 
 
 def test_a_ct_that_was_no_dicom_is_refused_in_one_line(tmp_path, small_ct):
