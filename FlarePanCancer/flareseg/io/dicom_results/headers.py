@@ -29,6 +29,8 @@ REQUIRED = (
     "ReferringPhysicianName",
 )
 """Every object of a patient and study has them, empty where they are not known."""
+STRICT = ("AS", "CS", "DA", "DS", "TM")
+"""Kinds of values of which those that DICOM does not allow are left out."""
 
 
 def need_highdicom() -> None:
@@ -70,31 +72,22 @@ def patient_and_study(source: Source) -> Any:
 
 
 def _element(tag: str, element: dict[str, Any]) -> Any | None:
-    """An element from DICOM's JSON; None where its value is not allowed."""
+    """An element from DICOM's JSON; None where it is a date, a time or the like, and its value is not allowed.
+
+    Names and numbers of a patient stay as they are: an archive finds the patient by them.
+    """
     from pydicom import config
     from pydicom.dataset import Dataset
+    from pydicom.valuerep import DA, TM, validate_value
 
-    before = config.settings.writing_validation_mode, config.settings.reading_validation_mode
-    try:
-        config.settings.writing_validation_mode = config.settings.reading_validation_mode = config.RAISE
-        with suppress(Exception), quiet_pydicom():  # pydicom raises errors of many kinds for such values
-            made = Dataset.from_json({tag: element})
-            found = next(iter(made))
-            if found.VR in ("DA", "TM") and found.value and not _is_moment(found.VR, str(found.value)):
-                return None
-            return found
-        return None
-    finally:
-        config.settings.writing_validation_mode, config.settings.reading_validation_mode = before
-
-
-def _is_moment(representation: str, value: str) -> bool:
-    from pydicom.valuerep import DA, TM
-
-    try:
-        return (DA if representation == "DA" else TM)(value) is not None
-    except ValueError:
-        return False
+    with suppress(Exception), quiet_pydicom():  # pydicom raises errors of many kinds for such values
+        found = next(iter(Dataset.from_json({tag: element})))
+        if found.VR in STRICT and found.value:
+            validate_value(found.VR, str(found.value), config.RAISE)
+            if found.VR in ("DA", "TM"):
+                (DA if found.VR == "DA" else TM)(str(found.value))
+        return found
+    return None
 
 
 def images_of(source: Source) -> list[Any]:
