@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flareseg.cases.dicom_files import DicomWanted
 from flareseg.errors import UsageError
 from flareseg.io.writers import is_dicom_result
+
+if TYPE_CHECKING:
+    from flareseg.cases.dicom_files import DicomWanted
 
 
 def add_dicom_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,8 @@ def dicom_of(arguments: argparse.Namespace) -> DicomWanted:
     Raises:
         UsageError: for a report of a segmentation that is not written, or without the package that writes them.
     """
+    from flareseg.cases.dicom_files import DicomWanted  # loads NumPy, which the command line's help can do without
+
     wanted = DicomWanted(arguments.dicom_seg, arguments.dicom_sr, arguments.rtstruct)
     by_name = [is_dicom_result(path) for path in arguments.output if not path.is_dir()]
     ends_so = any(by_name) or (not any(path.suffix for path in arguments.output) and arguments.format == ".dcm")

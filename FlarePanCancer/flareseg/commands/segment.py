@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flareseg.cases.clashes import refuse_results_among_cts
 from flareseg.cases.find import find_cases, with_outputs
 from flareseg.commands.batch import Batch
-from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener
+from flareseg.commands.console import JsonListener, listener_of
 from flareseg.commands.dicom_options import dicom_of
 from flareseg.commands.model_options import options_of
 from flareseg.commands.segment_request import SegmentRequest
@@ -46,7 +46,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         dicom=dicom_of(arguments),
         debug=arguments.debug,
     )
-    listener = _listener(arguments.progress)
+    listener = listener_of(arguments.progress)
 
     def work(cancelled: Callable[[], bool]) -> int:
         if isinstance(listener, JsonListener):
@@ -70,11 +70,6 @@ def _structures(names: str, model: str) -> tuple[Structure, ...]:
     from flareseg.model.structures import choose
 
     return choose(names.split(","), structures_in(model))
-
-
-def _listener(kind: str) -> CaseListener:
-    kinds: dict[str, type[CaseListener]] = {"bar": BarListener, "json": JsonListener, "none": SilentListener}
-    return kinds[kind]()
 
 
 def _roi(numbers: list[float]) -> WorldBox:
