@@ -18,12 +18,12 @@ from flareseg.io.files import write_volume
 
 @pytest.fixture
 def watch(tmp_path, segment_quickly, a_model, monkeypatch):
-    """`flareseg watch` on the folder "in", at a time of so many seconds from now."""
+    """`flareseg watch` on the folder "in", an hour from now."""
     (tmp_path / "in").mkdir()
 
-    def run(*arguments: object, later: float = 0.0) -> int:
+    def run(*arguments: object) -> int:
         words = ["watch", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(a_model)]
-        monkeypatch.setattr("flareseg.commands.watch.time.time", lambda: os.stat(tmp_path).st_atime + 3600 + later)
+        monkeypatch.setattr(module, "_now", lambda: time.time() + 3600)
         return main([*words, "--progress", "none", "--force", "--once", *map(str, arguments)])
 
     return run
@@ -44,17 +44,14 @@ def test_every_ct_is_segmented_once_under_a_name_that_stays(watch, tmp_path, sma
     assert (tmp_path / "out" / "p1.nii.gz").stat().st_mtime_ns == made
 
 
-def test_what_still_changes_waits(watch, tmp_path, monkeypatch):
-    bright_series(tmp_path / "in" / "p1")
-    monkeypatch.setattr("time.time", time.time)
-    folder = tmp_path / "in" / "p1"
-    now = max(file.stat().st_ctime for file in folder.iterdir())
-    assert module._settled(tmp_path / "in", now - time.time() + 3600) == []
-    old = now - 10_000
-    for file in folder.iterdir():
-        os.utime(file, (old, old))  # as a copy that keeps dates
+def test_what_still_changes_waits(watch, tmp_path):
+    folder = bright_series(tmp_path / "in" / "p1")
     assert module._settled(tmp_path / "in", 3600) == []
-    assert watch() == 0 and (tmp_path / "out" / "p1.nii.gz").is_file(), "an hour later"
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))  # as a copy that keeps dates
+    assert module._settled(tmp_path / "in", 3600) == []
+    assert watch("--settle", 7200) == 0 and not (tmp_path / "out").exists()
+    assert watch() == 0 and (tmp_path / "out" / "p1.nii.gz").is_file()
 
 
 def test_dicom_results_go_into_folders(watch, tmp_path):

@@ -64,10 +64,15 @@ def watch_command(arguments: argparse.Namespace) -> int:
 
 def _settled(folder: Path, seconds: float) -> list[tuple[Path, float]]:
     """What lies in a folder and has not changed for so long, with the time of the last change."""
-    now = time.time()
+    now = _now()
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
     changes = [(child, _last_change(child)) for child in children]
     return [(child, changed) for child, changed in changes if changed is not None and changed <= now - seconds]
+
+
+def _now() -> float:
+    """Seconds as of file dates; tests have a clock of their own."""
+    return time.time()
 
 
 def _last_change(path: Path) -> float | None:
