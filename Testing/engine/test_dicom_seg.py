@@ -159,6 +159,18 @@ def test_values_that_dicom_does_not_allow_are_left_empty(tmp_path):
     assert seg.PatientName == PATIENT["PatientName"] and complaints(path) == []
 
 
+def test_a_segmentation_of_lossy_images_says_so(tmp_path):
+    lossy = {
+        "LossyImageCompression": "01",
+        "LossyImageCompressionRatio": "8.0",
+        "LossyImageCompressionMethod": "ISO_10918_1",
+    }
+    _, segmentation = make(tmp_path / "ct", **lossy)
+    path = write_segmentation(segmentation, tmp_path / "a.dcm")
+    seg = pydicom.dcmread(path)
+    assert {keyword: str(seg[keyword].value) for keyword in lossy} == lossy and complaints(path) == []
+
+
 def test_every_file_has_uids_of_its_own(tmp_path):
     _, segmentation = make(tmp_path / "ct")
     first, second = (pydicom.dcmread(write_segmentation(segmentation, tmp_path / f"{n}.dcm")) for n in "ab")

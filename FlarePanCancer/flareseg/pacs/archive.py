@@ -67,6 +67,7 @@ class Archive:
             ) from None
         self._url = url
         self._client: Any = DICOMwebClient(url=url, timeout=TIMEOUT_S)
+        self._client.set_http_retry_params(retry=False)  # half a minute of silence otherwise; another run goes on
 
     def series_of(self, study: str) -> list[RemoteSeries]:
         """The series of a study, the largest first; raises InputError when the archive does not answer."""

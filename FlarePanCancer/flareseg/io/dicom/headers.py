@@ -80,8 +80,11 @@ REPEATED_KEYWORDS = (
     "ClinicalTrialSubjectID",
     "ClinicalTrialSubjectReadingID",
     "PositionReferenceIndicator",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
 )
-"""Of patient and study: what each image of a study repeats, and so must results in DICOM."""
+"""Of patient, study and image: what results in DICOM must repeat."""
 MARK = b"DICM"
 BEGINNING = 1024
 """Bytes that hold the preamble and the file meta information."""

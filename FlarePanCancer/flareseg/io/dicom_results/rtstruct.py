@@ -83,7 +83,7 @@ def make_rtstruct(segmentation: Segmentation, segments: Segments) -> Any:
 
     source, now = segments.planes.source, datetime.now()
     made = Dataset()
-    made.update(patient_and_study(source))
+    made.update({one.tag: one for one in patient_and_study(source) if not one.keyword.startswith("LossyImage")})
     made.SOPClassUID, made.SOPInstanceUID = RTStructureSetStorage, generate_uid()
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
