@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import EnhancedCTImageStorage, generate_uid
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, generate_uid
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -18,10 +18,12 @@ from test_io_dicom_enhanced import write_enhanced
 from flareseg import __version__, write_segmentation
 from flareseg.errors import InputError, UsageError
 from flareseg.io.dicom import read_dicom
+from flareseg.io.dicom_results.planes import planes_of
+from flareseg.io.dicom_results.segments import segments_of
 from flareseg.io.files import read_volume, write_volume
-from flareseg.labels import by_name
+from flareseg.labels import by_name, structures
 from flareseg.segmentation import Segmentation
-from flareseg.volume import Orientation
+from flareseg.volume import Geometry, Orientation, Source, SourceSlice
 
 highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")
 
@@ -135,6 +137,19 @@ def test_lesions_are_segments_of_their_own_the_largest_first(tmp_path):
         sizes[label] = sizes.get(label, 0) + int(mask.sum())
     assert sizes["Lesion 1"] == 3 * 8 * 9 and sizes["Lesion 2"] == 5 * 7 * 6
     assert sizes["Tumour, parts too small for a lesion"] == 1
+
+
+def test_more_lesions_than_a_byte_counts_keep_their_numbers():
+    labels = np.zeros((8, 16, 16), np.uint8)
+    labels[::2, ::2, ::2] = TUMOUR
+    labels[1, 1, 1] = LIVER
+    grid = Geometry(labels.shape, (10.0, 10.0, 10.0))
+    images = (SourceSlice(f"1.2.{z}", CTImageStorage, "1.2.3", None, grid.world_of((z, 0, 0))) for z in range(8))
+    source = Source(tuple(images), study_uid="1.2.4", frame_of_reference_uid="1.2.5")
+    segmentation = Segmentation(labels, grid, structures(), source=source)
+    found = segments_of(segmentation, planes_of(segmentation))
+    assert len(found.every) == 257 and found.every[-1].lesion == 256
+    assert len(np.unique(found.numbers)) == 258 and np.array_equal(found.numbers > 0, labels > 0)
 
 
 def test_patient_study_and_space_are_those_of_the_ct(tmp_path):

@@ -20,6 +20,7 @@ from test_dicom_sr import bright_series
 from flareseg.cli import main
 from flareseg.pacs.archive import Archive
 
+PROGRAM = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 STUDY, SERIES = PATIENT["StudyInstanceUID"], PATIENT["SeriesInstanceUID"]
 
@@ -47,9 +48,8 @@ class Orthanc:
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
         (folder / "orthanc.json").write_text(json.dumps(settings))
-        program = shutil.which("Orthanc") or "Orthanc"
         self.process = subprocess.Popen(
-            [program, str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [PROGRAM, str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         for _ in range(600):
             try:
@@ -79,7 +79,7 @@ class Orthanc:
 def orthanc(tmp_path_factory):
     pytest.importorskip("highdicom", reason="highdicom is not installed")
     pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed")
-    if not shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin:/usr/bin") or not PLUGIN.exists():
+    if not PROGRAM or not PLUGIN.exists():
         pytest.skip("Orthanc is not installed (Debian: orthanc and orthanc-dicomweb)")
     archive = Orthanc(tmp_path_factory.mktemp("orthanc"))
     yield archive

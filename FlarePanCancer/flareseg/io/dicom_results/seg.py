@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flareseg.io.dicom.headers import quiet_pydicom
 from flareseg.io.dicom_results.headers import (
     NOT_FOR_CLINICS,
@@ -56,8 +54,6 @@ def make_seg(segmentation: Segmentation, segments: Segments) -> Any:
     images = plane_images(planes)
     if segments.nothing_found:  # one empty frame says so as well as one for every plane
         images, numbers = images[:1], numbers[:1]
-    if int(numbers.max()) < 256:
-        numbers = numbers.astype(np.uint8)
     found = "nothing found" if segments.nothing_found else segmentation.model
     with quiet_pydicom():
         made = Seg(

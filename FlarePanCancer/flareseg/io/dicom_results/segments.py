@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +48,12 @@ class Segments:
     Attributes:
         planes: the grid.
         every: by number; never empty: where nothing was found, the first structure that was looked for, without voxels.
-        numbers: (plane, row, column) number of the segment of each voxel, 0 is none.
+        numbers: (plane, row, column) number of the segment of each voxel, 0 is none; uint8 where that is enough.
     """
 
     planes: Planes
     every: tuple[Segment, ...]
-    numbers: NDArray[np.uint16]
+    numbers: NDArray[np.uint8] | NDArray[np.uint16]
 
     @property
     def nothing_found(self) -> bool:
@@ -69,7 +70,9 @@ def segments_of(segmentation: Segmentation, planes: Planes) -> Segments:
     named: list[tuple[str, Structure, int | None]] = [
         (structure.title, structure, None) for structure in present if structure is not tumour or parts is None
     ]
-    table = np.zeros(256, np.uint16)
+    most = len(named) + (len(parts.kept) + 1 if parts else 0)
+    kind: type[np.uint8] | type[np.uint16] = np.uint8 if most < 256 else np.uint16
+    table = np.zeros(256, kind)
     for number, (_, structure, _) in enumerate(named, 1):
         table[structure.value] = number
     numbers = table[planes.orientation.to_canonical(segmentation.labels)]
@@ -81,7 +84,7 @@ def segments_of(segmentation: Segmentation, planes: Planes) -> Segments:
         values = np.where(of_lesions > 0, of_lesions + np.uint16(first), np.uint16(len(named) + 1))
         if (inside & (of_lesions == 0)).any():
             named.append((f"{parts.structure.title}, {SPECKS}", parts.structure, None))
-        _put(numbers, segmentation, planes, (parts, np.where(inside, values, 0).astype(np.uint16)))
+        _put(numbers, segmentation, planes, (parts, np.where(inside, values, 0).astype(kind)))
     if not named:
         named = [(segmentation.structures[0].title, segmentation.structures[0], None)]
     every = (
@@ -92,10 +95,10 @@ def segments_of(segmentation: Segmentation, planes: Planes) -> Segments:
 
 
 def _put(
-    numbers: NDArray[np.uint16],
+    numbers: NDArray[Any],
     segmentation: Segmentation,
     planes: Planes,
-    lesions: tuple[LesionParts, NDArray[np.uint16]],
+    lesions: tuple[LesionParts, NDArray[Any]],
 ) -> None:
     """Write the numbers of lesions, which come in canonical order, into those of the planes."""
     parts, values = lesions
