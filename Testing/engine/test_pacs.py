@@ -100,9 +100,10 @@ def archive(orthanc, tmp_path):
 @pytest.fixture
 def pacs(archive, tmp_path, segment_quickly, a_model):
     def run(*arguments: object) -> int:
-        words = ["pacs", "--url", archive.url, "--study", STUDY, "-o", str(tmp_path / "work"), "--force"]
-        return main([*words, "--model", str(a_model), "--progress", "none", *map(str, arguments)])
+        return main([*run.words, *map(str, arguments)])
 
+    run.words = ["pacs", "--url", archive.url, "--study", STUDY, "-o", str(tmp_path / "work"), "--force"]
+    run.words += ["--model", str(a_model), "--progress", "none"]
     return run
 
 
@@ -121,43 +122,46 @@ def test_segmentation_and_report_come_back_into_the_study_once(archive, pacs, tm
     assert archive.holds() == [*["CT"] * 8, "RTSTRUCT", "SEG", "SEG", "SR", "SR"]
 
 
+KILLED = """
+import os, signal, sys, types
+sys.path.insert(0, {tests!r})
+from conftest import _QuickSegmenter
+sys.modules["flareseg.segmenter"] = types.SimpleNamespace(Segmenter=_QuickSegmenter)
+from dicomweb_client import DICOMwebClient
+from flareseg.results.dicom_files import DicomResults
+from flareseg.cli import main
+
+kind, name, count = {{
+    "fetching": (DICOMwebClient, "retrieve_instance", 3),
+    "segmenting": (DicomResults, "write_sr", 0),
+    "sending": (DICOMwebClient, "store_instances", 1),
+}}[sys.argv[1]]
+original, calls = getattr(kind, name), []
+
+def killing(*arguments, **options):
+    calls.append(name)
+    if len(calls) > count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+
+setattr(kind, name, killing)
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 @pytest.mark.parametrize("where", ["fetching", "segmenting", "sending"])
-def test_a_run_that_was_stopped_goes_on_where_it_was(archive, pacs, tmp_path, monkeypatch, where):
-    class Stopped(BaseException):
-        """As if the process were killed: nothing may tidy up after it."""
-
-    calls = []
-
-    def after(count, original):
-        def stopping(*arguments, **options):
-            calls.append(count)
-            if len(calls) > count:
-                raise Stopped
-            return original(*arguments, **options)
-
-        return stopping
-
-    with monkeypatch.context() as patch:
-        client = "dicomweb_client.DICOMwebClient"
-        from dicomweb_client import DICOMwebClient
-
-        from flareseg.results.dicom_files import DicomResults
-
-        target, count, original = {
-            "fetching": (f"{client}.retrieve_instance", 3, DICOMwebClient.retrieve_instance),
-            "segmenting": ("flareseg.results.dicom_files.DicomResults.write_sr", 0, DicomResults.write_sr),
-            "sending": (f"{client}.store_instances", 1, DICOMwebClient.store_instances),
-        }[where]
-        patch.setattr(target, after(count, original))
-        with pytest.raises(Stopped):
-            pacs()
-    there = {"fetching": ["CT"] * 8, "segmenting": ["CT"] * 8, "sending": ["CT"] * 8 + ["SEG"]}[where]
-    assert archive.holds() == there
+def test_a_run_that_was_killed_goes_on_where_it_was(archive, pacs, tmp_path, where):
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", script, where, *pacs.words], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert archive.holds() == {"sending": [*["CT"] * 8, "SEG"]}.get(where, ["CT"] * 8)
     fetched = {file: file.stat().st_mtime_ns for file in tmp_path.glob("work/*/*/images/*.dcm")}
     assert len(fetched) == (3 if where == "fetching" else 8)
     assert pacs() == 0
-    assert archive.holds() == ["CT"] * 8 + ["SEG", "SR"]
+    assert archive.holds() == [*["CT"] * 8, "SEG", "SR"]
     assert all(file.stat().st_mtime_ns == made for file, made in fetched.items()), "nothing is fetched twice"
+    assert not list(tmp_path.glob("work/**/.*")), "nothing half is left"
 
 
 @pytest.mark.parametrize(
