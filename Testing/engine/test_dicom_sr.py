@@ -10,8 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dicom_files import write_series
-from dicom_results import PATIENT, complaints, make, tool
+from dicom_results import PATIENT, bright_series, complaints, make, tool
 
 from flareseg.io.files import read_volume, write_volume
 from flareseg.results.dicom_files import DicomResults
@@ -98,15 +97,6 @@ def test_dcmqi_reads_the_report(reported, tmp_path):
     found = json.loads((tmp_path / "a.json").read_text())["Measurements"]
     volumes = [float(item["value"]) for one in found for item in one["measurementItems"][:1]]
     assert volumes[0] == next(row.volume_ml for row in rows if row.structure == "liver")
-
-
-def bright_series(folder, **options):
-    """A CT in which the quick model finds a liver."""
-
-    def values(x, y, z):
-        return np.where((abs(x) < 4) & (abs(y - 10) < 5), 110, -20) + 0 * z
-
-    return write_series(folder, values=values, **(PATIENT | options))
 
 
 def test_one_command_writes_all_of_them_beside_a_nifti(tmp_path, segment_quickly):

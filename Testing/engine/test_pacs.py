@@ -14,8 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dicom_results import PATIENT
-from test_dicom_sr import bright_series
+from dicom_results import PATIENT, bright_series
 
 from flareseg.cli import main
 from flareseg.pacs.archive import Archive

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_dicom_sr import bright_series
+from dicom_results import bright_series
 
 from flareseg.cli import main
 from flareseg.commands import watch as module
@@ -55,6 +55,7 @@ def test_what_still_changes_waits(watch, tmp_path):
 
 
 def test_dicom_results_go_into_folders(watch, tmp_path):
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
     bright_series(tmp_path / "in" / "p1")
     assert watch("--format", ".dcm", "--dicom-sr", tmp_path / "out") == 0
     assert {"p1.dcm", "p1_sr.dcm"} <= set(names(tmp_path / "out"))
