@@ -1,4 +1,4 @@
-"""The command line: `flareseg segment | evaluate | models | bench | devices | sample`.
+"""The command line: `flareseg segment | evaluate | models | bench | devices | sample | pacs | watch`.
 
 Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 cancelled.
 """
@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from flareseg import __version__
 from flareseg.commands.combine_options import add_combine_verb
+from flareseg.commands.dicom_options import add_dicom_options
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_devices(commands)
     _add_sample(commands)
+    _add_pacs(commands)
+    _add_watch(commands)
     return parser
 
 
@@ -110,6 +113,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
+    add_dicom_options(parser)
     parser.add_argument(
         "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
     )
@@ -218,6 +222,34 @@ def _add_sample(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("sample", help="get a real public abdominal CT (38 MB download, Apache-2.0)")
     parser.add_argument("folder", nargs="?", type=Path, help="copy it there (default: only into the user's cache)")
     parser.set_defaults(handler=_sample)
+
+
+def _add_pacs(commands: argparse._SubParsersAction[_Parser]) -> None:
+    from flareseg.commands.pacs_options import add_pacs_options
+
+    parser = commands.add_parser("pacs", help="segment a CT of a DICOM archive, and send the result back")
+    add_pacs_options(parser)
+    parser.set_defaults(handler=_pacs)
+
+
+def _add_watch(commands: argparse._SubParsersAction[_Parser]) -> None:
+    from flareseg.commands.watch_options import add_watch_options
+
+    parser = commands.add_parser("watch", help="segment every CT that other programs put into a folder")
+    add_watch_options(parser)
+    parser.set_defaults(handler=_watch)
+
+
+def _pacs(arguments: argparse.Namespace) -> int:
+    from flareseg.commands.pacs import pacs_command
+
+    return pacs_command(arguments)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from flareseg.commands.watch import watch_command
+
+    return watch_command(arguments)
 
 
 def _segment(arguments: argparse.Namespace) -> int:

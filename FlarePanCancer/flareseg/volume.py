@@ -112,6 +112,17 @@ class Orientation:
     def of(cls, geometry: Geometry) -> Orientation:
         # rows: patient axis z, y, x; columns: array axis z, y, x
         cosines = np.asarray(geometry.direction)[::-1, ::-1]
+        return cls._nearest(cosines)
+
+    @classmethod
+    def along(cls, geometry: Geometry, row: Triple, column: Triple) -> Orientation:
+        """The one that brings an array nearest to DICOM images whose columns follow each other along `row`, and whose
+        rows along `column`."""
+        wanted = np.array([np.cross(row, column), column, row])
+        return cls._nearest(wanted @ np.asarray(geometry.direction)[:, ::-1])
+
+    @classmethod
+    def _nearest(cls, cosines: NDArray[Any]) -> Orientation:
         best = max(permutations(range(3)), key=lambda p: sum(abs(cosines[i, p[i]]) for i in range(3)))
         signs = [bool(cosines[i, best[i]] < 0) for i in range(3)]
         return cls(axes=(best[0], best[1], best[2]), flipped=(signs[0], signs[1], signs[2]))
@@ -153,12 +164,14 @@ class SourceSlice:
         instance_uid, class_uid: its SOP instance and SOP class; "" where the file does not say.
         series_uid: of its series.
         frame: its number in a multi-frame image, from 1 as in DICOM; None in an image of one frame.
+        position_xyz_mm: LPS of the centre of the image's first pixel, as its header says it; None where it does not.
     """
 
     instance_uid: str
     class_uid: str
     series_uid: str
     frame: int | None = None
+    position_xyz_mm: Triple | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,9 @@ class Source:
         study_uid: of the study; "" also where the slices do not agree.
         frame_of_reference_uid: of the space in which the slices lie.
         patient_id, patient_name: as in the files.
+        row, column: LPS unit vectors along which the images' columns and rows follow each other.
+        shifted: whether slices were moved in their planes onto an upright grid, which has more pixels than the images.
+        patient_and_study: what the first image says of patient and study, as DICOM's JSON; results in DICOM repeat it.
     """
 
     slices: tuple[SourceSlice, ...]
@@ -179,6 +195,10 @@ class Source:
     frame_of_reference_uid: str = ""
     patient_id: str = ""
     patient_name: str = ""
+    row: Triple = (1.0, 0.0, 0.0)
+    column: Triple = (0.0, 1.0, 0.0)
+    shifted: bool = False
+    patient_and_study: str = ""
 
     def oriented(self, orientation: Orientation) -> Source:
         """The same images, as they lie in the array that `orientation` makes."""

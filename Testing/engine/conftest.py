@@ -52,7 +52,7 @@ class _QuickSegmenter:
     def segment(self, volume, *, structures=None, preview=None, **_):
         chosen = tuple(structures or every_structure())
         labels = (volume.hu > 80).astype(np.uint8) * (1 if any(one.value == 1 for one in chosen) else 0)
-        result = Segmentation(labels, volume.geometry, chosen, volume.name, self.model_name)
+        result = Segmentation(labels, volume.geometry, chosen, volume.name, self.model_name, source=volume.source)
         if preview:
             preview(result)
         return result

@@ -12,7 +12,8 @@ import pytest
 
 from flareseg.cases.manifest import NAME
 from flareseg.cli import main
-from flareseg.io.files import LABEL_ENDINGS, read_labels, read_volume, write_volume
+from flareseg.io.files import read_labels, read_volume, write_volume
+from flareseg.io.writers import endings_for
 from flareseg.labels import structures
 from flareseg.options import Options
 from flareseg.segmenter import Segmenter
@@ -345,4 +346,4 @@ def test_the_help_of_output_names_every_format_that_can_be_written(capsys):
     with pytest.raises(SystemExit):
         main(["segment", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert f"a file ending in {', '.join(LABEL_ENDINGS)} (repeat" in text
+    assert f"a file ending in {', '.join(endings_for('segmentation'))} (repeat" in text

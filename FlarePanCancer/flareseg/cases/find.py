@@ -15,8 +15,9 @@ from flareseg.cases.folders import search
 from flareseg.cases.names import Found, name_all
 from flareseg.cases.series import group_by_series
 from flareseg.errors import InputError, UsageError
-from flareseg.io.files import LABEL_ENDINGS, RESULT_SUFFIX, ending_of
+from flareseg.io.files import RESULT_SUFFIX, ending_of
 from flareseg.io.opening import check_kind
+from flareseg.io.writers import endings_for, writer_of
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) ->
     Raises:
         UsageError: for several cases and an output that is a file, or an ending that cannot be written.
     """
-    files = [path for path in outputs if not os.path.isdir(path) and ending_of(path) in LABEL_ENDINGS]
+    files = [path for path in outputs if not os.path.isdir(path) and writer_of(path)]
     if files and (len(cases) > 1 or len(files) < len(outputs)):
         raise UsageError("With several cases, --output must be one folder (a name without an ending like .nii.gz).")
     if files:
@@ -116,7 +117,7 @@ def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) ->
     if len(outputs) > 1:
         raise UsageError("Give one output folder, or for a single case several output files.")
     if outputs and not os.path.isdir(outputs[0]) and outputs[0].suffix:
-        known = ", ".join(LABEL_ENDINGS)
+        known = ", ".join(endings_for("segmentation"))
         raise UsageError(f"'{outputs[0].name}' does not end like a segmentation ({known}) and is no folder.")
     folder = outputs[0] if outputs else Path()
     suffix = "" if outputs else RESULT_SUFFIX

@@ -166,9 +166,10 @@ def _look(folder: Folder, left_out: Counter[str], is_root: bool) -> None:
         left_out[folder.path.name] += 1
         folder.images, folder.others, folder.folders, folder.broken, folder.containers = [], [], [], [], []
     alone = not folder.images and not any(child.has_images or child.has_dicom for child in folder.folders)
+    results = listed_results(folder.path) if folder.images or folder.others else frozenset()
+    folder.others = [path for path in folder.others if path.name not in results and not is_result(path)]
     # Among images and folders of cases, a file counts as DICOM only if it is; elsewhere, damaged ones are reported.
     folder.dicom = bool(folder.others) and (alone or _any_is_dicom(folder.others))
-    results = listed_results(folder.path) if folder.images else frozenset()
     headers = {path.name.lower() for path in folder.images}
     images = [
         path
@@ -209,8 +210,10 @@ def _has_header(path: Path, names: set[str]) -> bool:
 
 def _any_is_dicom(files: Iterable[Path]) -> bool:
     from flareseg.io.dicom import read_header
+    from flareseg.io.dicom.values import text
 
-    return any((header := read_header(file)) is not None and "Rows" in header for file in files)
+    headers = map(read_header, files)
+    return any(header is not None and "Rows" in header and text(header, "Modality") != "SEG" for header in headers)
 
 
 def _choose(images: list[Path], beside_dicom: bool, left_out: Counter[str]) -> list[Path]:

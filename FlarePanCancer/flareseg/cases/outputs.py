@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flareseg.cases.clashes import Written
+from flareseg.cases.dicom_files import DicomFiles, DicomWanted
 from flareseg.cases.find import Case
 from flareseg.cases.manifest import Manifest
 from flareseg.errors import FlareError, OutputError
@@ -20,19 +22,34 @@ from flareseg.results.report import PAGE, PICTURE
 from flareseg.text import shown
 
 
-class Outputs:
-    """Where the files of each of `cases` go.
+@dataclass(frozen=True)
+class Beside:
+    """What is asked for beside the results.
 
-    Args:
-        cases: with their results.
+    Attributes:
         reports: folder for reports: of one case its own, of several one folder in it for each; or None.
         previews: folder for coarse results, or None.
         table: file for measurements, or None.
+        dicom: DICOM results.
     """
 
-    def __init__(self, cases: Sequence[Case], reports: Path | None, previews: Path | None, table: Path | None) -> None:
-        self._cases, self._reports, self._previews, self._table = cases, reports, previews, table
+    reports: Path | None = None
+    previews: Path | None = None
+    table: Path | None = None
+    dicom: DicomWanted = field(default_factory=DicomWanted)
+
+
+class Outputs:
+    """Where the files of each of `cases`, which have their results, go."""
+
+    def __init__(self, cases: Sequence[Case], beside: Beside) -> None:
+        self._cases, self._reports, self._previews = cases, beside.reports, beside.previews
+        self._table, self._dicom = beside.table, beside.dicom
         self.alone = len(cases) == 1
+
+    def dicom(self, case: Case) -> DicomFiles:
+        """The DICOM files of a case that are no results by themselves; raises UsageError as `DicomWanted.of`."""
+        return self._dicom.of(case, self.alone)
 
     def report(self, case: Case) -> Path | None:
         """The folder of a case's report."""
@@ -42,9 +59,9 @@ class Outputs:
         return self._previews / f"{case.name}.nrrd" if self._previews else None
 
     def of(self, case: Case) -> list[Path]:
-        """What a finished case has: results and report."""
+        """What a finished case has: results, DICOM and report."""
         report = self.report(case)
-        return [*case.outputs, *([report / PICTURE, report / PAGE] if report else [])]
+        return [*case.outputs, *self.dicom(case), *([report / PICTURE, report / PAGE] if report else [])]
 
     def manifest(self, wanted: bool) -> Manifest | None:
         """The manifest beside the results: of several cases always, of one if `wanted`, or if one is there."""
@@ -56,8 +73,11 @@ class Outputs:
         result = []
         for case in self._cases:
             result += [Written(path, f"the result of '{shown(case.name)}'") for path in case.outputs]
+            dicom = list(self.dicom(case))
+            result += [Written(path, f"a DICOM result of '{shown(case.name)}'") for path in dicom]
             result += [
-                Written(path, f"the report of '{shown(case.name)}'") for path in self.of(case)[len(case.outputs) :]
+                Written(path, f"the report of '{shown(case.name)}'")
+                for path in self.of(case)[len(case.outputs) + len(dicom) :]
             ]
             if preview := self.preview(case):
                 result.append(Written(preview, f"the preview of '{shown(case.name)}'"))

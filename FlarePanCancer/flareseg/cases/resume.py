@@ -19,6 +19,7 @@ from flareseg.cases.find import Case
 from flareseg.cases.manifest import DONE, FAILED, STARTED, TAKEN, Manifest, Record, checksum, fingerprint
 from flareseg.errors import FlareError, InputError, OutputError
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
+from flareseg.io.writers import is_dicom_result
 from flareseg.labels import Structure
 from flareseg.results.measure import Measurement, measure
 from flareseg.segmentation import Segmentation
@@ -162,14 +163,9 @@ class Log:
         return f"it was made with other options ({', '.join(sorted(changed))})" if changed else ""
 
     def _refuse_edited(self, path: Path) -> None:
-        """A valid label map that differs from what flareseg wrote was edited by a user: do not overwrite it."""
-        if self._overwrite or ending_of(path) not in LABEL_ENDINGS:
-            return
-        try:
-            read_labels(path)
-        except FlareError:
-            return
-        raise OutputError(f"'{shown(path)}' was changed after flareseg wrote it; {BY_HAND}.")
+        """A valid result that differs from what flareseg wrote was edited by a user: do not overwrite it."""
+        if not self._overwrite and _is_whole_result(path):
+            raise OutputError(f"'{shown(path)}' was changed after flareseg wrote it; {BY_HAND}.")
 
     def _take(self, case: Case, files: Sequence[Path], read: Callable[[Case], Volume]) -> Decision:
         """Keep results that were there before a manifest, if they can be results of this case."""
@@ -269,6 +265,18 @@ def source_of(case: Case) -> dict[str, Any]:
         return result | ({"series": case.series} if case.series else {})
     # One slice of a series stands for all of it, a DICOMDIR for its folder.
     return result | {"series_folder": fingerprint(case.source.parent)}
+
+
+def _is_whole_result(path: Path) -> bool:
+    """Whether a file is a label map, or DICOM, as far as its header says."""
+    if is_dicom_result(path):
+        from flareseg.io.dicom import read_header
+
+        return read_header(path) is not None
+    try:
+        return ending_of(path) in LABEL_ENDINGS and read_labels(path) is not None
+    except FlareError:
+        return False
 
 
 def _values(labels: Any) -> Any:

@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.cases.clashes import refuse_clashes
+from flareseg.cases.dicom_files import DicomFiles
 from flareseg.cases.find import Case
-from flareseg.cases.outputs import Outputs, check_preview, check_table
+from flareseg.cases.outputs import Beside, Outputs, check_preview, check_table
 from flareseg.cases.resume import Decision, Log
 from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener
 from flareseg.commands.in_turn import InTurn, Voice
 from flareseg.commands.segment_request import SegmentRequest, model_and_options
 from flareseg.errors import Cancelled, DeviceError, InputError, ModelError
 from flareseg.io.atomic import check_destination, make_folder
+from flareseg.io.dicom_results.planes import check_source
+from flareseg.io.dicom_results.rtstruct import check_axial
 from flareseg.io.files import write_segmentation
+from flareseg.io.writers import is_dicom_result
 from flareseg.labels import Structure
 from flareseg.progress import Progress
 from flareseg.reading.reader import CaseReader, room_for_another
+from flareseg.results.dicom_files import DicomResults
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
 from flareseg.results.report import check_report, write_report
 from flareseg.segmentation import Segmentation
@@ -34,7 +39,7 @@ from flareseg.system.background import aside, result_of
 from flareseg.system.failures import reported
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.streams import OutputGone, print_text, tell
-from flareseg.volume import Volume
+from flareseg.volume import Orientation, Volume
 
 if TYPE_CHECKING:
     from flareseg.segmenter import Segmenter
@@ -49,6 +54,7 @@ class _CaseAtWork:
     voice: Voice
     progress: Progress
     files: Sequence[Path]
+    dicom: DicomFiles
     report: Path | None
     preview: Path | None
 
@@ -86,7 +92,8 @@ class Batch:
             FlareError: when nothing could be begun.
         """
         request = self.request
-        self._outputs = Outputs(cases, request.report, request.preview, request.measurements)
+        beside = Beside(request.report, request.preview, request.measurements, request.dicom)
+        self._outputs = Outputs(cases, beside)
         manifest = self._outputs.manifest(request.skip_existing or self.keeps_manifest)
         refuse_clashes(cases, self._outputs.all(manifest))
         if request.measurements:
@@ -154,6 +161,7 @@ class Batch:
             voice,
             Progress(voice, self.cancelled),
             self._outputs.of(case),
+            self._outputs.dicom(case),
             self._outputs.report(case),
             self._outputs.preview(case),
         )
@@ -187,6 +195,7 @@ class Batch:
             volume = replace(self._read(case), name=case.name)
         for note in volume.notes:
             work.progress.message(note)
+        self._check_dicom(work, volume)
         beside = room_for_another(volume)
         if beside and (after := following()):
             self._ahead(after)
@@ -206,12 +215,19 @@ class Batch:
 
     def _check_places(self, work: _CaseAtWork) -> None:
         replaces = work.decision.replace
-        for path in work.case.outputs:
+        for path in (*work.case.outputs, *work.dicom):
             check_destination(path, overwrite=replaces)
         if work.report:
             check_report(work.report, overwrite=replaces)
         if work.preview:
             check_preview(work.preview, overwrite=replaces)
+
+    def _check_dicom(self, work: _CaseAtWork, volume: Volume) -> None:
+        """See, before the work begins, that the CT has what results in DICOM refer to."""
+        if any(work.dicom) or any(map(is_dicom_result, work.case.outputs)):
+            check_source(volume.source, volume.name)
+        if work.dicom.rtstruct and volume.source:
+            check_axial(Orientation.of(volume.geometry), volume.name, volume.source.axis)
 
     def _finish(self, work: _CaseAtWork, result: Segmentation, volume: Volume) -> None:
         """Write and measure what was found."""
@@ -219,11 +235,13 @@ class Batch:
         self._log.started(case, work.files)
         with work.progress.stage("write"):
             for path in case.outputs:
-                write_segmentation(result, path, overwrite=replaces)
-        rows: list[Measurement] = []
+                if not is_dicom_result(path):
+                    write_segmentation(result, path, overwrite=replaces)
+            rows = measure(result, volume) if work.dicom.sr else []
+            self._write_dicom(work, result, rows)
         asked = self.request.measurements or work.report or self._log.kept or isinstance(self.listener, JsonListener)
         if asked or alone:
-            rows = measure(result, volume)
+            rows = rows or measure(result, volume)
             self.rows[case.name] = rows
         if work.report:
             write_report(result, volume, work.report, rows, overwrite=replaces)
@@ -231,6 +249,19 @@ class Batch:
         work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print_text(f"{as_table(rows)}\n\n{times(result)}", sys.stdout)
+
+    def _write_dicom(self, work: _CaseAtWork, result: Segmentation, rows: Sequence[Measurement]) -> None:
+        files, replaces = work.dicom, work.decision.replace
+        segs = [*filter(is_dicom_result, work.case.outputs), *([files.seg] if files.seg else [])]
+        if not segs and not any(files):
+            return
+        results = DicomResults(result)
+        for path in segs:
+            results.write_seg(path, overwrite=replaces)
+        if files.sr:
+            results.write_sr(files.sr, rows, overwrite=replaces)
+        if files.rtstruct:
+            results.write_rtstruct(files.rtstruct, overwrite=replaces)
 
     def _read(self, case: Case) -> Volume:
         assert self.reader

@@ -136,3 +136,9 @@ class SilentListener(Silent):
 
     def error(self, text: str) -> None:
         tell(f"flareseg: {text}")
+
+
+def listener_of(kind: str) -> CaseListener:
+    """The listener for `--progress bar`, `json` or `none`."""
+    kinds: dict[str, type[CaseListener]] = {"bar": BarListener, "json": JsonListener, "none": SilentListener}
+    return kinds[kind]()

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from flareseg.cases.clashes import refuse_results_among_cts
 from flareseg.cases.find import find_cases, with_outputs
 from flareseg.commands.batch import Batch
-from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener
+from flareseg.commands.console import JsonListener, listener_of
+from flareseg.commands.dicom_options import dicom_of
 from flareseg.commands.model_options import options_of
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import UsageError
-from flareseg.io.files import LABEL_ENDINGS
 from flareseg.io.opening import check_kind
+from flareseg.io.writers import endings_for
 from flareseg.labels import Structure
 from flareseg.results.measure import check_table_name
 from flareseg.system.interrupt import end_when, run_until_signal
@@ -22,8 +23,9 @@ from flareseg.volume import WorldBox
 
 def segment_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg segment`; returns its exit status."""
-    if arguments.format not in LABEL_ENDINGS:
-        raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(LABEL_ENDINGS)}.")
+    endings = endings_for("segmentation")
+    if arguments.format not in endings:
+        raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(endings)}.")
     if arguments.measurements:
         check_table_name(arguments.measurements)
     for path in arguments.inputs:
@@ -41,9 +43,10 @@ def segment_command(arguments: argparse.Namespace) -> int:
         measurements=arguments.measurements,
         report=arguments.report,
         preview=arguments.preview,
+        dicom=dicom_of(arguments),
         debug=arguments.debug,
     )
-    listener = _listener(arguments.progress)
+    listener = listener_of(arguments.progress)
 
     def work(cancelled: Callable[[], bool]) -> int:
         if isinstance(listener, JsonListener):
@@ -53,6 +56,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         found = find_cases(arguments.inputs)
         cases = with_outputs(found.cases, arguments.output, arguments.format)
         results = [path for case in cases for path in case.outputs]
+        results += [path for case in cases for path in request.dicom.of(case, len(cases) == 1)]
         keeps_manifest = refuse_results_among_cts(found, results, arguments.preview)
         for note in found.notes:
             listener.message(note)
@@ -66,11 +70,6 @@ def _structures(names: str, model: str) -> tuple[Structure, ...]:
     from flareseg.model.structures import choose
 
     return choose(names.split(","), structures_in(model))
-
-
-def _listener(kind: str) -> CaseListener:
-    kinds: dict[str, type[CaseListener]] = {"bar": BarListener, "json": JsonListener, "none": SilentListener}
-    return kinds[kind]()
 
 
 def _roi(numbers: list[float]) -> WorldBox:

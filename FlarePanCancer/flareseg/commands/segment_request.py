@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flareseg.cases.dicom_files import DicomWanted
 from flareseg.labels import Structure
 from flareseg.options import Options, result_record
 from flareseg.volume import WorldBox
@@ -27,6 +28,7 @@ class SegmentRequest:
         measurements: file for volume and HU of every case, or None.
         report: folder for pictures, or None.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
+        dicom: DICOM results beside those that every case has.
         debug: show where errors come from.
     """
 
@@ -42,6 +44,7 @@ class SegmentRequest:
     measurements: Path | None = None
     report: Path | None = None
     preview: Path | None = None
+    dicom: DicomWanted = field(default_factory=DicomWanted)
     debug: bool = False
 
 

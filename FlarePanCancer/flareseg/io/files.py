@@ -17,15 +17,15 @@ from flareseg.io import pairs
 from flareseg.io.atomic import atomic_path
 from flareseg.io.opening import is_folder, reading
 from flareseg.io.validation import as_hu, check_grid, check_is_ct
-from flareseg.io.writers import WRITERS, endings_for
+from flareseg.io.writers import WRITERS, endings_for, writer_of
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Of files that may hold a CT; of two files that belong together, of the one that says so."""
 SEGMENTS_ENDING = ".seg.nrrd"
-LABEL_ENDINGS = endings_for("segmentation")
-"""Of the segmentations that can be written."""
+LABEL_ENDINGS = tuple(one.ending for one in WRITERS if "segmentation" in one.holds and not one.is_dicom)
+"""Of the segmentations that can be written, and read again."""
 RESULT_ENDINGS = tuple(ending for ending in LABEL_ENDINGS if ending not in endings_for("volume"))
 """Of files that are results wherever they lie, never CTs."""
 _READABLE = sorted({*IMAGE_ENDINGS, SEGMENTS_ENDING, *pairs.VOXELS}, key=len, reverse=True)
@@ -142,13 +142,15 @@ def write_segmentation(segmentation: Segmentation, path: Path | str, *, overwrit
 
     Args:
         segmentation: what to write.
-        path: ends in .nii.gz, .nii or .nrrd (a label map) or .seg.nrrd (Slicer's segmentation: names, colours,
-            terminology, only the structures that are present).
+        path: ends in .nii.gz, .nii or .nrrd (a label map), .seg.nrrd (Slicer's segmentation: names, colours,
+            terminology, only the structures that are present), or .dcm (a DICOM segmentation, which refers to the
+            images of the CT; its UIDs are new ones each time).
         overwrite: replace an existing file.
 
     Raises:
         OutputError: when it exists and `overwrite` is not set, or cannot be written.
-        UsageError: for another ending.
+        InputError: for .dcm, when the CT does not come from DICOM images that say what is needed.
+        UsageError: for another ending, or for .dcm without the package highdicom.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -181,10 +183,9 @@ def write_volume(volume: Volume, path: Path | str, *, overwrite: bool = False) -
 
 def _write(image: Volume | Segmentation, path: Path, overwrite: bool) -> Path:
     known = endings_for("volume" if isinstance(image, Volume) else "segmentation")
-    writer = next((writer for writer in WRITERS if writer.ending == ending_of(path)), None)
+    writer = writer_of(path)
     if writer is None:
-        hint = " (DICOM cannot be written yet)" if path.suffix.lower() in (".dcm", ".dicom") else ""
-        raise UsageError(f"'{path.name}' cannot be written{hint}; name a file that ends in {', '.join(known)}.")
+        raise UsageError(f"'{path.name}' cannot be written; name a file that ends in {', '.join(known)}.")
     if writer.ending not in known:
         what = "a CT" if isinstance(image, Volume) else "a segmentation"
         raise UsageError(f"'{path.name}' would not hold {what}; name a file that ends in {', '.join(known)}.")

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.labels import TUMOUR, Structure
+from flareseg.labels import Structure
+from flareseg.lesion_parts import SMALLEST_ML as SMALLEST_ML
+from flareseg.lesion_parts import lesion_parts
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Geometry, Orientation, Triple, Volume
 
-SMALLEST_ML = 0.1
-"""Components below it are no lesions: a ball of less than 6 mm, too small for slices of usual thickness."""
 LEAST_SHARE = 0.2
 """Of `_host_of`: what is attached to an organ by less does not lie in it."""
 _STEPS = np.array([(0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5)])
@@ -64,37 +64,26 @@ def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float 
         volume: the CT.
         smallest_ml: smaller components do not count.
     """
-    import cc3d
-
+    found = lesion_parts(segmentation, smallest_ml)
+    if found is None:
+        return []
     orientation = Orientation.of(segmentation.geometry)
     labels = np.ascontiguousarray(orientation.to_canonical(segmentation.labels))
     hu = orientation.to_canonical(volume.hu)
     grid = orientation.geometry_to_canonical(segmentation.geometry)
-    tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
-    if tumour is None:
-        return []
-    organs = [structure for structure in segmentation.structures if structure is not tumour]
-    value = tumour.value
-    around = _box_of(labels, value)
-    if around is None:
-        return []
-    parts, count = cc3d.connected_components(labels[around] == value, connectivity=26, return_N=True)
-    found = cc3d.statistics(parts)
-    sizes, boxes = found["voxel_counts"], found["bounding_boxes"]
-    order = sorted(range(1, count + 1), key=lambda number: -int(sizes[number]))
-    kept = [number for number in order if sizes[number] * grid.voxel_ml >= smallest_ml]
+    organs = [structure for structure in segmentation.structures if structure is not found.structure]
     lesions = []
-    for place, number in enumerate(kept, 1):
-        own: Box = boxes[number]
-        mask = parts[own] == number
-        z, y, x = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(around, own, strict=True))
+    for place, number in enumerate(found.kept, 1):
+        own: Box = found.boxes[number]
+        mask = found.parts[own] == number
+        z, y, x = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(found.around, own, strict=True))
         inside = hu[z, y, x][mask].astype(np.float64)
         longest, perpendicular = _diameters(mask, (z.start, y.start, x.start), grid)
         ends = zip((z, y, x), labels.shape, strict=True)
         lesions.append(
             Lesion(
                 number=place,
-                voxels=int(sizes[number]),
+                voxels=int(found.sizes[number]),
                 mean_hu=float(inside.mean()),
                 sd_hu=float(inside.std()),
                 host=_host_of(mask, labels, (z, y, x), organs, grid.spacing_zyx_mm),
@@ -104,17 +93,6 @@ def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float 
             )
         )
     return lesions
-
-
-def _box_of(labels: NDArray[np.uint8], value: int) -> Box | None:
-    """The box of a value; planes are looked at one by one, for a whole-body CT has half a gigabyte of them."""
-    planes = [index for index, plane in enumerate(labels) if value in plane.tobytes()]
-    if not planes:
-        return None
-    z = slice(planes[0], planes[-1] + 1)
-    flat = (labels[z] == value).any(axis=0)
-    y, x = (np.flatnonzero(flat.any(axis=axis)) for axis in (1, 0))
-    return z, slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
 
 
 def _diameters(mask: NDArray[np.bool_], corner_zyx: tuple[int, int, int], grid: Geometry) -> tuple[Line, Line]:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from flareseg.errors import FlareError, InputError
 from flareseg.io.dicom.choice import choose
-from flareseg.io.dicom.headers import PATIENT_KEYWORDS, beginning_of, header_of, quiet_pydicom
+from flareseg.io.dicom.headers import PATIENT_KEYWORDS, REPEATED_KEYWORDS, beginning_of, header_of, quiet_pydicom
 from flareseg.io.dicom.pixels import PixelReader
 from flareseg.io.dicom.selection import select
 from flareseg.io.dicom.series import Lost, Series, lost_of, scan
 from flareseg.io.dicom.slices import Slice
 from flareseg.io.dicom.sources import files_of
 from flareseg.io.dicom.stack import upright
-from flareseg.io.dicom.values import name, text
-from flareseg.volume import Source, SourceSlice, Volume
+from flareseg.io.dicom.values import as_json, name, text
+from flareseg.volume import Geometry, Source, SourceSlice, Volume
 
 
 def list_series(folder: Path | str) -> list[Series]:
@@ -66,25 +66,34 @@ def read_dicom(folder: Path | str, *, force: bool = False, series: str | None = 
         reader = PixelReader(path, is_ct=chosen.modality == "CT", force=force)
         hu, geometry, notes = upright(path, selection.slices, reader)
         notes = (*_of_series(chosen), *selection.notes, *notes, *reader.notes(), *files.notes, *_damaged(unsure))
-        return Volume(hu, geometry, files.name, notes, _source_of(chosen, selection.slices))
+        return Volume(hu, geometry, files.name, notes, _source_of(chosen, selection.slices, geometry))
 
 
-def _source_of(series: Series, slices: Sequence[Slice]) -> Source:
+def _source_of(series: Series, slices: Sequence[Slice], geometry: Geometry) -> Source:
     """What the volume was read from, by its slices in the order of its array."""
     with quiet_pydicom():
         file = slices[0].file
-        header = header_of(file, beginning_of(file), PATIENT_KEYWORDS)
+        header = header_of(file, beginning_of(file), (*PATIENT_KEYWORDS, *REPEATED_KEYWORDS))
         patient = {keyword: name(header, keyword) for keyword in PATIENT_KEYWORDS} if header is not None else {}
+        repeated = as_json(header, REPEATED_KEYWORDS)
+    first = slices[0].place
+    assert first is not None
     return Source(
-        slices=tuple(
-            SourceSlice(one.uid, one.class_uid, one.series_uid, None if one.frame is None else one.frame + 1)
-            for one in slices
-        ),
+        slices=tuple(_source_slice(one) for one in slices),
         study_uid=series.study,
         frame_of_reference_uid=patient.get("FrameOfReferenceUID", ""),
         patient_id=patient.get("PatientID", ""),
         patient_name=patient.get("PatientName", ""),
+        row=first.row,
+        column=first.column,
+        shifted=geometry.shape_zyx[1:] != (first.rows, first.columns),
+        patient_and_study=repeated,
     )
+
+
+def _source_slice(one: Slice) -> SourceSlice:
+    position = one.place.position_xyz_mm if one.place else None
+    return SourceSlice(one.uid, one.class_uid, one.series_uid, None if one.frame is None else one.frame + 1, position)
 
 
 def _of_series(series: Series) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ also faster.
 
 from __future__ import annotations
 
+import json
 import math
 import struct
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -99,6 +101,19 @@ def name(header: Any, keyword: str) -> str:
         return " ".join(str(header.get(keyword) or "").split())
     except Exception:  # pydicom raises errors of many kinds for values that it cannot convert
         return " ".join(text(header, keyword).split())
+
+
+def as_json(header: Any, keywords: Iterable[str]) -> str:
+    """The elements of these names as DICOM's JSON, in Unicode; without those that are missing or make no sense."""
+    found: dict[str, Any] = {}
+    for keyword in keywords if header is not None else ():
+        try:
+            if keyword in header:
+                element = header[keyword]
+                found[f"{element.tag:08X}"] = element.to_json_dict(None, 0)
+        except Exception:  # pydicom raises errors of many kinds for values that it cannot convert
+            continue
+    return json.dumps(found, sort_keys=True)
 
 
 def seconds(date: str, time: str) -> float | None:
