@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from stand_in_engine import GRID, Heard, a_volume, run, the_failure
 
+from FlarePanCancerLib import pipe_lines
 from FlarePanCancerLib import process as engine_process
 from FlarePanCancerLib.events import NOT_UNDERSTOOD
 from FlarePanCancerLib.job import MOST_MESSAGES, Job
-from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
+from FlarePanCancerLib.process import LOG_LINES, LONGEST_LOGGED, EngineProcess
 from FlarePanCancerLib.run_request import with_choices
 from flareseg.io.files import write_segmentation
 from flareseg.io.nrrd import write_nrrd
@@ -40,8 +41,8 @@ def test_a_flood_of_progress_is_reported_in_bounded_parts(engine):
 
     def count(job, heard):
         counts.append(len(heard.fractions))
-        if job._process:
-            assert job._process._events.qsize() <= MOST_WAITING
+        if job._process and job._process._output:
+            assert len(job._process._output._ready) <= pipe_lines.PIECE
 
     _, heard = run(after_poll=count)
     assert heard.results == [(0, 12, [])]
@@ -270,4 +271,3 @@ def test_a_process_that_was_never_started_is_quiet():
     process.cancel()
     process.kill()
     assert (process.running, process.status, process.pid, process.events()) == (False, None, None, [])
-    assert EVENTS_AT_ONCE < MOST_WAITING

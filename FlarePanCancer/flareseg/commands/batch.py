@@ -26,6 +26,7 @@ from flareseg.io.atomic import check_destination, make_folder
 from flareseg.io.files import write_segmentation
 from flareseg.labels import Structure
 from flareseg.progress import Progress
+from flareseg.reading.awaiting import wait_for_file
 from flareseg.reading.reader import CaseReader, room_for_another
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
 from flareseg.results.report import check_report, write_report
@@ -234,11 +235,13 @@ class Batch:
 
     def _read(self, case: Case) -> Volume:
         assert self.reader
+        if self.request.await_inputs:
+            wait_for_file(case.source, self.cancelled)
         return self.reader.read(case.source, **self._how(case), cancelled=self.cancelled)
 
     def _ahead(self, case: Case) -> None:
         assert self.reader
-        if case.problem or self._log.is_read(case):
+        if case.problem or self._log.is_read(case) or (self.request.await_inputs and not case.source.exists()):
             return
         self._log.reads(case)
         self.reader.ahead(case.source, **self._how(case))

@@ -27,6 +27,7 @@ class SegmentRequest:
         measurements: file for volume and HU of every case, or None.
         report: folder for pictures, or None.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
+        await_inputs: wait for a CT that is not there yet when its turn comes.
         debug: show where errors come from.
     """
 
@@ -42,6 +43,7 @@ class SegmentRequest:
     measurements: Path | None = None
     report: Path | None = None
     preview: Path | None = None
+    await_inputs: bool = False
     debug: bool = False
 
 
