@@ -54,13 +54,15 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.panel = None
+        self.panel = self.many = None
         self._node = None
         self._connection = None
         self._entered = False
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        from FlarePanCancerLib.dicom_export import add_export_button
+        from FlarePanCancerLib.many import ManyCts
         from FlarePanCancerLib.widget import Panel
 
         ui = slicer.util.loadUI(self.resourcePath("UI/FlarePanCancer.ui"))
@@ -69,6 +71,8 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.setMRMLScene(slicer.mrmlScene)
         self.logic = FlarePanCancerLogic()
         self.panel = Panel(self.ui)
+        self.many = ManyCts(self.ui, self.panel)
+        self.export_button = add_export_button(self.ui, lambda: self.panel.parameters)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._scene_closes)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._scene_closed)
         self._follow()
@@ -76,8 +80,8 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         """The module is reloaded, or Slicer ends: nothing of it may go on."""
-        if self.panel is not None:
-            self.panel.end()
+        for part in filter(None, (self.many, self.panel)):
+            part.end()
         self._leave()
         self.removeObservers()
 
@@ -102,6 +106,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _scene_closes(self, caller, event):
         self.panel.cancel()
+        self.many.cancel()
         self._leave()
         self.panel.show(None)
 

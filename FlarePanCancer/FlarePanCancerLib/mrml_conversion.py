@@ -135,10 +135,10 @@ def write_ct(volume: Volume, path: Path) -> Generator[None, None, None]:
 
 def read_result(path: Path) -> Labels:
     """Read a label map of the engine, cut to what is not background; one voxel where there is nothing else."""
-    from flareseg.io.files import read_labels
-    from flareseg.io.labels_nrrd import ENDING, cut_to_labels, read_labels_nrrd
+    from flareseg.io.files import LABELS_ENDING, read_labels
+    from flareseg.io.labels_nrrd import cut_to_labels, read_labels_nrrd
 
-    found = read_labels_nrrd(path) if path.name.endswith(ENDING) else cut_to_labels(*read_labels(path))
+    found = read_labels_nrrd(path) if path.name.endswith(LABELS_ENDING) else cut_to_labels(*read_labels(path))
     if found.box is None:
         return Labels(np.zeros((1, 1, 1), np.uint8), (0, 0, 0, 0, 0, 0), found.geometry, ())
     z, y, x = found.box

@@ -146,7 +146,7 @@ class EngineProcess:
             tree.kill()
         closed = output.ended and errors.ended
         flooded = output.bytes + errors.bytes - self._bytes_at_end > AFTER_END_BYTES
-        if output.is_empty and errors.is_empty and (closed or since > AFTER_END_S + SILENT_S) or flooded:
+        if (output.is_empty and errors.is_empty and (closed or since > AFTER_END_S + SILENT_S)) or flooded:
             tree.kill()
             self._stop_listening()
 

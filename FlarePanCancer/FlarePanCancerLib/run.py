@@ -10,6 +10,7 @@ from typing import Any
 from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.job import Job
 from FlarePanCancerLib.mrml_conversion import Labels, volume_of
+from FlarePanCancerLib.process import LOGGER
 from FlarePanCancerLib.run_request import RunRequest
 from flareseg.labels import Structure
 
@@ -133,6 +134,7 @@ class _IntoScene:
         call(self._callbacks.progress, fraction, text, seconds_left)
 
     def message(self, text: str) -> None:
+        LOGGER.info("%s", text)
         call(self._callbacks.message, text)
 
     def preview(self, number: int, labels: Labels) -> None:
@@ -151,7 +153,7 @@ class _IntoScene:
         self.drop_previews(number)
         if not _is_there(outcome.ct):
             outcome.error = "The CT was removed while it was segmented; its result is dropped."
-            call(self._callbacks.message, outcome.error)
+            self.message(outcome.error)
             return
         if outcome.segmentation is None or not _is_there(outcome.segmentation):
             outcome.segmentation = scene.new_segmentation(outcome.ct)
@@ -167,7 +169,8 @@ class _IntoScene:
             outcome.lines = results.draw_diameters(rows, outcome.segmentation)
         if missing:
             titles = ", ".join(structure.title.lower() for structure in missing)
-            call(self._callbacks.message, f"Not found in '{outcome.ct.GetName()}': {titles}.")
+            self.message(f"Not found in '{outcome.ct.GetName()}': {titles}.")
+        LOGGER.info("'%s' is segmented: %d structures found", outcome.ct.GetName(), len(found))
         call(self._callbacks.done, outcome)
 
     def error(self, number: int | None, text: str, details: str) -> None:
@@ -176,10 +179,12 @@ class _IntoScene:
                 outcome.error = outcome.error or text
         if number is not None:
             self.drop_previews(number)
+        LOGGER.error("%s", text)
         call(self._callbacks.error, text, details)
 
     def finished(self, cancelled: bool) -> None:
         self.drop_previews()
+        LOGGER.info("the run was cancelled" if cancelled else "the run has ended")
         call(self._callbacks.finished, cancelled)
 
     def drop_previews(self, number: int | None = None) -> None:
@@ -220,6 +225,8 @@ def segment(
     pairs = zip(cts, segmentations or [None] * len(cts), strict=True)
     outcomes = [Outcome(ct, segmentation, wanted) for ct, segmentation in pairs]
     run = Run(outcomes, request, callbacks or Callbacks(), measure)
+    names = ", ".join(f"'{ct.GetName()}'" for ct in cts)
+    LOGGER.info("segmenting %s with the model '%s'", names, request.model)
     run.start()
     return run
 

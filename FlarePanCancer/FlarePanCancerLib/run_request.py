@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from flareseg.io.files import LABELS_ENDING
 from flareseg.labels import Structure
 from flareseg.options import Options, as_arguments
 
@@ -19,7 +20,7 @@ QUALITIES: dict[str, dict[str, Any]] = {
     PARITY: {"parity": True},
 }
 """The `Options` that each quality stands for."""
-RESULT = ".labels.nrrd"
+RESULT = LABELS_ENDING
 """What the module reads at one go; see the engine's io/labels_nrrd.py."""
 
 

@@ -19,7 +19,6 @@ from flareseg.io.opening import reading
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Geometry, box_of
 
-ENDING = ".labels.nrrd"
 BOX, VALUES = "flareseg_box", "flareseg_values"
 """Keys of the header: first and one after the last index along z, y, x of what is no background; the labels there."""
 
