@@ -1,6 +1,6 @@
 """Between MRML's volumes and the engine's: which CT a node holds, and the file through which the engine gets it.
 
-All of it happens on the main thread, which is the window's: a CT is written in steps, a result is read in one call.
+All of it happens on the main thread, which is the window's: a CT is written in steps, and of a result only what it found is read.
 """
 
 from __future__ import annotations

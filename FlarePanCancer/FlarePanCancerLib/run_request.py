@@ -78,7 +78,8 @@ class RunRequest:
         if self.structures:
             words += ["--structures", ",".join(self.structures)]
         if self.roi_lps_mm is not None:
-            words += ["--roi", *(f"{mm:.4f}" for mm in self.roi_lps_mm)]  # argparse takes -1e-14 for an option
+            # to a tenth of a micrometre, and never as -1e-14, which would pass for an option
+            words += ["--roi", *(f"{mm + 0.0:.4f}" for mm in self.roi_lps_mm)]
         return [*words, "--preview", str(previews)] if self.preview else words
 
     def _all_options(self) -> Options:

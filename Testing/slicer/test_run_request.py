@@ -7,11 +7,12 @@ import pytest
 from FlarePanCancerLib.run_request import ACCURATE, FAST, MIRRORED, PARITY, RunRequest, with_choices
 from flareseg.options import Options
 
-BEFORE = ["segment", "a.nrrd", "-o", "r", "--format", ".nrrd", "--model", "default", "--progress", "json"]
+BEFORE = ["segment", "--list", "cts.txt", "--await-inputs", "-o", "r", "--format", ".labels.nrrd"]
+BEFORE += ["--model", "default", "--progress", "json"]
 
 
 def arguments(request):
-    return request.arguments([Path("a.nrrd")], Path("r"), Path("p"))
+    return request.arguments(Path("cts.txt"), Path("r"), Path("p"))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_an_option_that_is_chosen_by_itself_goes_before_the_quality():
 
 def test_everything_else_that_is_asked_for():
     request = with_choices(structures=["liver"], roi_lps_mm=(0, 1, 2, 3, 4, 5))
-    box = ["0.0", "1.0", "2.0", "3.0", "4.0", "5.0"]
+    box = ["0.0000", "1.0000", "2.0000", "3.0000", "4.0000", "5.0000"]
     assert arguments(request) == [*BEFORE, "--structures", "liver", "--roi", *box, "--preview", "p"]
 
 

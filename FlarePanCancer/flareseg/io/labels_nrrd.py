@@ -1,7 +1,7 @@
 """A label map for a program that shows it at once: a NRRD without compression, whose header says where the labels are.
 
-3D Slicer's window stands still while its module reads a result. Of this format it reads the slices with labels, in one
-call, and need not look for them. For everybody else it is a NRRD like any other.
+3D Slicer's window stands still while its module reads a result. Of this format it reads the slices with labels, and
+need not look for them. For everybody else it is a NRRD like any other.
 """
 
 from __future__ import annotations
@@ -82,12 +82,14 @@ def read_labels_nrrd(path: Path) -> Found:
         if not all(0 <= part.start < part.stop <= size for part, size in zip(box, geometry.shape_zyx, strict=True)):
             raise damaged
         _, y, x = geometry.shape_zyx
-        depth = box[0].stop - box[0].start
+        whole = np.empty((y, x), np.uint8)
+        part = np.empty(tuple(edge.stop - edge.start for edge in box), np.uint8)
         with path.open("rb") as file:
-            slab = np.fromfile(file, np.uint8, depth * y * x, offset=payload.offset + box[0].start * y * x)
-        if len(slab) != depth * y * x:
-            raise damaged
-        part = np.ascontiguousarray(slab.reshape(depth, y, x)[:, box[1], box[2]])
+            file.seek(payload.offset + box[0].start * y * x)
+            for piece in part:
+                if file.readinto(whole.data) != whole.nbytes:
+                    raise damaged
+                piece[:] = whole[box[1], box[2]]
         return Found(part, box, geometry, tuple(values))
 
 
