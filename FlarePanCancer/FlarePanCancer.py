@@ -32,8 +32,9 @@ class FlarePanCancer(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["SlicerFlarePanCancer developers"]
         self.parent.helpText = _(
-            "Segments 13 abdominal organs and tumours in CT. Load a CT, press Segment. Everything is computed on this "
-            "computer. Research use only; not a medical device. "
+            "Segments 13 abdominal organs in CT. Load a CT, press Segment. The default model draws organs only; other "
+            "models draw tumours too. Everything is computed on this computer. Research use only; not a medical "
+            "device. "
             '<a href="https://github.com/SlicerFlarePanCancer/SlicerFlarePanCancer">Documentation</a>'
         )
         self.parent.acknowledgementText = _(

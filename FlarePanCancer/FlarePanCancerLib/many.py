@@ -84,7 +84,8 @@ class ManyCts:
 
     @property
     def running(self) -> bool:
-        return self.run is not None
+        """Whether CTs of the list are loaded or segmented now."""
+        return bool(self._timer.active)
 
     # the list
 
@@ -152,7 +153,7 @@ class ManyCts:
     # the run
 
     def _segment_or_cancel(self) -> None:
-        if self._timer.active:
+        if self.running:
             self.cancel()
             return
         with slicer.util.tryWithErrorDisplay(_("The segmentation could not be started."), waitCursor=False):
@@ -177,7 +178,7 @@ class ManyCts:
         if self.run is not None:
             self._say(_("Stopping …"))
             self.run.cancel()
-        elif self._timer.active:
+        elif self.running:
             self._finished(True)
 
     def end(self) -> None:
@@ -292,7 +293,7 @@ class ManyCts:
 
     def _refresh(self) -> None:
         button, count = self.ui.segmentAllButton, sum(row.wanted for row in self._rows)
-        busy = self._timer.active
+        busy = self.running
         button.text = _("Cancel") if busy else _("Segment {count} CTs").format(count=count)
         button.enabled = busy or bool(count)
         self.ui.sceneCtsButton.enabled = self.ui.dicomCtsButton.enabled = not busy

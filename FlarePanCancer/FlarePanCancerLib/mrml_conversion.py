@@ -1,6 +1,7 @@
 """Between MRML's volumes and the engine's: which CT a node holds, and the file through which the engine gets it.
 
-All of it happens on the main thread, which is the window's: a CT is written in steps, and of a result only what it found is read.
+All of it happens on the main thread, which is the window's: a CT is written in steps, and of a result no more is read
+than what was found.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def test_two_cts_of_the_scene_get_their_results(widget, a_patient):
     widget.panel.parameters.structures = "liver"
     widget.many.ui.sceneCtsButton.click()
     widget.many.ui.segmentAllButton.click()
-    assert wait_until(lambda: not widget.many._timer.active, 400)
+    assert wait_until(lambda: not widget.many.running, 400)
     assert states(widget.many) == [("one", "done: 1 structures"), ("two", "done: 1 structures")]
     assert all(ct_sources.result_of(node) is not None for node in nodes)
 

@@ -29,6 +29,8 @@ def segment_command(arguments: argparse.Namespace) -> int:
     inputs = [*arguments.inputs, *(listed_inputs(arguments.list) if arguments.list else ())]
     if not inputs:
         raise UsageError("No CT is named; give at least one INPUT, or --list FILE.")
+    if arguments.await_inputs and arguments.skip_existing:
+        raise UsageError("--skip-existing looks at the CTs first; without it, --await-inputs waits for them.")
     for path in inputs if not arguments.await_inputs else ():
         check_kind(path)
     request = SegmentRequest(
