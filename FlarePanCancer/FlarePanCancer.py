@@ -108,7 +108,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _scene_closes(self, caller, event):
         self.panel.cancel()
-        self.many.cancel()
+        self.many.close_scene()
         self._leave()
         self.panel.show(None)
 

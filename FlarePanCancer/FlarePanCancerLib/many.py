@@ -13,14 +13,16 @@ from slicer.i18n import tr as _
 
 from FlarePanCancerLib.ct_sources import cts_of_scene, load_series, result_of, selected_series, title_of_series
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
+from FlarePanCancerLib.mrml_conversion import volume_of
 from FlarePanCancerLib.run_request import CHOICES
 from FlarePanCancerLib.words import spoken
+from flareseg.errors import InputError
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "ManyCts.ui"
 POLL_MS = 40
 
 
-@dataclass
+@dataclass(eq=False)
 class _Row:
     """A CT in the list.
 
@@ -56,6 +58,7 @@ class ManyCts:
         self.run: Run | None = None
         self._rows: list[_Row] = []
         self._at_work: list[_Row] = []
+        self._wanted = 0
         self._filling = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -125,7 +128,7 @@ class ManyCts:
         self._refresh()
 
     def _set_state(self, row: _Row, state: str) -> None:
-        if row.state == state:
+        if row.state == state or row not in self._rows:
             return
         row.state = state
         item = self.ui.ctsTable.item(self._rows.index(row), 1)
@@ -167,6 +170,7 @@ class ManyCts:
         if not self._panel._is_ready():
             return
         self._at_work = [row for row in self._rows if row.wanted]
+        self._wanted = len(self._at_work)
         for row in self._at_work:
             self._set_state(row, _("waits"))
         self.ui.manyProgressBar.value = 0
@@ -180,6 +184,12 @@ class ManyCts:
             self.run.cancel()
         elif self.running:
             self._finished(True)
+
+    def close_scene(self) -> None:
+        """The scene goes, and with it all that is listed."""
+        self.cancel()
+        self._at_work = []
+        self._list([])
 
     def end(self) -> None:
         """Nothing may go on after the panel: the module is reloaded, or Slicer ends."""
@@ -214,12 +224,13 @@ class ManyCts:
             if more:
                 self._rows += more
                 self._at_work += more
+                self._wanted += len(more)
                 self._show_rows()
         else:
             self._set_state(row, _("not loaded: {reason}").format(reason=reason))
 
     def _start(self) -> None:
-        self._at_work = [row for row in self._at_work if row.node is not None]
+        self._at_work = [row for row in self._at_work if row.node is not None and self._can_be_read(row)]
         if not self._at_work:
             self._finished(False)
             return
@@ -242,6 +253,15 @@ class ManyCts:
             self._say(str(error))
             return
         self.ui.manyProgressBar.visible = True
+
+    def _can_be_read(self, row: _Row) -> bool:
+        """Whether a node holds a CT; one that does not would cost all the others."""
+        try:
+            volume_of(row.node)
+        except InputError as error:
+            self._set_state(row, _("failed: {reason}").format(reason=error))
+            return False
+        return True
 
     def _on_progress(self, fraction: float, text: str, seconds_left: float | None) -> None:
         count = len(self._at_work)
@@ -278,7 +298,7 @@ class ManyCts:
             if row.state == _("waits") or row.state.endswith("%"):
                 self._set_state(row, _("not done"))
         words = _("Cancelled: {done} of {count} CTs are done.") if cancelled else _("{done} of {count} CTs are done.")
-        self._say(words.format(done=done, count=len(self._at_work)))
+        self._say(words.format(done=done, count=self._wanted) if self._rows else "")
         self.ui.manyProgressBar.visible = False
         self._at_work = []
         self._refresh()

@@ -175,6 +175,30 @@ def test_a_click_shows_a_ct_with_its_own_result_only(widget, cts, started):
     assert shown == [0, 1, 0]
 
 
+def test_a_volume_that_cannot_be_read_costs_no_other(widget, cts, started):
+    matrix = np.eye(4)
+    matrix[0, 1] = 0.2
+    cts[0].SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    widget.many.ui.sceneCtsButton.click()
+    widget.many.ui.segmentAllButton.click()
+    assert wait_until(lambda: started, 5)
+    assert [outcome.ct for outcome in started[0].outcomes] == cts[1:]
+    assert "not at right angles" in states(widget.many)[0][1]
+    started[0].done(0)
+    started[0].callbacks.finished(False)
+    assert widget.many.ui.manyStatusLabel.text == "1 of 3 CTs are done."
+
+
+def test_with_the_scene_the_list_goes_and_the_run_stops(widget, cts, started, scene):
+    widget.many.ui.sceneCtsButton.click()
+    widget.many.ui.segmentAllButton.click()
+    assert wait_until(lambda: started, 5)
+    scene.Clear(False)
+    assert wait_until(lambda: not widget.many.running, 5)
+    assert started[0].cancelled and states(widget.many) == []
+    assert not widget.many.ui.segmentAllButton.enabled and widget.many.ui.manyStatusLabel.text == ""
+
+
 def test_while_one_ct_is_segmented_the_list_waits(widget, cts, started):
     widget.many.ui.sceneCtsButton.click()
     widget.panel.run = object()
