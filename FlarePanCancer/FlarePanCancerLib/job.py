@@ -1,28 +1,27 @@
 """One run: CTs written for the engine, its process, and its events, passed on to a listener.
 
-Nothing here touches the scene or the screen. `poll`, called now and then on the main thread, reports what happened
-since, a bounded part of it at a time; it never waits.
+Nothing here touches the scene or the screen. `poll`, called now and then on the main thread, writes a part of a CT and
+reports what happened since, a bounded part of it at a time; it never waits, and there are no threads.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from FlarePanCancerLib.ct_files import CtFiles
 from FlarePanCancerLib.events import Event
-from FlarePanCancerLib.mrml_conversion import Labels, write_ct
-from FlarePanCancerLib.process import EngineProcess, let_threads_work
+from FlarePanCancerLib.mrml_conversion import Labels
+from FlarePanCancerLib.process import EngineProcess
 from FlarePanCancerLib.run_request import RunRequest
 from flareseg.errors import OutputError
 from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE, share_done, title_of
 from flareseg.system.temporary import drop_temporary_folder, make_temporary_folder
 from flareseg.volume import Volume
 
-PREPARING = "Handing over the CT"
 STARTING = "Starting"
 MOST_MESSAGES = 300
 """Of the engine in one run; more are left out."""
@@ -55,7 +54,7 @@ class Job:
     """A run over one or many CTs; the model is loaded once.
 
     Args:
-        volumes: the CTs, in memory that stays as it is until their files are written.
+        volumes: the CTs, in memory that stays as it is until their files are written, one after the other.
         request: how to segment them.
         listener: follows the run.
 
@@ -64,13 +63,12 @@ class Job:
     """
 
     def __init__(self, volumes: Sequence[Volume], request: RunRequest, listener: JobListener) -> None:
-        self._volumes, self._request, self._listener = list(volumes), request, listener
-        self._grids = [volume.geometry.shape_zyx for volume in self._volumes]
+        self._request, self._listener = request, listener
+        self._grids = [volume.geometry.shape_zyx for volume in volumes]
         self._answered: set[int] = set()
         self._messages = 0
         self._folder = _temporary_folder()
-        self._writer = threading.Thread(target=self._write, daemon=True, name="FlarePanCancer write")
-        self._write_error: Exception | None = None
+        self._cts = CtFiles(volumes, self._folder)
         self._process: EngineProcess | None = None
         self._cancelled = False
         self._ended = False
@@ -94,10 +92,9 @@ class Job:
         return "\n".join(self._process.log) if self._process else ""
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Begin; the engine is started at the first poll."""
         self._began = time.monotonic()
-        self._listener.progress(0.0, PREPARING, None)
-        self._writer.start()
+        self._listener.progress(0.0, STARTING, None)
 
     def cancel(self) -> None:
         """Stop; returns at once, and `finished` is called when everything has ended."""
@@ -110,17 +107,18 @@ class Job:
         self._cancelled = self._ended = True
         if self._process:
             self._process.kill()
+        self._cts.stop()
         drop_temporary_folder(self._folder)
 
     def poll(self) -> None:
         """Report what has happened since the last call."""
-        if not self._ended and self._writer.is_alive():
-            let_threads_work()
-        if self._ended or self._writer.is_alive():
+        if self._ended:
             return
         if self._process is None:
             self._start_engine()
             return
+        if not self._cancelled:
+            self._hand_over()
         for event in self._process.events():
             if not self._cancelled:
                 self._report(event)
@@ -128,39 +126,38 @@ class Job:
         if not self._process.running and not self._ended:
             self._end()
 
-    def _write(self) -> None:
-        try:
-            (self._folder / "cts").mkdir()
-            for number, volume in enumerate(self._volumes):
-                if self._cancelled:
-                    return
-                write_ct(volume, self._ct(number))
-        except Exception as error:
-            self._write_error = error
-        finally:
-            if self._ended:  # meanwhile; what was written since then would stay
-                drop_temporary_folder(self._folder)
-
     def _start_engine(self) -> None:
         if self._cancelled:
             self._finish()
             return
-        self._listener.progress(0.0, STARTING, None)
-        numbers = range(len(self._volumes))
-        arguments = self._request.arguments(
-            [self._ct(n) for n in numbers], self._folder / "results", self._folder / "p"
-        )
+        arguments = self._request.arguments(self._cts.list, self._folder / "results", self._folder / "p")
         process = EngineProcess(arguments)
         try:
-            if self._write_error:
-                raise self._write_error
+            self._cts.write_list()
             process.start()
         except Exception as error:
             self._listener.error(None, f"The segmentation cannot be started: {error}", "")
             self._finish()
             return
         self._process = process
-        self._volumes = []  # their memory is the scene's again
+
+    def _hand_over(self) -> None:
+        """Write a part of the CT that the engine needs next, while it starts or computes another one."""
+        number = self._cts.current
+        try:
+            try:
+                self._cts.write_on(len(self._answered))
+            except Exception as error:
+                self._report_error(number, f"The CT cannot be handed over: {error}")
+                self._cts.give_up()
+        except OSError:
+            self._cancel_for_want_of_room()
+
+    def _cancel_for_want_of_room(self) -> None:
+        assert self._process
+        self._cts.stop()
+        self._process.cancel()
+        self._report_error(None, "No more CTs can be handed over: Slicer's temporary folder cannot be written.")
 
     def _report(self, event: Event) -> None:
         kind, number = event["event"], self._number_of(event)
@@ -191,7 +188,7 @@ class Job:
         if labels.geometry.shape_zyx != self._grids[number]:
             self._report_error(number, "The result does not lie on the grid of the CT; the details say more.")
             return
-        self._answered.add(number)
+        self._answer({number})
         self._listener.done(number, labels, event["measurements"])
 
     def _report_message(self, text: str) -> None:
@@ -213,9 +210,6 @@ class Job:
         which = f"{self._current + 1} of {count}: " if count > 1 else ""
         self._listener.progress(fraction, which + text, left)
 
-    def _ct(self, number: int) -> Path:
-        return self._folder / "cts" / f"{number:05}.nrrd"
-
     def _number_of(self, event: Event) -> int | None:
         case = event["case"]
         number = int(case) if case.isascii() and case.isdigit() and len(case) < 10 else -1
@@ -226,8 +220,14 @@ class Job:
         blamed = set(range(len(self._grids))) if number is None else {number}
         if blamed <= self._answered:
             return
-        self._answered |= blamed
+        self._answer(blamed)
         self._listener.error(number, text, self.log)
+
+    def _answer(self, numbers: set[int]) -> None:
+        """The engine is done with these."""
+        self._answered |= numbers
+        for number in numbers:
+            self._cts.remove(number)
 
     def _end(self) -> None:
         assert self._process
@@ -243,6 +243,7 @@ class Job:
 
     def _finish(self) -> None:
         self._ended = True
+        self._cts.stop()
         drop_temporary_folder(self._folder)
         self._listener.finished(self._cancelled)
 

@@ -1,10 +1,12 @@
 """Between MRML's volumes and the engine's: which CT a node holds, and the file through which the engine gets it.
 
-Nodes are looked at on the main thread, which takes no time; whole arrays are written and read on another.
+All of it happens on the main thread, which is the window's: a CT is written in steps, and of a result no more is read
+than what was found.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from numpy.typing import NDArray
 
 from flareseg.errors import InputError
 from flareseg.nifti_transforms import LPS_TO_RAS
-from flareseg.volume import Geometry, Triple, Volume, as_rows, box_of
+from flareseg.volume import Geometry, Triple, Volume, as_rows
 
 SHEAR = 1e-3
 """Largest cosine between two axes that still counts as a right angle."""
+BYTES_A_STEP = 2**23
+"""Of a CT that is written: a few milliseconds."""
 Extent = tuple[int, int, int, int, int, int]
 
 
@@ -109,40 +113,41 @@ def roi_of(roi: Any, ct: Any) -> tuple[float, ...]:
     return tuple(float(value) for pair in zip(low, high, strict=True) for value in pair)
 
 
-def write_ct(volume: Volume, path: Path) -> None:
-    """Write the CT for the engine: NRRD without compression, as fast as the disk takes it."""
-    from flareseg.io.atomic import atomic_path
-    from flareseg.io.nrrd import write_nrrd
+def write_ct(volume: Volume, path: Path) -> Generator[None, None, None]:
+    """Write the CT for the engine, as fast as the disk takes it: NRRD without compression, in the node's own type.
 
-    with atomic_path(path, overwrite=True) as partial:
-        write_nrrd(partial, _storable(volume.hu), volume.geometry, {}, compressed=False)
+    Every step of the generator writes `BYTES_A_STEP` at most, or a slice. The file is there when the last one is done;
+    a generator that is closed before leaves nothing.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    from flareseg.io.atomic import atomic_path
+    from flareseg.io.nrrd import nrrd_header
+
+    hu = volume.hu
+    slices = max(BYTES_A_STEP // max(hu[0].nbytes, 1), 1)
+    with atomic_path(path, overwrite=True) as partial, partial.open("wb") as file:
+        file.write(nrrd_header(hu.dtype, volume.geometry, {}, compressed=False))
+        for first in range(0, len(hu), slices):
+            file.write(np.ascontiguousarray(hu[first : first + slices], hu.dtype.newbyteorder("<")).data)
+            yield
 
 
 def read_result(path: Path) -> Labels:
     """Read a label map of the engine, cut to what is not background; one voxel where there is nothing else."""
-    from flareseg.io.files import read_labels
+    from flareseg.io.files import LABELS_ENDING, read_labels
+    from flareseg.io.labels_nrrd import cut_to_labels, read_labels_nrrd
 
-    array, geometry = read_labels(path)
-    box = box_of(array)
-    if box is None:
-        return Labels(array[:1, :1, :1].copy(), (0, 0, 0, 0, 0, 0), geometry, ())
-    z, y, x = box
+    found = read_labels_nrrd(path) if path.name.endswith(LABELS_ENDING) else cut_to_labels(*read_labels(path))
+    if found.box is None:
+        return Labels(np.zeros((1, 1, 1), np.uint8), (0, 0, 0, 0, 0, 0), found.geometry, ())
+    z, y, x = found.box
     extent = (x.start, x.stop - 1, y.start, y.stop - 1, z.start, z.stop - 1)
-    part = np.ascontiguousarray(array[box])
-    values = tuple(int(value) for value in np.flatnonzero(np.bincount(part.ravel(), minlength=256)) if value)
-    return Labels(part, extent, geometry, values)
+    return Labels(found.labels, extent, found.geometry, found.values)
 
 
 def to_ras(point_lps: Triple | tuple[float, ...] | list[float]) -> tuple[float, float, float]:
     """An LPS point as MRML has it."""
     x, y, z = point_lps
     return -x, -y, z
-
-
-def _storable(hu: NDArray[Any]) -> NDArray[Any]:
-    """int16 or float32, whichever loses nothing that matters; the engine tells what is wrong with the values."""
-    if hu.dtype in (np.int16, np.float32):
-        return hu
-    if hu.dtype.kind in "iu" and hu.min() >= -32768 and hu.max() <= 32767:
-        return hu.astype(np.int16)
-    return hu.astype(np.float32)

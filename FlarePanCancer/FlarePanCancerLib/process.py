@@ -1,44 +1,44 @@
-"""The engine as a child process: started, read from, and ended with all processes it has started."""
+"""The engine as a child process: started, read from, and ended with all processes it has started.
+
+Everything here happens on the thread that calls it, and nothing waits: see `pipe_lines.py`.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
-import queue
 import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from FlarePanCancerLib.dependencies import find_python_slicer
 from FlarePanCancerLib.events import Event, one_line, parse_event
 from FlarePanCancerLib.mrml_conversion import read_result
+from FlarePanCancerLib.pipe_lines import PipeLines
 from FlarePanCancerLib.process_tree import ProcessTree
-from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS
+from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[1]
 """Where `flareseg` lies; the process finds it there and nowhere else."""
 ASK_S, END_S = 1.2, 0.5
 """After a cancel the engine has so long to end by itself; then the whole process tree is killed."""
 LOG_LINES, LONGEST_LOGGED = 500, 300
+"""Of one process, in the panel's details and in Slicer's application log."""
 LONGEST_LINE = 2**22
 """Bytes: a result with ten thousand lesions needs that."""
-EVENTS_AT_ONCE, MOST_WAITING = 50, 200
-LINES_AT_ONCE, PAUSE_S = 500, 0.02
-"""After so many lines the thread that reads them pauses: a flood may slow the engine down, never the window."""
-AFTER_END_S, SILENT_S, LATEST_S = 1.0, 0.2, 30.0
+AFTER_END_S, SILENT_S = 1.0, 0.2
 """A process that the engine has started may hold its pipes open when it has ended. It is killed after the first time;
-what it then still says is waited for until it is silent for the second, and at most for the third."""
+one that cannot be found is not listened to after the second."""
 AFTER_END_BYTES = 2**21
 """More than a pipe holds: what comes after that is not the engine's."""
-YIELD_S = 0.002
-"""Slicer's event loop keeps Python's lock while no Python runs; the threads that read and write get it here."""
+LOGGER = logging.getLogger("FlarePanCancer")
+"""Slicer puts what is said here into its application log."""
 
 
 class EngineProcess:
-    """`flareseg` with JSON progress. Two threads read its output, so the main thread never waits for it.
+    """`flareseg` with JSON progress.
 
     Example:
         process = EngineProcess(["segment", "ct.nrrd", "-o", "out.nrrd", "--progress", "json"])
@@ -53,20 +53,19 @@ class EngineProcess:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = list(arguments)
-        self._events: queue.Queue[Event] = queue.Queue(MOST_WAITING)
         self._tree: ProcessTree | None = None
-        self._readers: list[threading.Thread] = []
-        self._cancelled = False
+        self._output: PipeLines | None = None
+        self._errors: PipeLines | None = None
         self._over = False
+        self._cancelled_at: float | None = None
         self._ended_at: float | None = None
-        self._silent_since: float | None = None
+        self._bytes_at_end = 0
+        self._logged = 0
         self.log: deque[str] = deque(maxlen=LOG_LINES)
 
     @property
     def running(self) -> bool:
         """Whether it is running, or has events that have not been delivered yet."""
-        if self._tree is not None and not self._over and self._tree.status is not None:
-            self._over = self._events.empty() and self._has_said_all(self._tree)
         return self._tree is not None and not self._over
 
     @property
@@ -86,12 +85,8 @@ class EngineProcess:
         """
         command = [find_python_slicer() or sys.executable, "-m", "flareseg", *self._arguments]
         self._tree = ProcessTree(command, environment(os.environ))
-        self._readers = [
-            threading.Thread(target=work, args=(self._tree,), daemon=True, name=f"flareseg {kind}")
-            for kind, work in (("events", self._read_events), ("log", self._read_log))
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._output = PipeLines(self._tree.output, LONGEST_LINE)
+        self._errors = PipeLines(self._tree.errors, 4 * LONGEST_LOGGED)
 
     def why_it_failed(self) -> str:
         """Of a process that has ended without an answer: one sentence; "" where it ended as if all were well."""
@@ -101,77 +96,77 @@ class EngineProcess:
         return _CRASHED.format(status=self.status) if self.status else ""
 
     def events(self) -> list[Event]:
-        """What it has said since the last call, but not more than `EVENTS_AT_ONCE`; see `events.py`. Label maps come
-        loaded, as "labels" of their event."""
-        let_threads_work()
+        """What it has said since the last call, a bounded part of it at a time; see `events.py`. Label maps come
+        loaded, as "labels" of their event; of reports on one stage only the last comes."""
+        if self._tree is None or self._over:
+            return []
+        assert self._output and self._errors
+        self._kill_when_due(self._tree)
+        has_ended = self._tree.status is not None  # asked first: what it said before is in the pipes then
         found: list[Event] = []
-        while len(found) < EVENTS_AT_ONCE:
-            try:
-                found.append(self._events.get_nowait())
-            except queue.Empty:
-                break
-        return found
+        for event in self._said(self._output):
+            if found and _replaces(event, found[-1]):
+                found[-1] = event
+            else:
+                found.append(event)
+        for line in self._errors.take():
+            self._log(line)
+        if has_ended:
+            self._finish_when_all_is_said(self._tree, self._output, self._errors)
+        return [self._with_labels(event) for event in found]
 
     def cancel(self) -> None:
-        """End it: ask first, kill the whole tree if it does not listen. Returns at once."""
-        if self._tree is None or self._cancelled:
+        """End it: ask first; where it does not listen, a later call of `events` kills the whole tree. Returns at
+        once."""
+        if self._tree is None or self._cancelled_at is not None:
             return
-        self._cancelled = True
-        threading.Thread(target=self._end, args=(self._tree,), daemon=True, name="flareseg end").start()
+        self._cancelled_at = time.monotonic()
+        if not self._tree.ask_to_end():
+            self._tree.kill()
 
     def kill(self) -> None:
         """End it and everything it has started, at once; for when Slicer itself ends."""
         if self._tree is None:
             return
-        self._cancelled = True
         self._tree.kill()
         self._tree.wait(END_S)
+        self._stop_listening()
 
-    def _has_said_all(self, tree: ProcessTree) -> bool:
+    def _kill_when_due(self, tree: ProcessTree) -> None:
+        if self._cancelled_at is not None and time.monotonic() - self._cancelled_at > ASK_S:
+            tree.kill()
+
+    def _finish_when_all_is_said(self, tree: ProcessTree, output: PipeLines, errors: PipeLines) -> None:
         """Of a process that has ended: whether nothing of its own can still come."""
         now = time.monotonic()
         if self._ended_at is None:
-            self._ended_at = now
+            self._ended_at, self._bytes_at_end = now, output.bytes + errors.bytes
         since = now - self._ended_at
-        if any(reader.is_alive() for reader in self._readers):
-            if since < AFTER_END_S:
-                return False
+        if since > AFTER_END_S:
             tree.kill()
-            silent = self._silent_since is not None and now - self._silent_since > SILENT_S
-            return since > AFTER_END_S + SILENT_S and (silent or since > LATEST_S)
-        tree.kill()
-        return True
+        closed = output.ended and errors.ended
+        flooded = output.bytes + errors.bytes - self._bytes_at_end > AFTER_END_BYTES
+        if (output.is_empty and errors.is_empty and (closed or since > AFTER_END_S + SILENT_S)) or flooded:
+            tree.kill()
+            self._stop_listening()
 
-    @staticmethod
-    def _end(tree: ProcessTree) -> None:
-        tree.ask_to_end()
-        tree.wait(ASK_S)
-        tree.kill()
+    def _stop_listening(self) -> None:
+        self._over = True
+        for lines in (self._output, self._errors):
+            if lines:
+                lines.close()
 
-    def _read_events(self, tree: ProcessTree) -> None:
-        for line in self._lines(tree, tree.output, self._heard_silence):
+    def _said(self, lines: PipeLines) -> Iterator[Event]:
+        for line in lines.take():
             event = parse_event(line)
             if event is None:
                 self._log(line)
             else:
-                self._put(self._with_labels(event))
-
-    def _heard_silence(self, since: float | None) -> None:
-        self._silent_since = since
-
-    def _put(self, event: Event) -> None:
-        """Hand an event over; where too many wait, how far it is is not worth waiting for."""
-        while not self._over:
-            try:
-                self._events.put(event, timeout=0.1)
-                return
-            except queue.Full:
-                if "fraction" in event or self._cancelled:
-                    return
+                yield event
 
     def _with_labels(self, event: Event) -> Event:
-        """Load the file named in the event, here in the background thread."""
-        if event["event"] not in (PREVIEW, DONE) or "model" in event or self._cancelled:
+        """Load the file named in the event."""
+        if event["event"] not in (PREVIEW, DONE) or "model" in event or self._cancelled_at is not None:
             return event  # an installed model comes without a label map
         try:
             return event | {"labels": read_result(Path(event["output"]))}
@@ -180,39 +175,21 @@ class EngineProcess:
             kind, what = (ERROR, "result") if event["event"] == DONE else (PROGRESS, "preview")
             return event | {"event": kind, "message": one_line(f"The {what} cannot be read: {error}")}
 
-    def _read_log(self, tree: ProcessTree) -> None:
-        for line in self._lines(tree, tree.errors):
-            self._log(line)
-
     def _log(self, line: bytes) -> None:
-        self.log.append(one_line(line[: 4 * LONGEST_LOGGED].decode("utf-8", "replace"))[:LONGEST_LOGGED])
-
-    def _lines(
-        self, tree: ProcessTree, pipe: IO[bytes], silent: Callable[[float | None], None] = lambda since: None
-    ) -> Iterator[bytes]:
-        """Every line, cut to `LONGEST_LINE`; `silent` hears since when one is waited for, None while one is there."""
-        lines = after_end = 0
-        whole = True
-        while not self._over and after_end <= AFTER_END_BYTES:
-            silent(time.monotonic())
-            part = pipe.readline(LONGEST_LINE)
-            if not part:
-                return
-            silent(None)
-            if tree.status is not None:
-                after_end += len(part)
-            if whole:  # else it is the rest of a line that is too long
-                yield part
-            whole = part.endswith(b"\n")
-            lines += 1
-            if lines % LINES_AT_ONCE == 0 or not whole:
-                time.sleep(PAUSE_S)
-        silent(time.monotonic())  # nothing more is listened to
+        text = one_line(line[: 4 * LONGEST_LOGGED].decode("utf-8", "replace"))[:LONGEST_LOGGED]
+        self.log.append(text)
+        self._logged += 1
+        if text and self._logged <= LOG_LINES:
+            LOGGER.info("engine: %s", text)
 
 
-def let_threads_work() -> None:
-    """Give Python's lock to the threads that wait for it, for a moment."""
-    time.sleep(YIELD_S)
+def _replaces(event: Event, before: Event) -> bool:
+    """Whether an event says anew how far the stage is of which the one before it spoke."""
+    same = all(event.get(key) == before.get(key) for key in ("case", "stage"))
+    return same and "fraction" in event and "fraction" in before and {event["event"], before["event"]} <= _HOW_FAR
+
+
+_HOW_FAR = {STAGE, PROGRESS}
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ class ProcessTree:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,
             env=dict(environment),
             **own_group,
         )
@@ -63,11 +64,14 @@ class ProcessTree:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
 
-    def ask_to_end(self) -> None:
-        """SIGTERM for all of it; Windows has nothing of the kind."""
-        if sys.platform != "win32" and self.status is None:
+    def ask_to_end(self) -> bool:
+        """SIGTERM for all of it; returns whether it was asked: Windows has nothing of the kind."""
+        if sys.platform == "win32":
+            return False
+        if self.status is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGTERM)
+        return True
 
     def kill(self) -> None:
         """End all of it. Once that has been done after the program's own end, there is nothing left to end: later its

@@ -11,6 +11,7 @@ from typing import Any
 from FlarePanCancerLib import results, scene
 from FlarePanCancerLib.job import Job
 from FlarePanCancerLib.mrml_conversion import Labels, volume_of
+from FlarePanCancerLib.process import LOGGER
 from FlarePanCancerLib.run_request import RunRequest
 from FlarePanCancerLib.translation import tr as _
 from flareseg.errors import InputError
@@ -138,7 +139,9 @@ class _IntoScene:
         call(self._callbacks.progress, fraction, text, seconds_left)
 
     def message(self, text: str) -> None:
-        call(self._callbacks.message, self.named(text))
+        text = self.named(text)
+        LOGGER.info("%s", text)
+        call(self._callbacks.message, text)
 
     def preview(self, number: int, labels: Labels) -> None:
         outcome = self._outcomes[number]
@@ -156,7 +159,7 @@ class _IntoScene:
         self.drop_previews(number)
         if not _is_there(outcome.ct):
             outcome.error = _("The CT was removed while it was segmented; its result is dropped.")
-            call(self._callbacks.message, outcome.error)
+            self.message(outcome.error)
             return
         given = outcome.segmentation
         if given is None or not _is_there(given) or not scene.may_hold(given, outcome.ct):
@@ -174,7 +177,8 @@ class _IntoScene:
         if missing:
             titles = ", ".join(structure.title.lower() for structure in missing)
             words = _("Not found in '{ct}': {structures}.")
-            call(self._callbacks.message, words.format(ct=outcome.ct.GetName(), structures=titles))
+            self.message(words.format(ct=outcome.ct.GetName(), structures=titles))
+        LOGGER.info("'%s' is segmented: %d structures found", outcome.ct.GetName(), len(found))
         call(self._callbacks.done, outcome)
 
     def error(self, number: int | None, text: str, details: str) -> None:
@@ -184,10 +188,12 @@ class _IntoScene:
                 outcome.error = outcome.error or text
         if number is not None:
             self.drop_previews(number)
+        LOGGER.error("%s", text)
         call(self._callbacks.error, text, details)
 
     def finished(self, cancelled: bool) -> None:
         self.drop_previews()
+        LOGGER.info("the run was cancelled" if cancelled else "the run has ended")
         call(self._callbacks.finished, cancelled)
 
     def named(self, text: str) -> str:
@@ -242,6 +248,8 @@ def segment(
             words = _("'{name}' is the result of another CT; give a new segmentation for '{ct}'.")
             raise InputError(words.format(name=outcome.segmentation.GetName(), ct=outcome.ct.GetName()))
     run = Run(outcomes, request, callbacks or Callbacks(), measure)
+    names = ", ".join(f"'{ct.GetName()}'" for ct in cts)
+    LOGGER.info("segmenting %s with the model '%s'", names, request.model)
     run.start()
     return run
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from flareseg.io.files import LABELS_ENDING
 from flareseg.labels import Structure
 from flareseg.options import Options, as_arguments
 
@@ -20,7 +20,8 @@ QUALITIES: dict[str, dict[str, Any]] = {
     PARITY: {"parity": True},
 }
 """The `Options` that each quality stands for."""
-RESULT = ".nrrd"
+RESULT = LABELS_ENDING
+"""What the module reads at one go; see the engine's io/labels_nrrd.py."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,13 @@ class RunRequest:
         every = structures_in(self.model)
         return choose(self.structures, every) if self.structures else every
 
-    def arguments(self, cts: Sequence[Path], results: Path, previews: Path) -> list[str]:
-        """`flareseg segment ...` for CT files; results become NAME.nrrd in the folder `results`."""
-        words = ["segment", *map(str, cts), "-o", str(results), "--format", RESULT]
+    def arguments(self, cts: Path, results: Path, previews: Path) -> list[str]:
+        """`flareseg segment ...` for the CT files that the file `cts` lists, a path a line, some of which may come
+        later; results become NAME.labels.nrrd in the folder `results`.
+
+        The list is a file because Windows ends a command after 32,767 characters.
+        """
+        words = ["segment", "--list", str(cts), "--await-inputs", "-o", str(results), "--format", RESULT]
         words += ["--model", self.model, "--progress", "json", *as_arguments(self._all_options())]
         if self.structures:
             words += ["--structures", ",".join(self.structures)]

@@ -75,7 +75,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("segment", help="segment one or many CTs")
     parser.add_argument(
         "inputs",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="INPUT",
         help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases at any depth",
@@ -89,6 +89,12 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="OUT",
         help=f"a file ending in {', '.join(endings)} (repeat it for several formats), or a folder; "
         "default: NAME_flareseg.nii.gz in the current folder",
+    )
+    parser.add_argument("--list", type=Path, metavar="FILE", help="more inputs, a path a line (UTF-8)")
+    parser.add_argument(
+        "--await-inputs",
+        action="store_true",
+        help="inputs are files, some of which another program still writes: each is waited for when its turn comes",
     )
     parser.add_argument("--format", default=".nii.gz", help="ending of files in an output folder (default .nii.gz)")
     add_model_options(parser)

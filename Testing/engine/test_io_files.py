@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from flareseg.errors import InputError, UsageError
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels, read_volume, write_segmentation, write_volume
+from flareseg.io.writers import endings_for
 from flareseg.labels import by_names, structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume, as_rows
@@ -220,7 +221,7 @@ def test_names_may_be_anything_a_file_system_takes(tmp_path, segmentation, name,
     path = write_segmentation(segmentation, tmp_path / f"{name}{ending}")
     assert [file.name for file in tmp_path.iterdir()] == [f"{name}{ending}"]
     assert np.array_equal(read_labels(path)[0], segmentation.labels)
-    if ending != ".seg.nrrd":
+    if ending in endings_for("volume"):
         volume = ct(grid())
         assert read_volume(write_volume(volume, path, overwrite=True)).name == name
 
@@ -233,6 +234,6 @@ def test_endings_are_the_longest_that_fits_in_any_case(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.dicom", "a.mha", "a", "a.png"])
 def test_other_endings_are_told_what_can_be_written(tmp_path, segmentation, name):
-    with pytest.raises(UsageError, match=r"\.nii\.gz, \.nii, \.seg\.nrrd, \.nrrd"):
+    with pytest.raises(UsageError, match=r"\.nii\.gz, \.nii, \.seg\.nrrd, .*\.nrrd"):
         write_segmentation(segmentation, tmp_path / name)
     assert not list(tmp_path.iterdir())

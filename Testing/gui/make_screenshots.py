@@ -67,6 +67,7 @@ def main(ct_file: Path | None, folder: Path) -> None:
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
     error(widget, representation, folder / "panel_error.png")
+    many_cts(widget, node, folder / "many_cts.png")
     widget.cleanup()
     shutil.rmtree(os.environ["FLARESEG_DATA"], ignore_errors=True)
     app.quit()
@@ -95,6 +96,26 @@ def get_models(widget: object, path: Path) -> None:
     spin(0.3)
     screenshot(window.dialog, path)
     window.ui.closeButton.click()
+
+
+def many_cts(widget: object, node: object, path: Path) -> None:
+    """The section *Many CTs* while the second of three is at work; the first was done before."""
+    import slicer
+
+    for name in ("Abdomen CT, March", "Abdomen CT, June"):
+        other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node).copy(), name=name)
+        other.CopyOrientation(node)
+    section, representation = widget.many, widget.parent
+    widget.ui.inputsCollapsible.collapsed = widget.ui.resultsCollapsible.collapsed = True
+    section.ui.manyCollapsible.collapsed = False
+    section.ui.sceneCtsButton.click()
+    section.ui.segmentAllButton.click()
+    wait_until(lambda: section.ui.manyProgressBar.value > 650 or not section.running, 120)
+    representation.resize(470, 620)
+    spin(0.3)
+    screenshot(representation, path)
+    section.cancel()
+    wait_until(lambda: not section.running, 60)
 
 
 def together(ct: object, segmentation: object, panel: Path, path: Path) -> None:

@@ -1,8 +1,10 @@
 """Whatever the engine's process says or leaves unsaid, the window stays free and a run ends in one sentence."""
 
+import ctypes
 import itertools
+import logging
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +15,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from stand_in_engine import GRID, Heard, a_volume, run, the_failure
 
+from FlarePanCancerLib import ct_files, mrml_conversion, pipe_lines
 from FlarePanCancerLib import process as engine_process
+from FlarePanCancerLib.ct_files import AHEAD
 from FlarePanCancerLib.events import NOT_UNDERSTOOD
 from FlarePanCancerLib.job import MOST_MESSAGES, Job
-from FlarePanCancerLib.process import EVENTS_AT_ONCE, LOG_LINES, LONGEST_LOGGED, MOST_WAITING, EngineProcess
+from FlarePanCancerLib.process import LOG_LINES, LONGEST_LOGGED, EngineProcess
 from FlarePanCancerLib.run_request import with_choices
-from flareseg.io.files import write_segmentation
+from flareseg import cli
+from flareseg.errors import OutputError
+from flareseg.io.files import read_volume, write_segmentation
 from flareseg.io.nrrd import write_nrrd
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.system import leftovers
-from flareseg.volume import Geometry
+from flareseg.volume import Geometry, Volume
 
 
 def test_a_run_that_goes_well_tells_its_result(engine):
@@ -40,8 +46,8 @@ def test_a_flood_of_progress_is_reported_in_bounded_parts(engine):
 
     def count(job, heard):
         counts.append(len(heard.fractions))
-        if job._process:
-            assert job._process._events.qsize() <= MOST_WAITING
+        if job._process and job._process._output:
+            assert len(job._process._output._ready) <= pipe_lines.PIECE
 
     _, heard = run(after_poll=count)
     assert heard.results == [(0, 12, [])]
@@ -190,26 +196,31 @@ def test_a_crash_after_every_result_is_none_of_the_users_concern(engine):
 # Python's lock, and the disk
 
 
-def test_threads_get_on_while_the_window_keeps_pythons_lock(engine):
-    """As in Slicer: Python's lock is free only while `poll` gives it away."""
+def hold_pythons_lock(seconds=0.002):
+    """As Slicer's event loop does between two timers: no thread of Python's gets on meanwhile."""
+    ctypes.PyDLL(None).usleep(int(1e6 * seconds))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="usleep is POSIX's")
+def test_nothing_waits_for_pythons_lock_which_the_window_keeps(engine, monkeypatch):
+    """Whatever is done is done by the calls of `poll`: so many of them are enough, and there is no thread to starve."""
     engine("for n in range(500): say('progress', stage='read', fraction=n / 500)\ndone()")
+    monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail(f"thread {self.name}"))
     heard = Heard()
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1000)
-    try:
-        job = Job([a_volume()], with_choices(device="cpu"), heard)
-        job.start()
-        for _ in range(5000):
-            job.poll()
-            if not job.running:
-                break
-            end = time.perf_counter() + 0.002
-            while time.perf_counter() < end:
-                pass
-    finally:
-        sys.setswitchinterval(before)
-        job.kill()
-    assert heard.results == [(0, 12, [])] and heard.ends == [False]
+    job = Job([a_volume()], with_choices(device="cpu"), heard)
+    job.start()
+    job.poll()
+    while job._process.status is None:  # what it says fits into the pipe
+        hold_pythons_lock()
+    after_the_end = 0
+    while job.running and not job._process._output.ended and after_the_end < 10:
+        job.poll()
+        hold_pythons_lock(0)
+        after_the_end += 1
+    assert heard.results == [(0, 12, [])]
+    while job.running:
+        job.poll()
+    assert heard.ends == [False]
 
 
 def test_a_whole_volume_is_one_write(tmp_path, monkeypatch):
@@ -270,4 +281,94 @@ def test_a_process_that_was_never_started_is_quiet():
     process.cancel()
     process.kill()
     assert (process.running, process.status, process.pid, process.events()) == (False, None, None, [])
-    assert EVENTS_AT_ONCE < MOST_WAITING
+
+
+def test_what_the_engine_says_is_in_slicers_application_log_too(engine, caplog):
+    engine("sys.stderr.write('of memory\\n' * 2000)\ndone()")
+    with caplog.at_level(logging.DEBUG):
+        run()
+    said = [record.message for record in caplog.records if record.name == "FlarePanCancer"]
+    assert "engine: of memory" in said
+    assert len(said) <= LOG_LINES
+
+
+# many CTs
+
+
+IN_TURN = """
+listed = open(sys.argv[sys.argv.index("--list") + 1], encoding="utf-8").read().splitlines()
+for path in listed:
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    case = os.path.basename(path)[:5]
+    there = sum(os.path.exists(one) for one in listed)
+    say("progress", case, message=f"{there} there, {os.path.getsize(path)} bytes")
+    done(case)
+"""
+
+
+def test_cts_are_handed_over_a_few_at_a_time_and_removed_when_they_are_done(engine):
+    engine(IN_TURN)
+    _, heard = run(12)
+    assert [number for number, *_ in heard.results] == list(range(12)) and heard.failures == []
+    assert max(int(text.split()[0]) for text in heard.remarks) <= AHEAD
+
+
+def test_a_ct_is_written_in_steps_and_the_window_lives_in_between(tmp_path, monkeypatch):
+    monkeypatch.setattr(mrml_conversion, "BYTES_A_STEP", 2 * GRID.shape_zyx[1] * GRID.shape_zyx[2] * 2)
+    steps = mrml_conversion.write_ct(a_volume(), tmp_path / "a.nrrd")
+    assert len([None for _ in steps]) == 3  # six slices, two a step
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nrrd"]
+    steps = mrml_conversion.write_ct(a_volume(), tmp_path / "b.nrrd")
+    next(steps)
+    steps.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nrrd"], "half a file is none"
+
+
+@pytest.mark.parametrize("kind", ["i2", "u2", "i4", "f4", "f8", ">i2"])
+def test_the_engine_reads_every_type_of_voxel_that_a_node_may_have(tmp_path, kind):
+    hu = (np.arange(480).reshape(GRID.shape_zyx) * 4 - (1000 if kind != "u2" else 0)).astype(kind)
+    for order in (hu, hu[:, ::-1]):
+        for _ in mrml_conversion.write_ct(Volume(order, GRID, "CT"), tmp_path / "a.nrrd"):
+            pass
+        again = read_volume(tmp_path / "a.nrrd", force=True)
+        assert np.array_equal(again.hu, order) and again.geometry.same_as(GRID)
+
+
+def test_a_ct_that_cannot_be_written_costs_no_other(engine, monkeypatch):
+    engine(
+        IN_TURN.replace("done(case)", "done(case) if os.path.getsize(path) else say('error', case, message='empty')")
+    )
+    real = mrml_conversion.write_ct
+
+    def write(volume, path):
+        if path.name.startswith("00001"):
+            raise OutputError("The disk is full.")
+        return real(volume, path)
+
+    monkeypatch.setattr(ct_files, "write_ct", write)
+    _, heard = run(3)
+    assert [number for number, *_ in heard.results] == [0, 2]
+    assert heard.failures == [(1, "The CT cannot be handed over: The disk is full.")]
+
+
+def test_where_nothing_more_can_be_written_the_run_ends(engine, monkeypatch):
+    engine(IN_TURN)
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(ct_files, "write_ct", fail)
+    monkeypatch.setattr(ct_files.CtFiles, "give_up", fail)
+    _, heard = run(3)
+    assert heard.results == [] and heard.ends == [False]
+    assert [number for number, _ in heard.failures] == [0, None]
+    assert "temporary folder cannot be written" in heard.failures[1][1]
+
+
+def test_a_list_of_cts_goes_by_file_however_long_it_is(tmp_path):
+    request = with_choices(structures=["liver"], roi_lps_mm=(-1.4e-14, 1e-9, -20, 20, 0, 50.5))
+    words = request.arguments(tmp_path / "cts.txt", tmp_path / "results", tmp_path / "previews")
+    assert words[:4] == ["segment", "--list", str(tmp_path / "cts.txt"), "--await-inputs"]
+    parsed = cli._parser().parse_args(words)
+    assert parsed.roi == [0, 0, -20, 20, 0, 50.5], "numbers that begin with - are none of argparse's options"

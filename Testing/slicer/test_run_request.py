@@ -7,11 +7,12 @@ import pytest
 from FlarePanCancerLib.run_request import ACCURATE, FAST, MIRRORED, PARITY, RunRequest, with_choices
 from flareseg.options import Options
 
-BEFORE = ["segment", "a.nrrd", "-o", "r", "--format", ".nrrd", "--model", "default", "--progress", "json"]
+BEFORE = ["segment", "--list", "cts.txt", "--await-inputs", "-o", "r", "--format", ".labels.nrrd"]
+BEFORE += ["--model", "default", "--progress", "json"]
 
 
 def arguments(request):
-    return request.arguments([Path("a.nrrd")], Path("r"), Path("p"))
+    return request.arguments(Path("cts.txt"), Path("r"), Path("p"))
 
 
 @pytest.mark.parametrize(

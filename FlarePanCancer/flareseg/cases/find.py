@@ -16,7 +16,7 @@ from flareseg.cases.names import Found, name_all
 from flareseg.cases.series import group_by_series
 from flareseg.errors import InputError, UsageError
 from flareseg.io.files import RESULT_SUFFIX, ending_of
-from flareseg.io.opening import check_kind
+from flareseg.io.opening import check_file, check_kind, reading
 from flareseg.io.writers import endings_for, writer_of
 
 
@@ -96,6 +96,28 @@ def find_cases(inputs: Sequence[Path]) -> Cases:
         Case(name, one.source, (), one.series, one.problem) for name, one in zip(name_all(found), found, strict=True)
     )
     return Cases(tuple(cases_), tuple(notes), tuple(searched))
+
+
+def awaited_cases(files: Sequence[Path]) -> Cases:
+    """A case of each CT file, called as the file is; a file may come later.
+
+    Raises:
+        UsageError: as `find_cases`.
+    """
+    found = [Found(path, _parents(path)[:-1], named=True) for path in files]
+    return Cases(tuple(Case(name, path) for name, path in zip(name_all(found), files, strict=True)))
+
+
+def listed_inputs(path: Path) -> list[Path]:
+    """The inputs that a text file names, a path a line; a path that is not absolute begins in the current folder.
+
+    Raises:
+        InputError: when the file cannot be read, or is no text.
+    """
+    check_file(path)
+    with reading(path):
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [Path(line) for line in lines if line.strip()]
 
 
 def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) -> list[Case]:

@@ -30,6 +30,7 @@ from flareseg.io.files import write_segmentation
 from flareseg.io.writers import is_dicom_result
 from flareseg.labels import Structure
 from flareseg.progress import Progress
+from flareseg.reading.awaiting import wait_for_file
 from flareseg.reading.reader import CaseReader, room_for_another
 from flareseg.results.dicom_files import DicomResults
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
@@ -265,11 +266,13 @@ class Batch:
 
     def _read(self, case: Case) -> Volume:
         assert self.reader
+        if self.request.await_inputs:
+            wait_for_file(case.source, self.cancelled)
         return self.reader.read(case.source, **self._how(case), cancelled=self.cancelled)
 
     def _ahead(self, case: Case) -> None:
         assert self.reader
-        if case.problem or self._log.is_read(case):
+        if case.problem or self._log.is_read(case) or (self.request.await_inputs and not case.source.exists()):
             return
         self._log.reads(case)
         self.reader.ahead(case.source, **self._how(case))

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from flareseg.cases.clashes import refuse_results_among_cts
-from flareseg.cases.find import find_cases, with_outputs
+from flareseg.cases.find import awaited_cases, find_cases, listed_inputs, with_outputs
 from flareseg.commands.batch import Batch
 from flareseg.commands.console import JsonListener, listener_of
 from flareseg.commands.dicom_options import dicom_of
@@ -28,7 +28,12 @@ def segment_command(arguments: argparse.Namespace) -> int:
         raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(endings)}.")
     if arguments.measurements:
         check_table_name(arguments.measurements)
-    for path in arguments.inputs:
+    inputs = [*arguments.inputs, *(listed_inputs(arguments.list) if arguments.list else ())]
+    if not inputs:
+        raise UsageError("No CT is named; give at least one INPUT, or --list FILE.")
+    if arguments.await_inputs and arguments.skip_existing:
+        raise UsageError("--skip-existing looks at the CTs first; without it, --await-inputs waits for them.")
+    for path in inputs if not arguments.await_inputs else ():
         check_kind(path)
     request = SegmentRequest(
         model=arguments.model,
@@ -44,6 +49,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         report=arguments.report,
         preview=arguments.preview,
         dicom=dicom_of(arguments),
+        await_inputs=arguments.await_inputs,
         debug=arguments.debug,
     )
     listener = listener_of(arguments.progress)
@@ -53,7 +59,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
             from flareseg.system.listening import listener_left
 
             end_when(listener_left())
-        found = find_cases(arguments.inputs)
+        found = awaited_cases(inputs) if request.await_inputs else find_cases(inputs)
         cases = with_outputs(found.cases, arguments.output, arguments.format)
         results = [path for case in cases for path in case.outputs]
         results += [path for case in cases for path in request.dicom.of(case, len(cases) == 1)]

@@ -29,6 +29,7 @@ class SegmentRequest:
         report: folder for pictures, or None.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
         dicom: DICOM results beside those that every case has.
+        await_inputs: wait for a CT that is not there yet when its turn comes.
         debug: show where errors come from.
     """
 
@@ -45,6 +46,7 @@ class SegmentRequest:
     report: Path | None = None
     preview: Path | None = None
     dicom: DicomWanted = field(default_factory=DicomWanted)
+    await_inputs: bool = False
     debug: bool = False
 
 

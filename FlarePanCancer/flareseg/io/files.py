@@ -23,12 +23,12 @@ from flareseg.volume import Geometry, Volume
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".hdr.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 """Of files that may hold a CT; of two files that belong together, of the one that says so."""
-SEGMENTS_ENDING = ".seg.nrrd"
+SEGMENTS_ENDING, LABELS_ENDING = ".seg.nrrd", ".labels.nrrd"
 LABEL_ENDINGS = tuple(one.ending for one in WRITERS if "segmentation" in one.holds and not one.is_dicom)
 """Of the segmentations that can be written, and read again."""
 RESULT_ENDINGS = tuple(ending for ending in LABEL_ENDINGS if ending not in endings_for("volume"))
 """Of files that are results wherever they lie, never CTs."""
-_READABLE = sorted({*IMAGE_ENDINGS, SEGMENTS_ENDING, *pairs.VOXELS}, key=len, reverse=True)
+_READABLE = sorted({*IMAGE_ENDINGS, SEGMENTS_ENDING, LABELS_ENDING, *pairs.VOXELS}, key=len, reverse=True)
 _ENDINGS = sorted({*_READABLE, *LABEL_ENDINGS}, key=len, reverse=True)
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
 NAMELESS = "CT"

@@ -36,7 +36,7 @@ _TYPES = {
     "f4": ("float",),
     "f8": ("double",),
 }
-_WRITTEN_TYPES = {"uint8": "unsigned char", "int16": "short", "float32": "float"}
+_WRITTEN_TYPES = {np.dtype(kind): names[0] for kind, names in _TYPES.items()} | {np.dtype("u1"): "unsigned char"}
 _ENCODINGS: dict[str, Encoding] = {
     "raw": "raw",
     "gz": "gzip",
@@ -284,13 +284,23 @@ def _files(path: Path, text: str | None, names: list[str], sizes: list[int], for
 def write_nrrd(
     path: Path, array: NDArray[Any], geometry: Geometry, fields: dict[str, str], *, compressed: bool = True
 ) -> None:
-    """Write a (z, y, x) array of uint8, int16 or float32 as an attached NRRD, with more `fields` in its header."""
-    z, y, x = array.shape
+    """Write a (z, y, x) array of numbers as an attached NRRD, with more `fields` in its header."""
+    with path.open("wb") as file:
+        file.write(nrrd_header(array.dtype, geometry, fields, compressed=compressed))
+        if compressed:
+            write_gzip(file, b"", array)
+            return
+        write_raw(file, array)
+
+
+def nrrd_header(dtype: np.dtype[Any], geometry: Geometry, fields: dict[str, str], *, compressed: bool) -> bytes:
+    """What stands before the voxels, which are of this type and follow in C order, little-endian."""
+    z, y, x = geometry.shape_zyx
     steps = np.asarray(geometry.direction) * np.asarray(geometry.spacing_zyx_mm[::-1])
     directions = " ".join(_vector(steps[:, axis]) for axis in range(3))
     lines = [
         "NRRD0004",
-        f"type: {_WRITTEN_TYPES[array.dtype.name]}",
+        f"type: {_WRITTEN_TYPES[dtype.newbyteorder('=')]}",
         "dimension: 3",
         "space: left-posterior-superior",
         f"sizes: {x} {y} {z}",
@@ -301,12 +311,7 @@ def write_nrrd(
         f"space origin: {_vector(np.asarray(geometry.origin_xyz_mm))}",
         *(f"{key}:={value}" for key, value in fields.items()),
     ]
-    with path.open("wb") as file:
-        file.write(("\n".join(lines) + "\n\n").encode("utf-8"))
-        if compressed:
-            write_gzip(file, b"", array)
-            return
-        write_raw(file, array)
+    return ("\n".join(lines) + "\n\n").encode("utf-8")
 
 
 def _vector(values: NDArray[np.float64]) -> str:

@@ -88,7 +88,7 @@ def read_payload(payload: Payload, shape: tuple[int, ...]) -> tuple[NDArray[Any]
 
 def write_raw(file: BinaryIO, array: NDArray[Any]) -> None:
     """Write voxels as they are in memory, slowest axis first, little-endian."""
-    # At one go where memory is as the file shall be: after each call a thread waits for Python's lock.
+    # At one go where memory is as the file shall be.
     if array.flags.c_contiguous and array.dtype == array.dtype.newbyteorder("<"):
         file.write(array.reshape(-1).view(np.uint8).data)
         return

@@ -65,6 +65,12 @@ def _seg_nrrd(path: Path, image: Segmentation) -> None:
     write_seg_nrrd(path, image)
 
 
+def _labels_nrrd(path: Path, image: Segmentation) -> None:
+    from flareseg.io.labels_nrrd import write_labels_nrrd
+
+    write_labels_nrrd(path, image)
+
+
 def _dicom_seg(path: Path, image: Segmentation) -> None:
     from flareseg.io.dicom_results.seg import write_seg
 
@@ -75,6 +81,7 @@ WRITERS = (
     Writer(".nii.gz", _nifti),
     Writer(".nii", _nifti),
     Writer(".seg.nrrd", _seg_nrrd, holds=("segmentation",)),
+    Writer(".labels.nrrd", _labels_nrrd, holds=("segmentation",)),
     Writer(".nrrd", _nrrd),
     Writer(".dcm", _dicom_seg, holds=("segmentation",), is_dicom=True),
 )
