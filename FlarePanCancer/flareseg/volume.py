@@ -171,6 +171,7 @@ class Source:
         study_uid: of the study; "" also where the slices do not agree.
         frame_of_reference_uid: of the space in which the slices lie.
         patient_id, patient_name: as in the files.
+        study_date: as in the files, e.g. "20240131".
     """
 
     slices: tuple[SourceSlice, ...]
@@ -179,6 +180,7 @@ class Source:
     frame_of_reference_uid: str = ""
     patient_id: str = ""
     patient_name: str = ""
+    study_date: str = ""
 
     def oriented(self, orientation: Orientation) -> Source:
         """The same images, as they lie in the array that `orientation` makes."""
