@@ -23,8 +23,9 @@ from flareseg.results.followup.tracks import Track, follow
 
 COMPACT = ("liver", "right_kidney", "left_kidney", "spleen")
 """Large organs whose shape hardly changes; that of other patients differs."""
-LEAST_DICE = 0.8
-"""Their mean overlap, laid upon each other by rotation and translation, in two scans of one patient."""
+LEAST_DICE, USUAL_DICE = 0.82, 0.9
+"""Their mean overlap, laid upon each other by rotation and translation, in two scans of one patient: see
+docs/followup.md."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,8 @@ def _about_patient(found: FollowUp) -> list[str]:
         if dice is not None and dice < LEAST_DICE:
             before, now = found.times[time - 1].name, found.times[time].name
             notes.append(
-                f"The organs of '{before}' and '{now}' agree badly (DSC {dice:.2f} where {LEAST_DICE:.2f} is usual): "
-                "see that both are of one patient, and that the organs were found well."
+                f"The organs of '{before}' and '{now}' agree badly (DSC {dice:.2f}, where one patient has about "
+                f"{USUAL_DICE}): see that both are of one patient, and that the organs were found well."
             )
     return notes
 

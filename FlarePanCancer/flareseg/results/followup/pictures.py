@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,10 @@ def write_pictures(found: FollowUp, path: Path) -> None:
         for row, track in enumerate(tracks):
             top = TITLE + row * (PANEL + CAPTION)
             _draw_sighting(figure, scan, track, column, (left / width, 1 - (top + PANEL) / height))
-            caption = diameter(track.sightings[column], known=column > track.first)
-            unit = " mm" if track.sightings[column].lesions else ""
-            remarks = ", ".join(found.remarks(track, column))
-            texts.write(left, top + PANEL + 24, f"{caption}{unit}   {remarks}", 15, PLAIN)
+            sighting, words = track.sightings[column], found.remarks(track, column)
+            if sighting.lesions:
+                words.insert(0, f"{diameter(sighting, known=True)} mm")
+            texts.write(left, top + PANEL + 24, ", ".join(words), 15, PLAIN)
     for row, track in enumerate(tracks):
         top = TITLE + row * (PANEL + CAPTION) + 30
         texts.write(MARGIN, top, f"Lesion {track.number}{'' if found.why_not[track.number] else ' *'}", 20, BRIGHT)
@@ -103,7 +104,11 @@ def _draw_sighting(figure: Figure, scan: Timepoint, track: Track, time: int, cor
         return
     crop = _Crop(scan, sighting.place_xyz_mm, _field_mm(track))
     tumour = next(structure for structure in scan.segmentation.structures if structure.name == TUMOUR)
-    axes.imshow(draw(crop.view(tumour.value), PANEL, PANEL, [tumour]), extent=(0, PANEL, PANEL, 0))
+    view, edges = crop.view(tumour.value), (0, PANEL, PANEL, 0)
+    axes.imshow(draw(replace(view, labels=np.zeros_like(view.labels)), PANEL, PANEL), extent=edges)
+    if view.labels.any():  # an outline alone, so that one sees what is in it
+        colour = tuple(part / 255 for part in tumour.colour)
+        axes.contour(view.labels > 0, [0.5], colors=[colour], linewidths=1.1, extent=edges, origin="upper")
     for x, y in _lines(crop, sighting):
         axes.plot(x, y, color=LINE, linewidth=1.3)
     if not sighting.lesions:
