@@ -199,7 +199,11 @@ def test_hu_and_dates_come_with_the_ct(base):
     scan = a_time(first, before, "a", hu, date(2024, 1, 31))
     assert scan.lesions[0].mean_hu == 60
     assert a_time(first, before, "a").lesions[0].mean_hu is None
-    assert "2024-01-31" in as_text(follow_up([scan, scan]))
+    same = follow_up([scan, scan])
+    assert "2024-01-31" in as_text(same)
+    assert not any("contrast phase" in note for note in same.notes)
+    plain = a_time(first, before, "plain", hu - 45)
+    assert any("contrast phase differs (liver of 55 and 100 HU)" in note for note in follow_up([plain, scan]).notes)
 
 
 # a real pair

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from flareseg import labels
 from flareseg.labels import TUMOUR, Structure
 from flareseg.results.followup.recist import (
     PROGRESS,
@@ -23,9 +24,12 @@ from flareseg.results.followup.tracks import Track, follow
 
 COMPACT = ("liver", "right_kidney", "left_kidney", "spleen")
 """Large organs whose shape hardly changes; that of other patients differs."""
-LEAST_DICE, USUAL_DICE = 0.82, 0.9
+LEAST_DICE, USUAL_DICE = 0.84, 0.9
 """Their mean overlap, laid upon each other by rotation and translation, in two scans of one patient: see
 docs/followup.md."""
+
+OTHER_PHASE_HU = {"aorta": 50.0, "liver": 30.0}
+"""Means that differ by more are of different contrast phases, see `Structure.typical_hu`."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def follow_up(times: Sequence[Timepoint], notes: Sequence[str] = ()) -> FollowUp
         dice=dice,
         notes=(),
     )
-    own = [*_about_patient(found), *_about_slices(found), *_about_lesions(found)]
+    own = [*_about_patient(found), *_about_slices(found), *_about_contrast(found), *_about_lesions(found)]
     return FollowUp(**{**vars(found), "notes": (*notes, *own)})
 
 
@@ -165,6 +169,20 @@ def _about_slices(found: FollowUp) -> list[str]:
     if max(slices) > 1.5 * min(slices):
         texts = ", ".join(f"{mm:g}" for mm in slices)
         return [f"The slices are of different thickness ({texts} mm): small lesions may be seen in one scan only."]
+    return []
+
+
+def _about_contrast(found: FollowUp) -> list[str]:
+    """Whether the scans are of one contrast phase, by organs that tell."""
+    for name, most in OTHER_PHASE_HU.items():
+        means = [row.mean_hu for scan in found.times for row in scan.organs if row.structure == name]
+        known = [mean for mean in means if mean is not None]
+        if len(known) > 1 and max(known) - min(known) > most:
+            texts = " and ".join(f"{mean:.0f}" for mean in known)
+            return [
+                f"The contrast phase differs ({labels.title_of(name).lower()} of {texts} HU): lesions may be seen in "
+                "one scan only, or measure otherwise."
+            ]
     return []
 
 
