@@ -162,6 +162,21 @@ def test_over_three_dates_a_lesion_that_was_overlooked_once_stays_the_same(base)
     assert [response.target for response in result.responses] == ["CR", "PD"]  # against the smallest sum, which is 0
 
 
+def test_a_thread_of_a_lesion_and_many_small_ones_are_followed_too():
+    fine = grid_of(np.zeros((60, 160, 160), np.uint8), (1.0, 0.5, 0.5))
+    liver = np.full(fine.shape_zyx, LIVER, np.uint8)
+    liver[:, :, :4] = 0
+    liver[30, 80, 20:150] = liver[31, 80, 20:150] = liver[32, 80, 20:150] = TUMOUR  # 0.5 mm wide, 65 mm long
+    liver[30:33, 80:83, 20:150:2] = TUMOUR
+    many = [(z, y, x) for z in (8, 50) for y in (20, 60, 100, 140) for x in (30, 70, 110)]
+    for z, y, x in many:
+        liver[z : z + 6, y : y + 10, x : x + 10] = TUMOUR
+    scan = a_time(liver, fine, "fine")
+    result = follow_up([scan, scan])
+    assert len(result.tracks) == len(many) + 1
+    assert all(track.sightings[1].lesions == track.sightings[0].lesions for track in result.tracks)
+
+
 def test_scans_without_an_organ_in_common_are_refused(base):
     labels, before, *_ = base
     for other in (np.where(labels == SPLEEN, SPLEEN, 0), np.zeros_like(labels)):

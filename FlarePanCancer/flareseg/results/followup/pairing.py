@@ -19,6 +19,8 @@ OFF_CENTRE = 0.1
 OTHER_HOST_MM = 2.0
 PART_OF = 0.5
 """A lesion of which this share lies within another one, which has its partner, is a part of it: split, or merged."""
+FAR_MM = 25.0
+"""Lesions with such a gap between them are looked at no closer; more than a pair may cost."""
 EDGE_MM = 2.0
 """Within so much of a lesion's surface, a place counts as in it."""
 
@@ -87,11 +89,14 @@ class _Nearness:
 
 
 def _nearness(earlier: Candidate, there: Alignment, later: Candidate) -> _Nearness:
+    centres = float(np.linalg.norm(there.of(earlier.shape.centre[None])[0] - later.shape.centre))
+    between = centres - earlier.shape.radius_mm - later.shape.radius_mm
+    if between > FAR_MM:
+        return _Nearness(FAR_MM, between, 0.0, 0.0)
     forwards = later.shape.distance(there.of(earlier.shape.inside))
     backwards = earlier.shape.distance(there.inverse().of(later.shape.inside))
     smaller = forwards if earlier.volume_ml <= later.volume_ml else backwards
     apart = float(np.maximum(smaller, 0).mean())
-    centres = float(np.linalg.norm(there.of(earlier.shape.centre[None])[0] - later.shape.centre))
     ratio = abs(float(np.log(max(earlier.volume_ml, 1e-6) / max(later.volume_ml, 1e-6))))
     other = OTHER_HOST_MM if earlier.host != later.host else 0.0
     return _Nearness(apart + OFF_CENTRE * centres + ratio + other, apart, _share(forwards), _share(backwards))

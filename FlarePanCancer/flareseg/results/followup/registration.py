@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +50,8 @@ def register(earlier: Timepoint, later: Timepoint) -> Registration:
     hosts = {lesion.host.value for scan in (earlier, later) for lesion in scan.lesions if lesion.host}
     both = {value: structure for value, structure in earlier.present.items() if value in later.present}
     steady = {value for value, structure in both.items() if _is_steady(structure)}
-    pairs = _pairs(earlier, later, [value for value in both if value in steady | hosts])
+    wanted = [value for value in both if value in steady | hosts] or [v for v in both if both[v].name != TUMOUR]
+    pairs = {value: (earlier.organ(value), later.organ(value)) for value in wanted}
     firm = {value: pair for value, pair in pairs.items() if value in steady} or pairs
     if not firm:
         raise InputError(
@@ -78,11 +78,6 @@ def register(earlier: Timepoint, later: Timepoint) -> Registration:
             "other; give results of one patient that show the same part of the body."
         )
     return Registration(together, organs, fits)
-
-
-def _pairs(earlier: Timepoint, later: Timepoint, values: Sequence[int]) -> dict[int, Pair]:
-    shapes = {value: (earlier.organ(value), later.organ(value)) for value in values}
-    return {value: (first, second) for value, (first, second) in shapes.items() if first and second}
 
 
 def _is_steady(structure: Structure) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +39,15 @@ class Shape:
     inside: Points
     scan: Geometry
 
-    @property
+    @cached_property
     def centre(self) -> Points:
         """Mean (3,) of the places in it."""
         return np.asarray(self.inside.mean(axis=0))
+
+    @cached_property
+    def radius_mm(self) -> float:
+        """Of the ball about its centre that holds it."""
+        return float(np.linalg.norm(self.inside - self.centre, axis=1).max()) + self.own.spacing_zyx_mm[0]
 
     def distance(self, points: Points) -> NDArray[np.float64]:
         """Signed distance (n,) of each point to the surface, mm."""
@@ -84,29 +90,24 @@ def places_of(index_zyx: NDArray[np.int64] | Points, grid: Geometry) -> Points:
     return np.asarray(index_zyx[:, ::-1] @ matrix[:3, :3].T + matrix[:3, 3])
 
 
-def shape_of(mask: NDArray[np.bool_], box: Box, scan: Geometry) -> Shape | None:
-    """The shape of a mask; None where it is so small that it falls between the steps.
+def shape_of(mask: NDArray[np.bool_], box: Box, scan: Geometry) -> Shape:
+    """The shape of a mask.
 
     Where the field of view cuts it, it is taken to go on as it ends: what lies beyond is unknown, and the cut is no
     surface.
 
     Args:
-        mask: (z, y, x) voxels of `box`.
+        mask: (z, y, x) voxels of `box`, at least one.
         box: where they lie in `scan`.
         scan: the grid of the whole scan.
     """
     spacing = scan.spacing_zyx_mm
-    extents = [(part.stop - part.start) * mm for part, mm in zip(box, spacing, strict=True)]
-    step = float(np.clip(max(extents) / STEPS_ACROSS, FINEST_MM, COARSEST_MM))
-    # Places along each axis, in voxels of the scan.
-    axes = [
-        part.start - 0.5 + (np.arange(-MARGIN_MM, extent + MARGIN_MM + step, step) + step / 2) / mm
-        for part, extent, mm in zip(box, extents, spacing, strict=True)
-    ]
-    filled = _sampled(mask, box, scan, axes)
-    seen = filled & _outer([(at >= -0.5) & (at <= n - 0.5) for at, n in zip(axes, scan.shape_zyx, strict=True)])
-    if not seen.any():
-        return None
+    extent = max((part.stop - part.start) * mm for part, mm in zip(box, spacing, strict=True))
+    step = float(np.clip(extent / STEPS_ACROSS, FINEST_MM, COARSEST_MM))
+    axes, filled, seen = _stepped(mask, box, scan, step)
+    while not seen.any():  # a thread between the steps; with a step in every voxel none is missed
+        step = max(step / 2, min(spacing))
+        axes, filled, seen = _stepped(mask, box, scan, step)
     own = Geometry(
         shape_zyx=(filled.shape[0], filled.shape[1], filled.shape[2]),
         spacing_zyx_mm=(step, step, step),
@@ -121,6 +122,20 @@ def shape_of(mask: NDArray[np.bool_], box: Box, scan: Geometry) -> Shape | None:
         inside=_some(places_of(np.argwhere(seen), own)),
         scan=scan,
     )
+
+
+def _stepped(
+    mask: NDArray[np.bool_], box: Box, scan: Geometry, step: float
+) -> tuple[list[Points], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The steps along each axis in voxels of the scan, the mask at them, and where the scan shows it."""
+    axes = []
+    for part, mm in zip(box, scan.spacing_zyx_mm, strict=True):
+        extent = (part.stop - part.start) * mm
+        steps = np.arange(-MARGIN_MM, extent + MARGIN_MM + step, step) + step / 2
+        axes.append(part.start - 0.5 + steps / mm)
+    filled = _sampled(mask, box, scan, axes)
+    shown = _outer([(at >= -0.5) & (at <= n - 0.5) for at, n in zip(axes, scan.shape_zyx, strict=True)])
+    return axes, filled, filled & shown
 
 
 def _sampled(mask: NDArray[np.bool_], box: Box, scan: Geometry, axes: list[Points]) -> NDArray[np.bool_]:

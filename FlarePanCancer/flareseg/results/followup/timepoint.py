@@ -34,7 +34,7 @@ class Timepoint:
     scanned: date | None
     lesions: tuple[Lesion, ...]
     organs: tuple[Measurement, ...]
-    _shapes: dict[int, Shape | None] = field(default_factory=dict, compare=False, repr=False)
+    _shapes: dict[int, Shape] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, segmentation: Segmentation, volume: Volume | None = None, scanned: date | None = None) -> Timepoint:
@@ -81,11 +81,12 @@ class Timepoint:
         boxes = self._boxes
         return {s.value: s for s in self.segmentation.structures if s.value <= len(boxes) and boxes[s.value - 1]}
 
-    def organ(self, value: int) -> Shape | None:
-        """The shape of an organ, its lesions included; None where it is not there."""
+    def organ(self, value: int) -> Shape:
+        """The shape of one of the organs that are `present`, its lesions included."""
         if value not in self._shapes:
-            box = self._boxes[value - 1] if value in self.present else None
-            self._shapes[value] = shape_of(self.hosted[box] == value, box, self.grid) if box else None
+            box = self._boxes[value - 1]
+            assert box is not None
+            self._shapes[value] = shape_of(self.hosted[box] == value, box, self.grid)
         return self._shapes[value]
 
     def lesion(self, lesion: Lesion) -> Shape:
@@ -93,9 +94,7 @@ class Timepoint:
         key = -lesion.number
         if key not in self._shapes:
             self._shapes[key] = shape_of(lesion.mask, lesion.box, self.grid)
-        shape = self._shapes[key]
-        assert shape is not None
-        return shape
+        return self._shapes[key]
 
     def organ_ml(self, value: int) -> float:
         """Volume of an organ, its lesions included."""
