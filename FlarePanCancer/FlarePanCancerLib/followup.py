@@ -102,7 +102,15 @@ def read_comparison(table: Path, results: Sequence[Any]) -> Comparison:
     data = json.loads(table.read_text(encoding="utf-8"))
     ordered = tuple(results[int(scan["case"]) - 1] for scan in data["scans"])
     text = data["responses"][-1]["text"]
-    return Comparison(ordered, tuple(data["lesions"]), text, tuple(data["notes"]))
+    notes = tuple(named(note, results) for note in data["notes"])
+    return Comparison(ordered, tuple(data["lesions"]), text, notes)
+
+
+def named(text: str, results: Sequence[Any]) -> str:
+    """What the engine says, with the names of the nodes in place of those of the files written for it."""
+    for number, result in enumerate(results, 1):
+        text = text.replace(f"'{number}'", f"'{result.GetName()}'")
+    return text
 
 
 def show_dates(results: Sequence[Any]) -> None:

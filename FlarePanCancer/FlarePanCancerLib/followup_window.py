@@ -123,7 +123,7 @@ class FollowUpWindow:
         process.events()
         if process.running:
             return
-        found, reason = None, process.why_it_failed()
+        found, reason = None, followup.named(process.why_it_failed(), self._chosen)
         if not reason:
             try:
                 found = followup.read_comparison(command.table, self._chosen)

@@ -61,6 +61,17 @@ def test_two_results_are_compared_in_the_background_and_a_click_shows_both_dates
     assert all(not result.GetDisplayNode().GetViewNodeIDs() for result in results)
 
 
+def test_what_the_engine_refuses_is_said_with_the_names_of_the_nodes(window, tmp_path):
+    results = [a_result("before", tmp_path), a_result("after", tmp_path)]
+    segmentation = results[1].GetSegmentation()
+    segmentation.GetNthSegment(0).SetName("Spleen")
+    for selector, node in zip(window.selectors, results, strict=True):
+        selector.setCurrentNode(node)
+    window.button.click()
+    assert wait_until(lambda: window.button.text == "Compare", 120)
+    assert window.label.text.startswith("'before' and 'after' have no organ in common")
+
+
 def test_what_cannot_be_compared_is_said_in_the_window(window, tmp_path):
     window.button.click()
     assert window.label.text == "Choose two results."
