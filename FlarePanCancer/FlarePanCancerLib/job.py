@@ -67,7 +67,7 @@ class Job:
         self._grids = [volume.geometry.shape_zyx for volume in volumes]
         self._answered: set[int] = set()
         self._messages = 0
-        self._folder = _temporary_folder()
+        self._folder = temporary_folder()
         self._cts = CtFiles(volumes, self._folder)
         self._process: EngineProcess | None = None
         self._cancelled = False
@@ -248,7 +248,7 @@ class Job:
         self._listener.finished(self._cancelled)
 
 
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
     """A new folder where Slicer keeps its temporary files, which users may choose; else where the system does."""
     with suppress(ImportError, AttributeError, OutputError):
         from slicer import app

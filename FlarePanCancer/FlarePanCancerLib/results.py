@@ -138,13 +138,18 @@ def draw_diameters(rows: Sequence[Row], segmentation: Any) -> list[Any]:
 
 def centre_of(row: Row, segmentation: Any) -> tuple[float, float, float]:
     """The middle of a lesion's longest diameter in the world (RAS), its segmentation's transforms applied."""
+    start, end = row["longest_start_xyz_mm"], row["longest_end_xyz_mm"]
+    return world_of([(a + b) / 2 for a, b in zip(start, end, strict=True)], segmentation)
+
+
+def world_of(place_lps: Sequence[float], segmentation: Any) -> tuple[float, float, float]:
+    """A place of a segmentation, LPS as the engine has it, in the world (RAS), its transforms applied."""
     import vtk
 
-    start, end = (to_ras(row[key]) for key in ("longest_start_xyz_mm", "longest_end_xyz_mm"))
-    local = [(a + b) / 2 for a, b in zip(start, end, strict=True)]
+    local = to_ras(list(place_lps))
     transform = segmentation.GetParentTransformNode()
     if transform is None:
-        return local[0], local[1], local[2]
+        return local
     to_world = vtk.vtkGeneralTransform()
     transform.GetTransformToWorld(to_world)
     x, y, z = to_world.TransformPoint(local)

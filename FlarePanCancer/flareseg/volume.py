@@ -184,6 +184,7 @@ class Source:
         study_uid: of the study; "" also where the slices do not agree.
         frame_of_reference_uid: of the space in which the slices lie.
         patient_id, patient_name: as in the files.
+        study_date: as in the files, e.g. "20240131".
         row, column: LPS unit vectors along which the images' columns and rows follow each other.
         shifted: whether slices were moved in their planes onto an upright grid, which has more pixels than the images.
         patient_and_study: what the first image says of patient and study, as DICOM's JSON; results in DICOM repeat it.
@@ -195,6 +196,7 @@ class Source:
     frame_of_reference_uid: str = ""
     patient_id: str = ""
     patient_name: str = ""
+    study_date: str = ""
     row: Triple = (1.0, 0.0, 0.0)
     column: Triple = (0.0, 1.0, 0.0)
     shifted: bool = False

@@ -68,7 +68,7 @@ def in_real_ct(segmenter: Segmenter, folder: Path) -> list[dict[str, Any]]:
             "host": one.host.title if one.host else "no organ",
             "ml": round(one.voxels * volume.geometry.voxel_ml, 1),
             "mm": round(one.longest.mm, 1),
-            "hu": round(one.mean_hu),
+            "hu": round(one.mean_hu or 0),
         }
         for one in found
     ]

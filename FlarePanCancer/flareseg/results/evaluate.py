@@ -174,7 +174,7 @@ def _pairs(
     if prediction.is_dir() != reference.is_dir():
         raise UsageError(f"'{prediction}' and '{reference}' must both be files or both be folders.")
     if not reference.is_dir():
-        return [(_case_of(reference), prediction, reference)], ()
+        return [(case_of(reference), prediction, reference)], ()
     predictions, references = _label_maps(prediction), _label_maps(reference)
     missing = tuple(name for name in references if name not in predictions)
     if missing and (not skip_missing or len(missing) == len(references)):
@@ -190,7 +190,7 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file() or not ending_of(path) or is_second_file(path):
             continue
-        name = _case_of(path)
+        name = case_of(path)
         if name in found:
             raise UsageError(f"'{found[name]}' and '{path.name}' are the same case; keep one of them in the folder.")
         found[name] = path
@@ -199,7 +199,8 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _case_of(path: Path) -> str:
+def case_of(path: Path) -> str:
+    """What a label map is of: the name of its file without the endings of results and images."""
     name = case_name(path)
     return name.removesuffix(RESULT_SUFFIX).removesuffix(CHANNEL) or name
 

@@ -8,7 +8,7 @@ the same plane. Planes are the CT's own slices, those nearest to axial; both lin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,28 +40,32 @@ class Lesion:
     Attributes:
         number: from 1, the largest first.
         voxels: how many it has.
-        mean_hu, sd_hu: of the CT in all of them.
+        mean_hu, sd_hu: of the CT in all of them; None without a CT.
         host: organ in which it lies, or None.
         longest, perpendicular: its axial diameters.
         touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
+        box, mask: where it lies in the canonical label map (`Orientation.to_canonical`), and which voxels of the box
+            it has.
     """
 
     number: int
     voxels: int
-    mean_hu: float
-    sd_hu: float
+    mean_hu: float | None
+    sd_hu: float | None
     host: Structure | None
     longest: Line
     perpendicular: Line
     touches_border: bool
+    box: Box = field(compare=False, repr=False)
+    mask: NDArray[np.bool_] = field(compare=False, repr=False)
 
 
-def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float = SMALLEST_ML) -> list[Lesion]:
+def find_lesions(segmentation: Segmentation, volume: Volume | None, smallest_ml: float = SMALLEST_ML) -> list[Lesion]:
     """Every lesion of at least `smallest_ml`, the largest first.
 
     Args:
         segmentation: labels on the grid of `volume`.
-        volume: the CT.
+        volume: the CT; without it, lesions have no HU.
         smallest_ml: smaller components do not count.
     """
     found = lesion_parts(segmentation, smallest_ml)
@@ -69,7 +73,7 @@ def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float 
         return []
     orientation = Orientation.of(segmentation.geometry)
     labels = np.ascontiguousarray(orientation.to_canonical(segmentation.labels))
-    hu = orientation.to_canonical(volume.hu)
+    hu = orientation.to_canonical(volume.hu) if volume else None
     grid = orientation.geometry_to_canonical(segmentation.geometry)
     organs = [structure for structure in segmentation.structures if structure is not found.structure]
     lesions = []
@@ -77,19 +81,21 @@ def find_lesions(segmentation: Segmentation, volume: Volume, smallest_ml: float 
         own: Box = found.boxes[number]
         mask = found.parts[own] == number
         z, y, x = (slice(a.start + b.start, a.start + b.stop) for a, b in zip(found.around, own, strict=True))
-        inside = hu[z, y, x][mask].astype(np.float64)
+        inside = hu[z, y, x][mask].astype(np.float64) if hu is not None else None
         longest, perpendicular = _diameters(mask, (z.start, y.start, x.start), grid)
         ends = zip((z, y, x), labels.shape, strict=True)
         lesions.append(
             Lesion(
                 number=place,
                 voxels=int(found.sizes[number]),
-                mean_hu=float(inside.mean()),
-                sd_hu=float(inside.std()),
+                mean_hu=None if inside is None else float(inside.mean()),
+                sd_hu=None if inside is None else float(inside.std()),
                 host=_host_of(mask, labels, (z, y, x), organs, grid.spacing_zyx_mm),
                 longest=longest,
                 perpendicular=perpendicular,
                 touches_border=any(part.start == 0 or part.stop == size for part, size in ends),
+                box=(z, y, x),
+                mask=mask,
             )
         )
     return lesions

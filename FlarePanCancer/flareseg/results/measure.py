@@ -91,7 +91,17 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
     array = segmentation.labels
     if array.shape != volume.hu.shape:
         raise ValueError(f"labels of shape {array.shape} on a CT of {volume.hu.shape}")
-    counts, sums, squares = _sums(array, volume.hu)
+    rows = structure_rows(segmentation, volume)
+    tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
+    if tumour and any(row.voxels for row in rows if row.value == tumour.value):
+        rows += [_lesion_row(lesion, tumour, segmentation) for lesion in find_lesions(segmentation, volume)]
+    return rows
+
+
+def structure_rows(segmentation: Segmentation, volume: Volume | None) -> list[Measurement]:
+    """Measure every structure that was looked for, by value; without a CT on the same grid, no HU."""
+    array = segmentation.labels
+    counts, sums, squares = _sums(array, volume.hu if volume else None)
     border = _border_values(array)
     rows = []
     for structure in segmentation.structures:
@@ -107,14 +117,11 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
                 lesion=None,
                 voxels=count,
                 volume_ml=round(count * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
-                mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count else None,
-                sd_hu=round(float(np.sqrt(variance)), DECIMALS["sd_hu"]) if count else None,
+                mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count and volume else None,
+                sd_hu=round(float(np.sqrt(variance)), DECIMALS["sd_hu"]) if count and volume else None,
                 touches_border=bool(border[structure.value]),
             )
         )
-    tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
-    if tumour and counts[tumour.value]:
-        rows += [_lesion_row(lesion, tumour, segmentation) for lesion in find_lesions(segmentation, volume)]
     return rows
 
 
@@ -131,8 +138,8 @@ def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -
         lesion=lesion.number,
         voxels=lesion.voxels,
         volume_ml=round(lesion.voxels * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
-        mean_hu=round(lesion.mean_hu, DECIMALS["mean_hu"]),
-        sd_hu=round(lesion.sd_hu, DECIMALS["sd_hu"]),
+        mean_hu=None if lesion.mean_hu is None else round(lesion.mean_hu, DECIMALS["mean_hu"]),
+        sd_hu=None if lesion.sd_hu is None else round(lesion.sd_hu, DECIMALS["sd_hu"]),
         touches_border=lesion.touches_border,
         host=lesion.host.name if lesion.host else None,
         longest_mm=round(lesion.longest.mm, DECIMALS["longest_mm"]),
@@ -203,12 +210,12 @@ def title_of(row: Measurement) -> str:
     return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'in none of the organs drawn'}"
 
 
-def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Per label value: voxels, sum and sum of squares of the HU, in double precision."""
+def _sums(array: NDArray[np.uint8], hu: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Per label value: voxels, sum and sum of squares of the HU, in double precision; sums are 0 without HU."""
     totals = np.zeros(256, np.int64), np.zeros(256), np.zeros(256)
     # Slab by slab in the order of memory, whatever the order of the axes.
     axes = np.argsort([-abs(stride) for stride in array.strides], kind="stable")
-    array, hu = array.transpose(axes), hu.transpose(axes)
+    array, hu = array.transpose(axes), hu.transpose(axes) if hu is not None else None
     slices_at_once = max(1, VOXELS_AT_ONCE // max(1, array[0].size))
     for first in range(0, len(array), slices_at_once):
         part = slice(first, first + slices_at_once)
@@ -217,8 +224,11 @@ def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDA
         inside = np.flatnonzero(slab)
         if inside.size == 0:
             continue
-        value, weight = slab[inside], hu[part].ravel()[inside].astype(np.float64)
+        value = slab[inside]
         totals[0][:] += np.bincount(value, minlength=256)
+        if hu is None:
+            continue
+        weight = hu[part].ravel()[inside].astype(np.float64)
         totals[1][:] += np.bincount(value, weight, minlength=256)
         totals[2][:] += np.bincount(value, weight * weight, minlength=256)
     return totals

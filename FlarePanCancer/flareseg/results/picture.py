@@ -115,7 +115,7 @@ def write_picture(segmentation: Segmentation, volume: Volume, rows: Sequence[Mea
     panels, width, height = layout(choose_views(segmentation, volume))
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
-    page = _Page(figure, width, height, _fonts(segmentation.name))
+    page = _Page(figure, width, height, fonts_for(segmentation.name))
     _draw_header(page, segmentation)
     for panel in panels:
         _draw_panel(page, panel, segmentation.structures)
@@ -323,7 +323,7 @@ def _halo() -> list[Any]:
     return [withStroke(linewidth=2.5, foreground=BACKGROUND)]
 
 
-def _fonts(text: str) -> list[str]:
+def fonts_for(text: str) -> list[str]:
     """matplotlib's own font, which is everywhere the same; for a name in other scripts, one that has its letters."""
     fonts = ["DejaVu Sans"]
     if all(ord(character) < 0x600 for character in text):

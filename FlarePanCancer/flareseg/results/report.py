@@ -87,6 +87,7 @@ def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement
     known = {structure.name: structure for structure in segmentation.structures}
     return _TEMPLATE.format(
         name=escape(segmentation.name),
+        style=STYLE,
         disclaimer=escape(DISCLAIMER),
         picture=base64.b64encode(picture).decode("ascii"),
         rows="\n".join(_row(row, known[row.structure]) for row in rows if row.lesion is None),
@@ -125,6 +126,27 @@ def _lesions(rows: Sequence[Measurement]) -> str:
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(lines)}\n</tbody>\n</table>"
 
 
+STYLE = """\
+body { margin: 0 auto; max-width: 75rem; padding: 2rem 1.5rem 4rem; background: #0d0f13; color: #c9cdd4;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+h1 { color: #f4f5f7; font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
+.disclaimer { margin: .25rem 0 1.5rem; color: #e0b060; }
+img { width: 100%; height: auto; border-radius: 6px; }
+table { border-collapse: collapse; margin: 1.5rem 0 .5rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem 0 .3rem 2.5rem; text-align: right; border-bottom: 1px solid #23272f; font-weight: normal; }
+th:first-child { padding-left: 0; text-align: left; color: #f4f5f7; }
+thead th, thead th:first-child { color: #868d98; }
+.absent th, .absent td { color: #6b727d; }
+.swatch { display: inline-block; width: .9em; height: .9em; margin-right: .7em; border-radius: 3px;
+  vertical-align: -.08em; }
+.absent .swatch { opacity: .3; }
+p { margin: .25rem 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.5rem; margin-top: 1.5rem; }
+dt { color: #868d98; }
+dd { margin: 0; }
+@media print { body { background: #fff; color: #222; } h1, th:first-child { color: #000; } }
+"""
+
 _CUT = "<p>≥ The structure reaches the edge of the scan, which may have cut it off.</p>"
 
 _TEMPLATE = """\
@@ -135,25 +157,7 @@ _TEMPLATE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}</title>
 <style>
-body {{ margin: 0 auto; max-width: 75rem; padding: 2rem 1.5rem 4rem; background: #0d0f13; color: #c9cdd4;
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }}
-h1 {{ color: #f4f5f7; font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }}
-.disclaimer {{ margin: .25rem 0 1.5rem; color: #e0b060; }}
-img {{ width: 100%; height: auto; border-radius: 6px; }}
-table {{ border-collapse: collapse; margin: 1.5rem 0 .5rem; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3rem 0 .3rem 2.5rem; text-align: right; border-bottom: 1px solid #23272f; font-weight: normal; }}
-th:first-child {{ padding-left: 0; text-align: left; color: #f4f5f7; }}
-thead th, thead th:first-child {{ color: #868d98; }}
-.absent th, .absent td {{ color: #6b727d; }}
-.swatch {{ display: inline-block; width: .9em; height: .9em; margin-right: .7em; border-radius: 3px;
-  vertical-align: -.08em; }}
-.absent .swatch {{ opacity: .3; }}
-p {{ margin: .25rem 0; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.5rem; margin-top: 1.5rem; }}
-dt {{ color: #868d98; }}
-dd {{ margin: 0; }}
-@media print {{ body {{ background: #fff; color: #222; }} h1, th:first-child {{ color: #000; }} }}
-</style>
+{style}</style>
 </head>
 <body>
 <h1>{name}</h1>

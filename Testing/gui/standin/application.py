@@ -115,6 +115,11 @@ class LayoutManager:
             self._logics.AddItem(logic)
             self._widgets[name] = SliceWidget(name, logic)
         application_logic.SetSliceLogics(self._logics)
+        self.layout = int(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+    def setLayout(self, layout: int) -> None:
+        """Which arrangement of views is wanted; all three are there in any."""
+        self.layout = layout
         self.threeDViewCount = 0
 
     def sliceViewNames(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ HEADER_KEYWORDS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )
-PATIENT_KEYWORDS = ("PatientID", "PatientName", "FrameOfReferenceUID")
+PATIENT_KEYWORDS = ("PatientID", "PatientName", "FrameOfReferenceUID", "StudyDate")
 """What is the same for all slices of a volume, and read once."""
 REPEATED_KEYWORDS = (
     "PatientName",

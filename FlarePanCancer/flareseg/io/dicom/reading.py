@@ -84,6 +84,7 @@ def _source_of(series: Series, slices: Sequence[Slice], geometry: Geometry) -> S
         frame_of_reference_uid=patient.get("FrameOfReferenceUID", ""),
         patient_id=patient.get("PatientID", ""),
         patient_name=patient.get("PatientName", ""),
+        study_date=patient.get("StudyDate", ""),
         row=first.row,
         column=first.column,
         shifted=geometry.shape_zyx[1:] != (first.rows, first.columns),
