@@ -23,7 +23,8 @@ from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import by_name, structures
 from flareseg.results import report
 from flareseg.results.measure import measure
-from flareseg.results.picture import BACKGROUND, CELL_WIDTH, LEVEL_HU, OPACITY, Panel, draw, layout
+from flareseg.results.overlay import BACKGROUND, LEVEL_HU, OPACITY, draw
+from flareseg.results.picture import CELL_WIDTH, Panel, layout
 from flareseg.results.report import PAGE, PICTURE, check_report, write_report
 from flareseg.results.views import View, choose_views
 from flareseg.segmentation import Segmentation

@@ -91,7 +91,7 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
     array = segmentation.labels
     if array.shape != volume.hu.shape:
         raise ValueError(f"labels of shape {array.shape} on a CT of {volume.hu.shape}")
-    counts, sums, squares = _sums(array, volume.hu)
+    counts, sums, squares = sums_by_value(array, volume.hu)
     border = _border_values(array)
     rows = []
     for structure in segmentation.structures:
@@ -203,8 +203,8 @@ def title_of(row: Measurement) -> str:
     return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'in none of the organs drawn'}"
 
 
-def _sums(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Per label value: voxels, sum and sum of squares of the HU, in double precision."""
+def sums_by_value(array: NDArray[np.uint8], hu: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Per label value but 0: voxels, sum and sum of squares of the HU (or of anything else), in double precision."""
     totals = np.zeros(256, np.int64), np.zeros(256), np.zeros(256)
     # Slab by slab in the order of memory, whatever the order of the axes.
     axes = np.argsort([-abs(stride) for stride in array.strides], kind="stable")
