@@ -110,6 +110,10 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
+    parser.add_argument("--pdf", action="store_true", help="with --report: also write report.pdf, a page to print")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="with --report: nothing in the report's files names the case"
+    )
     parser.add_argument(
         "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
     )

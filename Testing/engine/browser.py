@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Browser:
             pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         os.close(to_read)
         os.close(to_write)
@@ -70,12 +72,12 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._call("Browser.close", session=False)
-        try:
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            self._call("Browser.close", session=False)
             self._process.wait(SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with suppress(ProcessLookupError):  # what it started itself has its group
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         os.close(self._read)
         os.close(self._write)
 
@@ -113,10 +115,6 @@ class Browser:
     def key(self, name: str) -> None:
         for kind in ("keyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", {"type": kind, "key": name, "code": name})
-
-    def screenshot(self) -> bytes:
-        """The window as PNG."""
-        return base64.b64decode(self._call("Page.captureScreenshot", {"format": "png"})["data"])
 
     def _call(self, method: str, parameters: dict[str, Any] | None = None, session: bool = True) -> dict[str, Any]:
         self._number += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flareseg.cases.clashes import Written
@@ -16,8 +17,15 @@ from flareseg.errors import FlareError, OutputError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import read_labels
 from flareseg.results.measure import COLUMNS
-from flareseg.results.report import PAGE, PICTURE
 from flareseg.text import shown
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Reports: the folder of one case, or that in which each of several has its own; and the names of its files."""
+
+    folder: Path
+    names: tuple[str, ...]
 
 
 class Outputs:
@@ -25,18 +33,22 @@ class Outputs:
 
     Args:
         cases: with their results.
-        reports: folder for reports: of one case its own, of several one folder in it for each; or None.
+        reports: where reports go, or None.
         previews: folder for coarse results, or None.
         table: file for measurements, or None.
     """
 
-    def __init__(self, cases: Sequence[Case], reports: Path | None, previews: Path | None, table: Path | None) -> None:
+    def __init__(
+        self, cases: Sequence[Case], reports: Reports | None, previews: Path | None, table: Path | None
+    ) -> None:
         self._cases, self._reports, self._previews, self._table = cases, reports, previews, table
         self.alone = len(cases) == 1
 
     def report(self, case: Case) -> Path | None:
         """The folder of a case's report."""
-        return self._reports if self.alone or not self._reports else self._reports / case.name
+        if self._reports is None:
+            return None
+        return self._reports.folder if self.alone else self._reports.folder / case.name
 
     def preview(self, case: Case) -> Path | None:
         return self._previews / f"{case.name}.nrrd" if self._previews else None
@@ -44,7 +56,8 @@ class Outputs:
     def of(self, case: Case) -> list[Path]:
         """What a finished case has: results and report."""
         report = self.report(case)
-        return [*case.outputs, *([report / PICTURE, report / PAGE] if report else [])]
+        names = self._reports.names if self._reports else ()
+        return [*case.outputs, *(report / name for name in names if report)]
 
     def manifest(self, wanted: bool) -> Manifest | None:
         """The manifest beside the results: of several cases always, of one if `wanted`, or if one is there."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flareseg.labels import Structure
 from flareseg.options import Options, result_record
+from flareseg.results.report import ReportOptions
 from flareseg.volume import WorldBox
 
 
@@ -26,6 +27,7 @@ class SegmentRequest:
         overwrite, skip_existing: what to do about results that exist.
         measurements: file for volume and HU of every case, or None.
         report: folder for pictures, or None.
+        report_options: what they have and hide.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
         debug: show where errors come from.
     """
@@ -41,6 +43,7 @@ class SegmentRequest:
     skip_existing: bool = False
     measurements: Path | None = None
     report: Path | None = None
+    report_options: ReportOptions = field(default_factory=ReportOptions)
     preview: Path | None = None
     debug: bool = False
 
@@ -60,4 +63,6 @@ def model_and_options(request: SegmentRequest) -> dict[str, Any]:
         "series": request.series,
         "force": request.force,
         **result_record(request.options),
+        # A report that names its case must not be taken for one that hides it.
+        **({"anonymous": True} if request.report and request.report_options.anonymous else {}),
     }

@@ -29,6 +29,11 @@ class Palette:
     faint: str
     warning: str
 
+    def edge(self, colour: tuple[float, ...]) -> tuple[float, ...]:
+        """A structure's colour as a line that can be seen on the background."""
+        pale = self.background == "#ffffff" and min(colour[:3]) > 0.8
+        return tuple(0.75 * channel for channel in colour) if pale else colour
+
 
 ON_SCREEN = Palette(BACKGROUND, "#f4f5f7", "#c9cdd4", "#868d98", "#4d535d", "#e0b060")
 ON_PAPER = Palette("#ffffff", "#111418", "#33383f", "#666d77", "#9aa0a9", "#8a5a00")

@@ -196,6 +196,11 @@ def as_table(rows: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
+def in_ml(volume_ml: float) -> str:
+    """A volume as people write it: tenths only where they matter."""
+    return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}"
+
+
 def title_of(row: Measurement) -> str:
     """What people read, e.g. "Lesion 2, liver"."""
     if row.lesion is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flareseg import __version__
 from flareseg.labels import Structure
 from flareseg.results.canvas import DPI, ON_SCREEN, Canvas, fonts_for, halo
-from flareseg.results.measure import Measurement
+from flareseg.results.measure import Measurement, in_ml
 from flareseg.results.overlay import LEVEL_HU, WINDOW_HU, draw
 from flareseg.results.reported import Reported
 from flareseg.results.views import OBLIQUE_DEGREES, View, choose_views, obliquity_degrees
@@ -193,7 +193,7 @@ def draw_legend(canvas: Canvas, rows: Sequence[Measurement], structures: Sequenc
         structure = known[row.structure]
         colour = tuple(channel / 255 for channel in structure.colour)
         found = row.voxels > 0
-        canvas.box(left, y - 12, 24, 24, (*colour, 0.6 if found else 0.0), colour if found else ink.faint)
+        canvas.box(left, y - 12, 24, 24, (*colour, 0.6 if found else 0.0), ink.edge(colour) if found else ink.faint)
         canvas.text(left + 42, y, structure.title, 21, ink.bright if found else ink.faint, va="center_baseline")
         if found:
             volume = f"{'≥ ' if row.touches_border else ''}{in_ml(row.volume_ml)}"
@@ -223,8 +223,3 @@ def draw_footer(canvas: Canvas, volume: Volume) -> None:
     if tilt > OBLIQUE_DEGREES:
         parts.insert(0, f"slices tilted by up to {tilt:.0f}°, as scanned")
     canvas.text(canvas.width - MARGIN, y, "   ·   ".join(parts), 17, canvas.palette.dim, ha="right")
-
-
-def in_ml(volume_ml: float) -> str:
-    """A volume as people write it: tenths only where they matter."""
-    return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}"

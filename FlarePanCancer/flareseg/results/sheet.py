@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flareseg import __version__
 from flareseg.results.canvas import ON_PAPER, Canvas, fonts_for
-from flareseg.results.measure import Measurement, title_of
+from flareseg.results.measure import Measurement, in_ml, title_of
 from flareseg.results.picture import (
     DISCLAIMER,
     FOOTER,
@@ -19,7 +19,6 @@ from flareseg.results.picture import (
     draw_header,
     draw_legend,
     draw_panel,
-    in_ml,
     without_glyph_warnings,
 )
 from flareseg.results.reported import Reported
@@ -100,7 +99,7 @@ def _draw_lesions(canvas: Canvas, rows: Sequence[Measurement], top: float) -> No
     y = top
     for row in shown:
         y += LESION_ROW
-        canvas.text(left, y, title_of(row).removeprefix("Lesion "), 19, ink.bright)
+        canvas.text(left, y, title_of(row).removeprefix("Lesion "), 17, ink.bright)
         canvas.text(
             right - 110, y, f"{'≥ ' if row.touches_border else ''}{in_ml(row.volume_ml)}", 19, ink.bright, ha="right"
         )

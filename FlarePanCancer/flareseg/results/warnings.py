@@ -16,7 +16,7 @@ import numpy as np
 
 from flareseg import labels
 from flareseg.labels import TUMOUR
-from flareseg.results.measure import Measurement, sums_by_value
+from flareseg.results.measure import Measurement, in_ml, sums_by_value
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Orientation, Volume, box_of
 
@@ -170,7 +170,7 @@ def _unusual_volumes(rows: Sequence[Measurement]) -> Iterable[CaseWarning]:
         if ml > reference.high_ml or (ml < reference.low_ml and not row.touches_border):
             usual = f"{reference.low_ml:g} to {reference.high_ml:,g} ml in 95 of 100"
             source = reference.source.split(", doi")[0]
-            text = f"{labels.title_of(row.structure)} of {ml:,.4g} ml, unusual for an adult: {usual} ({source})."
+            text = f"{labels.title_of(row.structure)} of {in_ml(ml)} ml, unusual for an adult: {usual} ({source})."
             yield CaseWarning("unusual_volume", text, (row.structure,))
 
 

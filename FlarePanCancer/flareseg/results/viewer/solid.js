@@ -14,7 +14,7 @@ void main() {
   float light = abs(normalize(facing).z);
   gl_FragColor = vec4(colour.rgb * (0.45 + 0.6 * light), colour.a);
 }`;
-const ORGAN_OPACITY = 0.45;
+const ORGAN_OPACITY = 0.5;
 
 class Solid {
   constructor(figure) {
