@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,14 @@ from typing import Any
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SECONDS = 60
 """To wait for an answer at the most."""
+AS_3_AND_4 = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, descriptor in enumerate(high, 3):
+    os.dup2(descriptor, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The protocol's pipes must be these descriptors of the browser."""
 
 
 def browser_path() -> str | None:
@@ -42,14 +51,12 @@ class Browser:
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
 
-        # The protocol's pipes are descriptors 3 and 4 of the browser.
-        shell = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'
         arguments = (
             "--headless --no-sandbox --disable-gpu-sandbox --enable-unsafe-swiftshader --hide-scrollbars "
             f"--use-angle=swiftshader --remote-debugging-pipe --no-first-run --user-data-dir={profile} about:blank"
         )
         self._process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", program, *arguments.split()],
+            [sys.executable, "-ISc", AS_3_AND_4, str(to_read), str(to_write), program, *arguments.split()],
             pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
