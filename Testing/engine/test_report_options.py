@@ -9,7 +9,8 @@ from flareseg.io.files import write_volume
 
 
 @pytest.mark.parametrize("flag", ["--pdf", "--anonymous"])
-def test_options_of_a_report_need_a_report(flag, tmp_path, capsys):
+def test_options_of_a_report_need_a_report(flag, small_ct, tmp_path, capsys):
+    write_volume(small_ct, tmp_path / "ct.nii.gz")
     assert main(["segment", str(tmp_path / "ct.nii.gz"), flag]) == 2
     text = capsys.readouterr().err
     assert flag in text and "--report DIR" in text and text.count("\n") == 1

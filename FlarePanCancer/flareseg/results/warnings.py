@@ -30,6 +30,8 @@ THICKEST_MM = 5.0
 METAL_FROM_HU = 2500
 LEAST_METAL_ML = 0.2
 LEAST_CONFIDENCE = 0.70
+MOST_NAMED = 4
+"""Of structures in one sentence, where more would hide what it says."""
 REFERENCES = Path(__file__).with_name("reference_volumes.csv")
 
 
@@ -154,7 +156,7 @@ def _metal(segmentation: Segmentation, volume: Volume) -> CaseWarning | None:
     near = [one for one in segmentation.structures if beside[one.value]]
     text = (
         f"Metal, or contrast agent as dense ({ml:.1f} ml from {METAL_FROM_HU:,} HU on), in slices of "
-        f"{listed([one.title.lower() for one in near])}: streaks may spoil their borders."
+        f"{shortlist([one.title.lower() for one in near])}: streaks may spoil their borders."
     )
     return CaseWarning("metal", text, tuple(one.name for one in near))
 
@@ -178,8 +180,14 @@ def _low_confidence(segmentation: Segmentation) -> CaseWarning | None:
     unsure = {name: mean for name, mean in mean_confidence(segmentation).items() if mean < LEAST_CONFIDENCE}
     if not unsure:
         return None
-    named = [f"{labels.title_of(name).lower()} ({100 * mean:.0f} %)" for name, mean in unsure.items()]
+    named = [f"{labels.title_of(name).lower()} ({int(100 * mean)} %)" for name, mean in unsure.items()]
     return CaseWarning("low_confidence", f"The model is not sure of: {listed(named)}. Look at them.", tuple(unsure))
+
+
+def shortlist(words: Sequence[str]) -> str:
+    """As `listed`, of long lists the first few."""
+    rest = len(words) - MOST_NAMED
+    return listed(words) if rest <= 1 else listed([*words[:MOST_NAMED], f"{rest} more"])
 
 
 def listed(words: Sequence[str]) -> str:
