@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from flareseg import __version__
+from flareseg.commands.beside_options import add_beside_options
 from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.compare_options import add_compare
-from flareseg.commands.dicom_options import add_dicom_options
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
@@ -117,14 +117,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         action="store_true",
         help="read voxels also from files outside the folder of the header that names them",
     )
-    parser.add_argument(
-        "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
-    )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
-    add_dicom_options(parser)
-    parser.add_argument(
-        "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
-    )
+    add_beside_options(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that exist (never an input, whatever the names)"
     )

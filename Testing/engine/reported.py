@@ -3,7 +3,7 @@
 import numpy as np
 
 from flareseg.labels import by_name, structures
-from flareseg.results.picture import LEVEL_HU
+from flareseg.results.overlay import LEVEL_HU
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 

@@ -23,7 +23,8 @@ from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import by_name, structures
 from flareseg.results import report
 from flareseg.results.measure import measure
-from flareseg.results.picture import BACKGROUND, CELL_WIDTH, LEVEL_HU, OPACITY, Panel, draw, layout
+from flareseg.results.overlay import BACKGROUND, LEVEL_HU, OPACITY, draw
+from flareseg.results.picture import CELL_WIDTH, HEADER, LEGEND_WIDTH, MARGIN, Panel, layout
 from flareseg.results.report import PAGE, PICTURE, check_report, write_report
 from flareseg.results.views import View, choose_views
 from flareseg.segmentation import Segmentation
@@ -139,7 +140,13 @@ def test_the_page_holds_the_picture_the_numbers_and_the_notes(
     page = files[1].read_text(encoding="utf-8")
     picture = re.search(r"data:image/png;base64,([^\"]+)\"", page)
     assert picture is not None
-    assert base64.b64decode(picture[1]) == files[0].read_bytes()
+    (tmp_path / "slices.png").write_bytes(base64.b64decode(picture[1]))
+    slices, whole = pixels(tmp_path / "slices.png"), pixels(files[0])
+    # The page has the title and the legend as text; its picture has the slices alone.
+    height, width = slices.shape[:2]
+    assert np.array_equal(slices, whole[HEADER : HEADER + height, MARGIN // 2 : MARGIN // 2 + width])
+    assert height < whole.shape[0] - HEADER and width < whole.shape[1] - LEGEND_WIDTH
+    assert page.count("<h1>") == 1
     assert "<h1>&lt;b&gt;Case &amp; Co&lt;/b&gt;</h1>" in page
     for text in ("Research use only. Not a medical device.", "Tilted &lt;12&gt; degrees.", "default 0.1.0"):
         assert text in page
@@ -149,7 +156,7 @@ def test_the_page_holds_the_picture_the_numbers_and_the_notes(
     assert re.search(r"Liver\s+270\.0\s+40\s+0", text)  # 20 x 25 x 18 voxels of 30 microlitres
     assert re.search(r"Spleen\s+≥ 108\.0\s+40\s+0", text)  # it touches the lowest slice
     assert re.search(r"Pancreas\s+not found", text)
-    assert "http" not in page  # nothing is fetched from anywhere
+    assert not re.search(r"\w+://|@import|\burl\(", page)  # nothing is fetched from anywhere
 
 
 def test_measurements_that_were_made_already_are_used(
@@ -186,7 +193,7 @@ def test_a_stop_while_drawing_leaves_nothing(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report, "write_picture", stop)
+    monkeypatch.setattr(report, "draw_picture", stop)
     with pytest.raises(KeyboardInterrupt):
         write_report(segmentation, volume, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from reported import SPACING_ZYX_MM, a_segmentation, a_volume
 
-from flareseg.results.picture import HEADER, LEVEL_HU, layout
+from flareseg.results.overlay import LEVEL_HU
+from flareseg.results.picture import HEADER, layout
 from flareseg.results.views import best_slices, choose_views, obliquity_degrees
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume, as_rows

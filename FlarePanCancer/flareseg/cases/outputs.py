@@ -18,8 +18,15 @@ from flareseg.errors import FlareError, OutputError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import read_labels
 from flareseg.results.measure import COLUMNS
-from flareseg.results.report import PAGE, PICTURE
 from flareseg.text import shown
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Reports: the folder of one case, or that in which each of several has its own; and the names of its files."""
+
+    folder: Path
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,13 @@ class Beside:
     """What is asked for beside the results.
 
     Attributes:
-        reports: folder for reports: of one case its own, of several one folder in it for each; or None.
+        reports: where reports go, or None.
         previews: folder for coarse results, or None.
         table: file for measurements, or None.
         dicom: DICOM results.
     """
 
-    reports: Path | None = None
+    reports: Reports | None = None
     previews: Path | None = None
     table: Path | None = None
     dicom: DicomWanted = field(default_factory=DicomWanted)
@@ -53,7 +60,9 @@ class Outputs:
 
     def report(self, case: Case) -> Path | None:
         """The folder of a case's report."""
-        return self._reports if self.alone or not self._reports else self._reports / case.name
+        if self._reports is None:
+            return None
+        return self._reports.folder if self.alone else self._reports.folder / case.name
 
     def preview(self, case: Case) -> Path | None:
         return self._previews / f"{case.name}.nrrd" if self._previews else None
@@ -61,7 +70,8 @@ class Outputs:
     def of(self, case: Case) -> list[Path]:
         """What a finished case has: results, DICOM and report."""
         report = self.report(case)
-        return [*case.outputs, *self.dicom(case), *([report / PICTURE, report / PAGE] if report else [])]
+        names = self._reports.names if self._reports else ()
+        return [*case.outputs, *self.dicom(case), *(report / name for name in names if report)]
 
     def manifest(self, wanted: bool) -> Manifest | None:
         """The manifest beside the results: of several cases always, of one if `wanted`, or if one is there."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from flareseg.cases.clashes import refuse_clashes
 from flareseg.cases.dicom_files import DicomFiles
 from flareseg.cases.find import Case
-from flareseg.cases.outputs import Beside, Outputs, check_preview, check_table
+from flareseg.cases.outputs import Beside, Outputs, Reports, check_preview, check_table
 from flareseg.cases.resume import Decision, Log
 from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener
 from flareseg.commands.in_turn import InTurn, Voice
@@ -93,8 +93,8 @@ class Batch:
             FlareError: when nothing could be begun.
         """
         request = self.request
-        beside = Beside(request.report, request.preview, request.measurements, request.dicom)
-        self._outputs = Outputs(cases, beside)
+        reports = Reports(request.report, request.report_options.files) if request.report else None
+        self._outputs = Outputs(cases, Beside(reports, request.preview, request.measurements, request.dicom))
         manifest = self._outputs.manifest(request.skip_existing or self.keeps_manifest)
         refuse_clashes(cases, self._outputs.all(manifest))
         if request.measurements:
@@ -205,6 +205,7 @@ class Batch:
             structures=request.structures,
             roi=request.roi,
             progress=work.progress,
+            confidence=work.report is not None,
             preview=partial(self._show, work) if work.preview else None,
         )
         self._wait_for_writing()  # never more than one at a time, and in order
@@ -219,7 +220,7 @@ class Batch:
         for path in (*work.case.outputs, *work.dicom):
             check_destination(path, overwrite=replaces)
         if work.report:
-            check_report(work.report, overwrite=replaces)
+            check_report(work.report, overwrite=replaces, options=self.request.report_options)
         if work.preview:
             check_preview(work.preview, overwrite=replaces)
 
@@ -245,7 +246,8 @@ class Batch:
             rows = rows or measure(result, volume)
             self.rows[case.name] = rows
         if work.report:
-            write_report(result, volume, work.report, rows, overwrite=replaces)
+            options = self.request.report_options
+            write_report(result, volume, work.report, rows, overwrite=replaces, options=options)
         self._log.done(case, work.files, rows)
         work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):

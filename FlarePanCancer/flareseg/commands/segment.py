@@ -17,6 +17,7 @@ from flareseg.io.opening import check_kind
 from flareseg.io.writers import endings_for
 from flareseg.labels import Structure
 from flareseg.results.measure import check_table_name
+from flareseg.results.report import ReportOptions
 from flareseg.system.interrupt import end_when, run_until_signal
 from flareseg.volume import WorldBox
 
@@ -47,6 +48,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         skip_existing=arguments.skip_existing,
         measurements=arguments.measurements,
         report=arguments.report,
+        report_options=_report_options(arguments),
         preview=arguments.preview,
         dicom=dicom_of(arguments),
         await_inputs=arguments.await_inputs,
@@ -69,6 +71,14 @@ def segment_command(arguments: argparse.Namespace) -> int:
         return Batch(request, listener, cancelled, keeps_manifest).run(cases)
 
     return run_until_signal(work)
+
+
+def _report_options(arguments: argparse.Namespace) -> ReportOptions:
+    options = ReportOptions(pdf=arguments.pdf, anonymous=arguments.anonymous)
+    if not arguments.report and options != ReportOptions():
+        flag = "--pdf" if options.pdf else "--anonymous"
+        raise UsageError(f"{flag} says how a report is; add --report DIR to have one.")
+    return options
 
 
 def _structures(names: str, model: str) -> tuple[Structure, ...]:

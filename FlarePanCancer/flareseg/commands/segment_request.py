@@ -9,6 +9,7 @@ from typing import Any
 from flareseg.cases.dicom_files import DicomWanted
 from flareseg.labels import Structure
 from flareseg.options import Options, result_record
+from flareseg.results.report import ReportOptions
 from flareseg.volume import WorldBox
 
 
@@ -27,6 +28,7 @@ class SegmentRequest:
         overwrite, skip_existing: what to do about results that exist.
         measurements: file for volume and HU of every case, or None.
         report: folder for pictures, or None.
+        report_options: what they have and hide.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
         dicom: DICOM results beside those that every case has.
         await_inputs: wait for a CT that is not there yet when its turn comes.
@@ -44,6 +46,7 @@ class SegmentRequest:
     skip_existing: bool = False
     measurements: Path | None = None
     report: Path | None = None
+    report_options: ReportOptions = field(default_factory=ReportOptions)
     preview: Path | None = None
     dicom: DicomWanted = field(default_factory=DicomWanted)
     await_inputs: bool = False
@@ -65,4 +68,6 @@ def model_and_options(request: SegmentRequest) -> dict[str, Any]:
         "series": request.series,
         "force": request.force,
         **result_record(request.options),
+        # A report that names its case must not be taken for one that hides it.
+        **({"anonymous": True} if request.report and request.report_options.anonymous else {}),
     }

@@ -101,7 +101,7 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
 def structure_rows(segmentation: Segmentation, volume: Volume | None) -> list[Measurement]:
     """Measure every structure that was looked for, by value; without a CT on the same grid, no HU."""
     array = segmentation.labels
-    counts, sums, squares = _sums(array, volume.hu if volume else None)
+    counts, sums, squares = sums_by_value(array, volume.hu if volume else None)
     border = _border_values(array)
     rows = []
     for structure in segmentation.structures:
@@ -203,6 +203,11 @@ def as_table(rows: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
+def in_ml(volume_ml: float) -> str:
+    """A volume as people write it: tenths only where they matter."""
+    return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}"
+
+
 def title_of(row: Measurement) -> str:
     """What people read, e.g. "Lesion 2, liver"."""
     if row.lesion is None:
@@ -210,8 +215,9 @@ def title_of(row: Measurement) -> str:
     return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'in none of the organs drawn'}"
 
 
-def _sums(array: NDArray[np.uint8], hu: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Per label value: voxels, sum and sum of squares of the HU, in double precision; sums are 0 without HU."""
+def sums_by_value(array: NDArray[np.uint8], hu: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Per label value but 0: voxels, sum and sum of squares of the HU (or of anything else), in double precision;
+    sums are 0 without HU."""
     totals = np.zeros(256, np.int64), np.zeros(256), np.zeros(256)
     # Slab by slab in the order of memory, whatever the order of the axes.
     axes = np.argsort([-abs(stride) for stride in array.strides], kind="stable")

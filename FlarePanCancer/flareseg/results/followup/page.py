@@ -13,8 +13,8 @@ from flareseg.io.atomic import atomic_path, check_destination
 from flareseg.results.followup.comparison import FollowUp
 from flareseg.results.followup.pictures import write_pictures
 from flareseg.results.followup.table import DIAMETERS, VOLUMES, head, lesion_rows, verdicts, volume_rows
+from flareseg.results.page import escape
 from flareseg.results.picture import DISCLAIMER
-from flareseg.results.report import STYLE, escape
 
 PICTURE, PAGE = "followup.png", "followup.html"
 
@@ -51,7 +51,7 @@ def _page(found: FollowUp, picture: bytes) -> str:
         f'<img src="data:image/png;base64,{base64.b64encode(picture).decode("ascii")}" alt="Every lesion in all scans">'
     )
     return _TEMPLATE.format(
-        style=STYLE,
+        style=_STYLE,
         disclaimer=escape(DISCLAIMER),
         verdicts="\n".join(f"<p>{escape(line)}</p>" for line in verdicts(found)),
         notes="\n".join(f"<p>{escape(note)}</p>" for note in found.notes),
@@ -71,6 +71,20 @@ def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
         lines.append(f"<tr><th>{escape(first)}</th>{cells}</tr>")
     return "<table>\n" + "\n".join(lines) + "\n</table>"
 
+
+_STYLE = """\
+body { margin: 0 auto; max-width: 75rem; padding: 2rem 1.5rem 4rem; background: #0d0f13; color: #c9cdd4;
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+h1 { color: #f4f5f7; font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
+.disclaimer { margin: .25rem 0 1.5rem; color: #e0b060; }
+img { width: 100%; height: auto; border-radius: 6px; }
+table { border-collapse: collapse; margin: 1.5rem 0 .5rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem 0 .3rem 2.5rem; text-align: right; border-bottom: 1px solid #23272f; font-weight: normal; }
+th:first-child { padding-left: 0; text-align: left; color: #f4f5f7; }
+thead th, thead th:first-child { color: #868d98; }
+p { margin: .25rem 0; }
+@media print { body { background: #fff; color: #222; } h1, th:first-child { color: #000; } }
+"""
 
 _TEMPLATE = """\
 <!DOCTYPE html>

@@ -11,12 +11,14 @@ import numpy as np
 
 from flareseg import __version__
 from flareseg.labels import TUMOUR
+from flareseg.results.canvas import DPI, ON_SCREEN, fonts_for
 from flareseg.results.followup.comparison import FollowUp
 from flareseg.results.followup.shapes import index_of
 from flareseg.results.followup.table import change_of, diameter, per_cent, title_of
 from flareseg.results.followup.timepoint import Timepoint
 from flareseg.results.followup.tracks import Sighting, Track
-from flareseg.results.picture import BACKGROUND, BRIGHT, DIM, DISCLAIMER, DPI, PLAIN, draw, fonts_for
+from flareseg.results.overlay import draw
+from flareseg.results.picture import DISCLAIMER
 from flareseg.results.views import View
 from flareseg.system.private_imports import import_matplotlib
 from flareseg.text import shortened
@@ -49,26 +51,30 @@ def write_pictures(found: FollowUp, path: Path) -> None:
     tracks = _shown(found)
     width = 2 * MARGIN + NAMES + len(found.times) * (PANEL + GAP) - GAP
     height = TITLE + len(tracks) * (PANEL + CAPTION) + MARGIN
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=BACKGROUND)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=ON_SCREEN.background)
     canvas = FigureCanvasAgg(figure)
     texts = _Texts(figure, width, height, fonts_for("".join(scan.name for scan in found.times)))
     for column, scan in enumerate(found.times):
         left = MARGIN + NAMES + column * (PANEL + GAP)
-        texts.write(left, 46, shortened(scan.name, LONGEST_NAME), 20, BRIGHT)
-        texts.write(left, 74, scan.scanned.isoformat() if scan.scanned else f"scan {column + 1}", 16, DIM)
+        texts.write(left, 46, shortened(scan.name, LONGEST_NAME), 20, ON_SCREEN.bright)
+        texts.write(left, 74, scan.scanned.isoformat() if scan.scanned else f"scan {column + 1}", 16, ON_SCREEN.dim)
         for row, track in enumerate(tracks):
             top = TITLE + row * (PANEL + CAPTION)
             _draw_sighting(figure, scan, track, column, (left / width, 1 - (top + PANEL) / height))
             sighting, words = track.sightings[column], found.remarks(track, column)
             if sighting.lesions:
                 words.insert(0, f"{diameter(sighting, known=True)} mm")
-            texts.write(left, top + PANEL + 24, ", ".join(words), 15, PLAIN)
+            texts.write(left, top + PANEL + 24, ", ".join(words), 15, ON_SCREEN.plain)
     for row, track in enumerate(tracks):
         top = TITLE + row * (PANEL + CAPTION) + 30
-        texts.write(MARGIN, top, f"Lesion {track.number}{'' if found.why_not[track.number] else ' *'}", 20, BRIGHT)
-        texts.write(MARGIN, top + 28, title_of(track), 16, DIM)
-        texts.write(MARGIN, top + 56, per_cent(change_of(track, len(found.times) - 1)), 16, PLAIN)
-    texts.write(MARGIN, height - 14, f"{DISCLAIMER}   ·   * target lesion   ·   flareseg {__version__}", 14, DIM)
+        texts.write(
+            MARGIN, top, f"Lesion {track.number}{'' if found.why_not[track.number] else ' *'}", 20, ON_SCREEN.bright
+        )
+        texts.write(MARGIN, top + 28, title_of(track), 16, ON_SCREEN.dim)
+        texts.write(MARGIN, top + 56, per_cent(change_of(track, len(found.times) - 1)), 16, ON_SCREEN.plain)
+    texts.write(
+        MARGIN, height - 14, f"{DISCLAIMER}   ·   * target lesion   ·   flareseg {__version__}", 14, ON_SCREEN.dim
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         canvas.print_png(path, metadata={"Software": f"flareseg {__version__}"})
@@ -100,7 +106,9 @@ def _draw_sighting(figure: Figure, scan: Timepoint, track: Track, time: int, cor
     axes.set_xlim(0, PANEL)
     axes.set_ylim(PANEL, 0)
     if not sighting.in_view:
-        axes.text(PANEL / 2, PANEL / 2, "out of view", color=DIM, ha="center", va="center", size=16 * 72 / DPI)
+        axes.text(
+            PANEL / 2, PANEL / 2, "out of view", color=ON_SCREEN.dim, ha="center", va="center", size=16 * 72 / DPI
+        )
         return
     crop = _Crop(scan, sighting.place_xyz_mm, _field_mm(track))
     tumour = next(structure for structure in scan.segmentation.structures if structure.name == TUMOUR)

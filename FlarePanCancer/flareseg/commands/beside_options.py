@@ -1,0 +1,24 @@
+"""Options for what `flareseg segment` writes beside the labels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flareseg.commands.dicom_options import add_dicom_options
+
+
+def add_beside_options(parser: argparse.ArgumentParser) -> None:
+    """Measurements, report, coarse result, and results in DICOM."""
+    parser.add_argument(
+        "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
+    )
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
+    add_dicom_options(parser)
+    parser.add_argument("--pdf", action="store_true", help="with --report: also write report.pdf, a page to print")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="with --report: nothing in the report's files names the case"
+    )
+    parser.add_argument(
+        "--preview", type=Path, metavar="DIR", help="write a first, coarse result (NAME.nrrd) there within seconds"
+    )
