@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
+from flareseg.model.calibration import Calibration
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.dynunet import HEAD
 from flareseg.model.plan import Plan
+from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config, NetConfig
 from train.data.index import read_index
@@ -42,6 +45,7 @@ def export_model(
     left_out: Sequence[str] = (),
     scores: list[dict[str, Any]] | None = None,
     lesions: list[dict[str, Any]] | None = None,
+    calibration: dict[str, Calibration] | None = None,
 ) -> Path:
     """Write a fit as a model folder, replacing an existing one.
 
@@ -53,6 +57,7 @@ def export_model(
         folder: to write.
         left_out: cases that the fit was trained without.
         scores, lesions: results of `evaluate`, for the model card.
+        calibration: what it learnt of the DSC that is to be expected.
 
     Raises:
         InputError: when the fit is not finished.
@@ -74,6 +79,7 @@ def export_model(
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
+    plan = replace(plan, calibration=calibration or {})
     provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
 
@@ -141,3 +147,8 @@ def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
+
+
+def read_calibration(paths: RunPaths) -> dict[str, Calibration]:
+    """By structure, what `evaluate` wrote; empty if it has not run."""
+    return {name: Calibration.from_json(one) for name, one in read_table(paths.calibration).items()}

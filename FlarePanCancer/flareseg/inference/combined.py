@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from flareseg.model.combined import LesionMember
 from flareseg.model.members import Members
 from flareseg.options import Options
 from flareseg.progress import Relay
+from flareseg.quality import Quality
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Volume
 
@@ -42,6 +43,7 @@ class _Work:
         relay: the progress of the models in turn.
         labels: (z, y, x) on the grid of `volume`; grows.
         certainty: the same for the confidence, None where nobody asked.
+        quality: of the organs; grows.
     """
 
     volume: Volume
@@ -50,6 +52,7 @@ class _Work:
     relay: Relay
     labels: NDArray[np.uint8]
     certainty: NDArray[np.uint8] | None
+    quality: dict[str, Quality] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class CombinedModel:
             new = free & (labels != 0) if turn else free
             work.certainty[new] = result.confidence[new]
         np.copyto(work.labels, labels, where=free)
+        own = {structure.name: drawn[structure.value].name for structure in wanted}
+        work.quality.update({own[name]: quality for name, quality in result.quality.items()})
 
     def _preview(self, request: Request, numbers: NDArray[np.uint8]) -> Callable[[Segmentation], None]:
         def show(coarse: Segmentation) -> None:
@@ -191,6 +196,7 @@ class CombinedModel:
             notes=(*notes_of(volume, progress.messages), f"Licence of the weights: {self._members.licence}."),
             seconds=dict(progress.seconds),
             confidence=work.certainty,
+            quality={one.name: work.quality[one.name] for one in work.request.wanted if one.name in work.quality},
             source=volume.source,
         )
 

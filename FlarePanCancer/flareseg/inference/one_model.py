@@ -21,6 +21,7 @@ from flareseg.model.bundle import Bundle
 from flareseg.model.plan import ComponentRule
 from flareseg.options import Options
 from flareseg.progress import Progress
+from flareseg.quality import Quality
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Orientation, Volume, WorldBox
 
@@ -91,13 +92,14 @@ class OneModel:
             progress=progress,
             labels=np.zeros(ct.hu.shape, np.uint8),
             certainty=np.zeros(ct.hu.shape, np.uint8) if request.confidence else None,
+            evidence=self.strategy.new_evidence(),
             roi=roi_in(ct, request.roi) if request.roi else None,
             preview=request.preview,
             model=self.name,
         )
         if not self._fill(case) and request.alone:
             progress.message(NOTHING_FOUND)
-        return _segmentation(case, volume, orientation)
+        return replace(_segmentation(case, volume, orientation), quality=self._quality(case))
 
     def _fill(self, case: Case) -> bool:
         """Fill `case.labels`, and `case.certainty` where that is wanted; False where nothing can be an abdomen."""
@@ -120,6 +122,17 @@ class OneModel:
             if len(case.wanted) < len(self.structures):
                 case.keep_wanted()
         return found
+
+    def _quality(self, case: Case) -> dict[str, Quality]:
+        """Of the structures that were drawn, by name."""
+        if case.evidence is None:
+            return {}
+        signs = case.evidence.signs(self.structures, case.labels, case.spacing_zyx_mm)
+        known = self.plan.calibration
+        return {
+            name: Quality(found, known[name].expected_dsc(found) if name in known else None)
+            for name, found in signs.items()
+        }
 
     def _component_rules(self) -> dict[int, ComponentRule]:
         """By label value."""

@@ -54,6 +54,9 @@ def _check_network(plan: Plan) -> None:
     for name in (*plan.components, *(name for rule in plan.largest for name in rule.structures)):
         if name not in names:
             raise ModelError(f"The model has a rule for components of '{short(name)}', which it does not segment.")
+    for name in plan.calibration:
+        if name not in names:
+            raise ModelError(f"The model has a calibration of '{short(name)}', which it does not segment.")
     if _largest_feature_map_bytes(plan) > LARGEST_FEATURE_MAP_BYTES:
         raise ModelError(f"The model's windows of {plan.patch_zyx} voxels would need more memory than any CT is worth.")
 

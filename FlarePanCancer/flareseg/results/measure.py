@@ -14,12 +14,13 @@ from flareseg import labels
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, Structure
+from flareseg.quality import expected_quality
 from flareseg.results.lesions import Lesion, find_lesions
 from flareseg.segmentation import Segmentation
 from flareseg.text import Number, as_json, write_csv_rows
 from flareseg.volume import Triple, Volume
 
-DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1}
+DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1, "expected_dsc": 2}
 END_DECIMALS = 2
 """Of the coordinates of a diameter's ends."""
 VOXELS_AT_ONCE = 2**20
@@ -42,6 +43,7 @@ class Measurement:
         touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
         host: of a lesion, the organ in which it lies; None: in none of those segmented.
         longest_mm, perpendicular_mm: of a lesion, its axial diameters, see `lesions.py`.
+        expected_dsc: of a structure as a whole, the DSC that is expected of it, see `Quality`; None: not known.
         longest_start_xyz_mm, longest_end_xyz_mm, perpendicular_start_xyz_mm, perpendicular_end_xyz_mm: where they end
             in the patient, LPS.
     """
@@ -63,6 +65,7 @@ class Measurement:
     longest_end_xyz_mm: Triple | None = None
     perpendicular_start_xyz_mm: Triple | None = None
     perpendicular_end_xyz_mm: Triple | None = None
+    expected_dsc: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Measurement))
@@ -110,12 +113,20 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
                 mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count else None,
                 sd_hu=round(float(np.sqrt(variance)), DECIMALS["sd_hu"]) if count else None,
                 touches_border=bool(border[structure.value]),
+                expected_dsc=_expected_dsc(segmentation, structure) if count else None,
             )
         )
     tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
     if tumour and counts[tumour.value]:
         rows += [_lesion_row(lesion, tumour, segmentation) for lesion in find_lesions(segmentation, volume)]
     return rows
+
+
+def _expected_dsc(segmentation: Segmentation, structure: Structure) -> float | None:
+    quality = segmentation.quality.get(structure.name)
+    if quality is None or quality.expected_dsc is None:
+        return None
+    return round(quality.expected_dsc, DECIMALS["expected_dsc"])
 
 
 def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -> Measurement:
@@ -188,10 +199,12 @@ def as_table(rows: Sequence[Measurement]) -> str:
             lines.append(f"{title:{width}}  {'not found':>10}")
             continue
         cut = "  cut by the field of view?" if row.touches_border else ""
+        check = expected_quality(row.expected_dsc)
         if row.lesion is not None:
             cut = f"  {row.longest_mm:.0f} × {row.perpendicular_mm:.0f} mm{cut}"
         lines.append(
             f"{title:{width}}  {row.volume_ml:10.1f}  {round(row.mean_hu or 0):8}  {round(row.sd_hu or 0):5}{cut}"
+            + (f"  {check}" if check else "")
         )
     return "\n".join(lines)
 
