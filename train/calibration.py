@@ -1,6 +1,6 @@
 """The DSC that is expected of a structure, learnt from what the nets of the folds said of cases that they never saw.
 
-A fractional logistic regression on the terms of `flareseg.quality.Signs`: first with the same weights for every
+A fractional logistic regression on the terms of `flareseg.expectation.Signs`: first with the same weights for every
 structure, then for each by itself, held near those: with some 28 cases per structure the common weights are worth most.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from flareseg.expectation import TERMS, Signs
 from flareseg.model.calibration import Calibration
-from flareseg.quality import TERMS, Signs
 from train.reporting.unseen import unseen_rows
 
 Array = NDArray[np.float64]

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_run import small_run
 
+from flareseg.expectation import Signs
 from flareseg.model.bundle import load_bundle
 from flareseg.model.calibration import Calibration
-from flareseg.quality import Signs
 from train.calibration import FEWEST_CASES, Sample, calibration_error, fit, judged_by_other_folds, samples_of
 from train.pipeline import Run, export
 from train.reporting.reliability import check_table, reliability_table, write_reliability

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from flareseg.expectation import CHECK_BELOW
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import structures
-from flareseg.quality import CHECK_BELOW
 from flareseg.system.private_imports import import_matplotlib
 from train.calibration import BINS, Judged, calibration_error
 from train.reporting.tables import markdown

@@ -152,7 +152,7 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
     signs = {
         "model": model,
         "case": case.name,
-        "structures": {name: asdict(quality.signs) for name, quality in found.quality.items()},
+        "structures": {name: asdict(one.signs) for name, one in found.expectations.items()},
     }
     facts = {"rows": rows, "cost": cost, "signs": signs}
     if annotates_tumours:

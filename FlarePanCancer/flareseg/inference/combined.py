@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flareseg.expectation import Expectation
 from flareseg.inference.host_boxes import boxes_of, cheapest, union, widened, window_cost, within
 from flareseg.inference.lesion_rules import keep_lesions_at
 from flareseg.inference.one_model import NOTHING_FOUND, Request, notes_of
@@ -27,7 +28,6 @@ from flareseg.model.combined import LesionMember
 from flareseg.model.members import Members
 from flareseg.options import Options
 from flareseg.progress import Relay
-from flareseg.quality import Quality
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Box, Volume
 
@@ -43,7 +43,7 @@ class _Work:
         relay: the progress of the models in turn.
         labels: (z, y, x) on the grid of `volume`; grows.
         certainty: the same for the confidence, None where nobody asked.
-        quality: of the organs; grows.
+        expectations: of the organs; grows.
     """
 
     volume: Volume
@@ -52,7 +52,7 @@ class _Work:
     relay: Relay
     labels: NDArray[np.uint8]
     certainty: NDArray[np.uint8] | None
-    quality: dict[str, Quality] = field(default_factory=dict)
+    expectations: dict[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class CombinedModel:
             work.certainty[new] = result.confidence[new]
         np.copyto(work.labels, labels, where=free)
         own = {structure.name: drawn[structure.value].name for structure in wanted}
-        work.quality.update({own[name]: quality for name, quality in result.quality.items()})
+        work.expectations.update({own[name]: one for name, one in result.expectations.items()})
 
     def _preview(self, request: Request, numbers: NDArray[np.uint8]) -> Callable[[Segmentation], None]:
         def show(coarse: Segmentation) -> None:
@@ -196,7 +196,9 @@ class CombinedModel:
             notes=(*notes_of(volume, progress.messages), f"Licence of the weights: {self._members.licence}."),
             seconds=dict(progress.seconds),
             confidence=work.certainty,
-            quality={one.name: work.quality[one.name] for one in work.request.wanted if one.name in work.quality},
+            expectations={
+                one.name: work.expectations[one.name] for one in work.request.wanted if one.name in work.expectations
+            },
             source=volume.source,
         )
 

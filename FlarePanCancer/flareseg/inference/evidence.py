@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flareseg.expectation import Signs
 from flareseg.inference.head import LazyLogits, Logits, grid_of, slabs_of
 from flareseg.labels import Structure
-from flareseg.quality import Signs
 from flareseg.volume import Box, Index, Triple
 
 SLICES = 8

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from flareseg.expectation import Expectation
 from flareseg.inference.case import Case, roi_in
 from flareseg.inference.fast import FastStrategy
 from flareseg.inference.orientation import network_orientation
@@ -19,9 +20,9 @@ from flareseg.inference.totalsegmentator import TotalSegmentatorStrategy
 from flareseg.labels import Structure
 from flareseg.model.bundle import Bundle
 from flareseg.model.plan import ComponentRule
+from flareseg.model.structures import structures_of
 from flareseg.options import Options
 from flareseg.progress import Progress
-from flareseg.quality import Quality
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Orientation, Volume, WorldBox
 
@@ -99,7 +100,7 @@ class OneModel:
         )
         if not self._fill(case) and request.alone:
             progress.message(NOTHING_FOUND)
-        return replace(_segmentation(case, volume, orientation), quality=self._quality(case))
+        return replace(_segmentation(case, volume, orientation), expectations=self._expectations(case))
 
     def _fill(self, case: Case) -> bool:
         """Fill `case.labels`, and `case.certainty` where that is wanted; False where nothing can be an abdomen."""
@@ -123,14 +124,14 @@ class OneModel:
                 case.keep_wanted()
         return found
 
-    def _quality(self, case: Case) -> dict[str, Quality]:
+    def _expectations(self, case: Case) -> dict[str, Expectation]:
         """Of the structures that were drawn, by name."""
         if case.evidence is None:
             return {}
-        signs = case.evidence.signs(self.structures, case.labels, case.spacing_zyx_mm)
+        signs = case.evidence.signs(structures_of(self.plan), case.labels, case.spacing_zyx_mm)
         known = self.plan.calibration
         return {
-            name: Quality(found, known[name].expected_dsc(found) if name in known else None)
+            name: Expectation(found, known[name].expected_dsc(found) if name in known else None)
             for name, found in signs.items()
         }
 

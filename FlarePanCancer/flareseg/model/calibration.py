@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from flareseg.quality import TERMS, Signs
+from flareseg.expectation import TERMS, Signs
 
 LARGEST = 1000.0
 """Of an offset or weight that is read."""

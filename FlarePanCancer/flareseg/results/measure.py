@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from flareseg import labels
 from flareseg.errors import UsageError
+from flareseg.expectation import expected_quality
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, Structure
-from flareseg.quality import expected_quality
 from flareseg.results.lesions import Lesion, find_lesions
 from flareseg.segmentation import Segmentation
 from flareseg.text import Number, as_json, write_csv_rows
@@ -43,7 +43,7 @@ class Measurement:
         touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
         host: of a lesion, the organ in which it lies; None: in none of those segmented.
         longest_mm, perpendicular_mm: of a lesion, its axial diameters, see `lesions.py`.
-        expected_dsc: of a structure as a whole, the DSC that is expected of it, see `Quality`; None: not known.
+        expected_dsc: of a structure as a whole, the DSC that is expected of it, see `Expectation`; None: not known.
         longest_start_xyz_mm, longest_end_xyz_mm, perpendicular_start_xyz_mm, perpendicular_end_xyz_mm: where they end
             in the patient, LPS.
     """
@@ -123,10 +123,10 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
 
 
 def _expected_dsc(segmentation: Segmentation, structure: Structure) -> float | None:
-    quality = segmentation.quality.get(structure.name)
-    if quality is None or quality.expected_dsc is None:
+    expectation = segmentation.expectations.get(structure.name)
+    if expectation is None or expectation.expected_dsc is None:
         return None
-    return round(quality.expected_dsc, DECIMALS["expected_dsc"])
+    return round(expectation.expected_dsc, DECIMALS["expected_dsc"])
 
 
 def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -> Measurement:

@@ -12,7 +12,6 @@ from flareseg import __version__
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path, check_destination
 from flareseg.labels import Structure
-from flareseg.quality import CHECK_BELOW, expected_quality
 from flareseg.results.measure import Measurement, measure, title_of
 from flareseg.results.picture import DISCLAIMER, write_picture
 from flareseg.segmentation import Segmentation
@@ -91,10 +90,8 @@ def _page(segmentation: Segmentation, volume: Volume, rows: Sequence[Measurement
         disclaimer=escape(DISCLAIMER),
         picture=base64.b64encode(picture).decode("ascii"),
         rows="\n".join(_row(row, known[row.structure]) for row in rows if row.lesion is None),
-        expected="Expected DSC" if any(row.expected_dsc is not None for row in rows) else "",
         lesions=_lesions([row for row in rows if row.lesion is not None]),
         cut=_CUT if any(row.touches_border for row in rows) else "",
-        check=_CHECK if any(expected_quality(row.expected_dsc) for row in rows) else "",
         notes="\n".join(f"<p>{escape(note)}</p>" for note in segmentation.notes),
         details="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in details),
     )
@@ -104,18 +101,10 @@ def _row(row: Measurement, structure: Structure) -> str:
     red, green, blue = structure.colour
     swatch = f'<span class="swatch" style="background: rgb({red} {green} {blue})"></span>'
     if not row.voxels:
-        return f'<tr class="absent"><th>{swatch}{escape(structure.title)}</th><td colspan="4">not found</td></tr>'
+        return f'<tr class="absent"><th>{swatch}{escape(structure.title)}</th><td colspan="3">not found</td></tr>'
     cut = "≥ " if row.touches_border else ""
     numbers = (f"{cut}{row.volume_ml:,.1f}", f"{round(row.mean_hu or 0)}", f"{round(row.sd_hu or 0)}")
-    cells = "".join(f"<td>{number}</td>" for number in numbers) + f'<td class="check">{_quality(row)}</td>'
-    return f"<tr><th>{swatch}{escape(structure.title)}</th>{cells}</tr>"
-
-
-def _quality(row: Measurement) -> str:
-    """The DSC that is expected, in words where the structure should be looked at; nothing where it is not known."""
-    if row.expected_dsc is None:
-        return ""
-    return escape(expected_quality(row.expected_dsc)) or f"{row.expected_dsc:.2f}"
+    return f"<tr><th>{swatch}{escape(structure.title)}</th>{''.join(f'<td>{number}</td>' for number in numbers)}</tr>"
 
 
 def _lesions(rows: Sequence[Measurement]) -> str:
@@ -136,10 +125,6 @@ def _lesions(rows: Sequence[Measurement]) -> str:
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{chr(10).join(lines)}\n</tbody>\n</table>"
 
 
-_CHECK = (
-    "<p>Check this: where the model was as unsure of a structure in CTs that it had not seen, its DSC was "
-    f"below {CHECK_BELOW:.2f} on average.</p>"
-)
 _CUT = "<p>≥ The structure reaches the edge of the scan, which may have cut it off.</p>"
 
 _TEMPLATE = """\
@@ -175,14 +160,13 @@ dd {{ margin: 0; }}
 <p class="disclaimer">{disclaimer}</p>
 <img src="data:image/png;base64,{picture}" alt="Slices of the CT with the structures in colour">
 <table>
-<thead><tr><th>Structure</th><th>Volume, ml</th><th>Mean HU</th><th>SD</th><th>{expected}</th></tr></thead>
+<thead><tr><th>Structure</th><th>Volume, ml</th><th>Mean HU</th><th>SD</th></tr></thead>
 <tbody>
 {rows}
 </tbody>
 </table>
 {lesions}
 {cut}
-{check}
 {notes}
 <dl>
 {details}

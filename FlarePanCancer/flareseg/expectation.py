@@ -39,7 +39,7 @@ class Signs:
 
 
 @dataclass(frozen=True)
-class Quality:
+class Expectation:
     """What is known without a reference of one structure that was drawn.
 
     Attributes:
