@@ -27,8 +27,8 @@ class Segmentation:
         confidence: (z, y, x) uint8, per cent: the network's softmax probability of the class that won, found on the
             network's grid and interpolated linearly to the CT's; 0 where the network did not look. None unless asked
             for. Networks are surer of themselves than they are right: an order, not a frequency.
-        expectations: by structure's name, how sure the network was of what it drew, and what DSC that promises; of a model
-            that tells nothing of that kind empty.
+        expectations: by structure's name, how sure the network was of what it drew, and what DSC that promises; empty
+            for a model that tells nothing of that kind.
         source: the DICOM images of the CT; None where it was no DICOM.
 
     Example:

@@ -12,7 +12,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bundles import edit_json, make_plan, refusal, save_model
-from reported import LIVER, a_segmentation, a_volume
+from reported import a_segmentation, a_volume
 
 from flareseg.expectation import TERMS, Expectation, Signs, expected_quality
 from flareseg.inference.evidence import Evidence, part_on_grid
@@ -189,7 +189,7 @@ def test_measurements_and_their_table_say_what_to_check():
     volume = a_volume()
     plain = a_segmentation(volume)
     doubtful = replace(
-        plain, expectations={LIVER.name: Expectation(signs_of(), 0.41), "spleen": Expectation(signs_of(), 0.93)}
+        plain, expectations={"liver": Expectation(signs_of(), 0.41), "spleen": Expectation(signs_of(), 0.93)}
     )
     rows = measure(doubtful, volume)
     assert {row.structure: row.expected_dsc for row in rows if row.voxels} == {"liver": 0.41, "spleen": 0.93}

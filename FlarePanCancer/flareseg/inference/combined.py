@@ -187,6 +187,7 @@ class CombinedModel:
 
     def _segmentation(self, work: _Work) -> Segmentation:
         volume, progress = work.volume, work.request.progress
+        names = {structure.name for structure in work.request.wanted}
         return Segmentation(
             labels=work.labels,
             geometry=volume.geometry,
@@ -196,9 +197,7 @@ class CombinedModel:
             notes=(*notes_of(volume, progress.messages), f"Licence of the weights: {self._members.licence}."),
             seconds=dict(progress.seconds),
             confidence=work.certainty,
-            expectations={
-                one.name: work.expectations[one.name] for one in work.request.wanted if one.name in work.expectations
-            },
+            expectations={name: one for name, one in work.expectations.items() if name in names},
             source=volume.source,
         )
 
