@@ -17,6 +17,8 @@ from reported import a_segmentation, a_volume
 from flareseg.expectation import TERMS, Expectation, Signs, expected_quality
 from flareseg.inference.evidence import Evidence, part_on_grid
 from flareseg.inference.head import Head, LazyLogits
+from flareseg.interop.combine_models import combine_models
+from flareseg.interop.import_model import import_model
 from flareseg.labels import structures
 from flareseg.model.bundle import load_bundle
 from flareseg.model.calibration import Calibration
@@ -207,3 +209,12 @@ def test_the_embedded_model_is_calibrated_for_every_organ_that_it_draws():
     for calibration in plan.calibration.values():
         sure, unsure = calibration.expected_dsc(signs_of()), calibration.expected_dsc(signs_of(0.6, 0.5))
         assert 0 < unsure < sure < 1
+
+
+def test_a_model_put_together_of_others_passes_on_what_its_members_expect(calibrated, a_ct, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
+    import_model(calibrated, name="one")
+    combine_models("together", ["one", "default"])
+    alone = Segmenter(calibrated, ON_ONE_CORE).segment(a_ct)
+    together = Segmenter("together", ON_ONE_CORE).segment(a_ct, structures=["liver", "spleen"])
+    assert together.expectations == {name: alone.expectations[name] for name in ("liver", "spleen")}
