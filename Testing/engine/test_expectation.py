@@ -214,7 +214,7 @@ def test_the_embedded_model_is_calibrated_for_every_organ_that_it_draws():
 def test_a_model_put_together_of_others_passes_on_what_its_members_expect(calibrated, a_ct, tmp_path, monkeypatch):
     monkeypatch.setenv("FLARESEG_DATA", str(tmp_path / "data"))
     import_model(calibrated, name="one")
-    combine_models("together", ["one", "default"])
+    combine_models("together", ["one"], ["one@liver"])
     alone = Segmenter(calibrated, ON_ONE_CORE).segment(a_ct)
     together = Segmenter("together", ON_ONE_CORE).segment(a_ct, structures=["liver", "spleen"])
     assert together.expectations == {name: alone.expectations[name] for name in ("liver", "spleen")}
