@@ -51,6 +51,7 @@ def signs_of(sureness=0.9, agreement=0.9, volume_ml=100.0, kept=1.0):
 
 def test_the_signs_are_sums_of_the_softmax(monkeypatch):
     monkeypatch.setattr("flareseg.inference.evidence.FAINT", 100.0)
+    monkeypatch.setattr("flareseg.inference.evidence.ROWS", 1)
     logits = some_logits()
     p, labels = torch.softmax(logits.double(), 0).numpy(), logits.argmax(0).numpy().astype(np.uint8)
     evidence = Evidence(5)
@@ -79,6 +80,22 @@ def test_what_is_background_beyond_doubt_hardly_counts():
     assert (quick.total_ml[1:] <= exact.total_ml[1:]).all() and np.allclose(
         exact.total_ml[1:], quick.total_ml[1:], rtol=0.2
     )
+
+
+def test_every_second_row_says_nearly_what_all_say(monkeypatch):
+    logits, some, all_ = some_logits(), Evidence(5), Evidence(5)
+    some.add(logits, 1.0)
+    monkeypatch.setattr("flareseg.inference.evidence.ROWS", 1)
+    all_.add(logits, 1.0)
+    assert np.allclose(some.drawn_ml[1:], all_.drawn_ml[1:], rtol=0.05)
+    assert np.allclose(some.within_ml[1:] / some.drawn_ml[1:], all_.within_ml[1:] / all_.drawn_ml[1:], atol=0.01)
+
+
+def test_a_part_thinner_than_the_networks_voxels_is_nothing():
+    evidence, nothing = Evidence(5), slice(3, 3)
+    evidence.add(some_logits(), 1.0, (slice(0, 5), nothing, slice(0, 5)))
+    evidence.add(some_logits(), 1.0, (nothing, slice(0, 5), slice(0, 5)))
+    assert not evidence.drawn_ml.any()
 
 
 def test_a_ct_in_parts_counts_as_a_whole():

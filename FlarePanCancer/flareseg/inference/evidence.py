@@ -15,9 +15,11 @@ from flareseg.volume import Box, Index, Triple
 
 SLICES = 8
 """Of the network's grid at a time."""
+ROWS = 2
+"""Of so many rows of that grid one is looked at: neighbours are much alike, and this takes half the time."""
 FAINT = 3.0
 """Voxels in which the background exceeds every structure by more logits say nothing of any; most of a CT is so."""
-SAMPLED_MM = 1.5
+SAMPLED_MM = 2.0
 """Distance of the voxels that are counted for the volume."""
 
 
@@ -48,19 +50,29 @@ class Evidence:
         if isinstance(logits, LazyLogits):
             return
         z, y, x = part or (slice(None), slice(None), slice(None))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for operations as small as these, others would be waited for
+        try:
+            for _, slab in slabs_of(logits[:, z, y, x], SLICES):
+                self._add(slab[:, :, ::ROWS], voxel_ml * slab.shape[2] / max(1, len(range(0, slab.shape[2], ROWS))))
+        finally:
+            torch.set_num_threads(threads)
+
+    def _add(self, slab: torch.Tensor, voxel_ml: float) -> None:
+        if not slab.numel():  # a part that is thinner than the network's voxels
+            return
         classes = len(self.drawn_ml)
-        for _, slab in slabs_of(logits[:, z, y, x], SLICES):
-            flat = slab.reshape(classes, -1)
-            near = (flat[1:].amax(0) > flat[0] - FAINT).nonzero()[:, 0]
-            p = flat.index_select(1, near).cpu().float()
-            best, winner = p.max(0)
-            p -= best
-            p.exp_()
-            # of the winner, because its difference from the best is 0
-            highest = p.sum(0).reciprocal_()
-            self.drawn_ml += torch.bincount(winner, minlength=classes).numpy() * voxel_ml
-            self.within_ml += torch.bincount(winner, highest.double(), minlength=classes).numpy() * voxel_ml
-            self.total_ml += (p @ highest).double().numpy() * voxel_ml
+        flat = slab.reshape(classes, -1)
+        near = (flat[1:].amax(0) > flat[0] - FAINT).nonzero()[:, 0]
+        p = flat.index_select(1, near).cpu().float()
+        best, winner = p.max(0)
+        p -= best
+        p.exp_()
+        # of the winner, because its difference from the best is 0
+        highest = p.sum(0).reciprocal_()
+        self.drawn_ml += torch.bincount(winner, minlength=classes).numpy() * voxel_ml
+        self.within_ml += torch.bincount(winner, highest.double(), minlength=classes).numpy() * voxel_ml
+        self.total_ml += (p @ highest).double().numpy() * voxel_ml
 
     def signs(
         self, structures: Sequence[Structure], labels: NDArray[np.uint8], spacing_zyx_mm: Triple
@@ -94,8 +106,8 @@ def part_on_grid(part: Box, shape_zyx: Index, logits: Logits) -> Box:
 
 
 def _volumes_ml(labels: NDArray[np.uint8], spacing_zyx_mm: Triple) -> NDArray[np.float64]:
-    """Per label value, estimated from voxels some 1.5 mm apart: exact counts of a whole CT would take ten times as
-    long."""
+    """Per label value, estimated from voxels some 2 mm apart: exact counts of a whole CT would take twenty times
+    as long."""
     steps = tuple(max(1, round(SAMPLED_MM / mm)) for mm in spacing_zyx_mm)
     z, y, x = (slice(step // 2, None, step) for step in steps)
     counts = np.zeros(256)
