@@ -66,11 +66,14 @@ def evaluate(run: Run) -> None:
 
 
 def export(run: Run) -> None:
-    from train.stages.export import export_model, read_scores
+    from train.stages.export import export_model, read_calibration, read_scores
 
     config, paths = run.config, run.paths
     scores, lesions = read_scores(paths), read_scores(paths, "lesions")
-    path = export_model(config, paths, config.export.fit, config.output, scores=scores, lesions=lesions)
+    learnt = read_calibration(paths)
+    path = export_model(
+        config, paths, config.export.fit, config.output, scores=scores, lesions=lesions, calibration=learnt
+    )
     print(f"Wrote {path}.", flush=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from flareseg.expectation import Expectation
 from flareseg.labels import Structure
 from flareseg.volume import Geometry, Source
 
@@ -26,6 +27,8 @@ class Segmentation:
         confidence: (z, y, x) uint8, per cent: the network's softmax probability of the class that won, found on the
             network's grid and interpolated linearly to the CT's; 0 where the network did not look. None unless asked
             for. Networks are surer of themselves than they are right: an order, not a frequency.
+        expectations: by structure's name, how sure the network was of what it drew, and what DSC that promises; empty
+            for a model that tells nothing of that kind.
         source: the DICOM images of the CT; None where it was no DICOM.
 
     Example:
@@ -46,6 +49,7 @@ class Segmentation:
     notes: tuple[str, ...] = field(default=())
     seconds: dict[str, float] = field(default_factory=dict)
     confidence: NDArray[np.uint8] | None = None
+    expectations: dict[str, Expectation] = field(default_factory=dict)
     source: Source | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -83,3 +83,8 @@ class RunPaths:
     def scores(self) -> Path:
         """Folder for tables and plots of `evaluate`."""
         return self.root / "scores"
+
+    @property
+    def calibration(self) -> Path:
+        """What `evaluate` learnt of the DSC that is to be expected, by structure, for `export`."""
+        return self.scores / "calibration.json"

@@ -35,7 +35,7 @@ def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Ro
     unseen = unseen_rows(rows)
     if unseen:
         lines += ["## Cross-validation: every case by the fit that did not see its patient", ""]
-        lines += [*_markdown(structure_table(unseen)), "", *_markdown(kind_table(unseen)), ""]
+        lines += [*markdown(structure_table(unseen)), "", *markdown(kind_table(unseen)), ""]
     for model in dict.fromkeys(row["model"] for row in rows):
         lines += [f"## {model}", "", *_scores([row for row in rows if row["model"] == model]), ""]
         found = [case for case in lesions if case["model"] == model]
@@ -43,7 +43,7 @@ def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Ro
             lines += [
                 f"Lesions of {len(found)} cases:",
                 "",
-                *_markdown([("lesions", "found"), *lesion_table(found)]),
+                *markdown([("lesions", "found"), *lesion_table(found)]),
                 "",
             ]
     lines += [
@@ -78,7 +78,7 @@ def ablation(runs: Sequence[Path]) -> str:
         cases = str(len({row["case"] for row in mine}))
         table.append((f"{_title(about['ablation'])} ({run})", *values, cases))
     table.append((*THE_PAPER, "-"))
-    return "\n".join(_markdown(table))
+    return "\n".join(markdown(table))
 
 
 def _title(switches: dict[str, bool]) -> str:
@@ -98,7 +98,7 @@ def _scores(rows: Sequence[Row]) -> list[str]:
         mine = _group(rows, tumour)
         if mine:
             table.append((title, _mean(mine, "dsc"), _mean(mine, "nsd"), str(len({row["case"] for row in mine}))))
-    return _markdown(table)
+    return markdown(table)
 
 
 def _costs(costs: Sequence[Row]) -> list[str]:
@@ -107,7 +107,7 @@ def _costs(costs: Sequence[Row]) -> list[str]:
         z, y, x = cost["shape_zyx"]
         numbers = (f"{cost[key]:g}" for key in ("seconds", "peak_gpu_mib", "area_gpu_mib_s", "area_cpu_percent_s"))
         table.append((cost["model"], cost["case"], f"{x}×{y}×{z}", *numbers, cost["device"]))
-    return _markdown(table)
+    return markdown(table)
 
 
 def _group(rows: Iterable[Row], tumour: bool) -> list[Row]:
@@ -128,6 +128,6 @@ def _spread(rows: Sequence[Row], what: str) -> str:
     return f"{values.mean():.1f} ± {values.std():.1f}"
 
 
-def _markdown(table: Sequence[Sequence[str]]) -> list[str]:
+def markdown(table: Sequence[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(row) + " |" for row in table]
     return [lines[0], "|" + "---|" * len(table[0]), *lines[1:]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from flareseg.options import Options
 from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Orientation
+from train.calibration import Sample, calibration_error, fit, judged_by_other_folds, samples_of
 from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import CaseIndex, IndexedCase
 from train.reporting.lesions import compare_lesions
 from train.reporting.plots import write_plots
+from train.reporting.reliability import write_reliability
 from train.reporting.scans import kinds_of
 from train.reporting.tables import write_tables
 from train.stages.export import export_model
@@ -54,7 +57,7 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     Raises:
         InputError: when there is nothing to evaluate.
     """
-    rows, costs, lesions = [], [], []
+    rows, costs, lesions, signs = [], [], [], []
     jobs = models_to_evaluate(config, index)
     if not jobs:
         raise InputError("There is no validation case and no fold to evaluate a model on.")
@@ -64,6 +67,7 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
             rows += facts.get("rows", [])
             costs += [facts["cost"]] if "cost" in facts else []
             lesions += [facts["lesions"]] if "lesions" in facts else []
+            signs += [facts["signs"]] if "signs" in facts else []
     ablation = asdict(config.ablation)
     write_json(paths.scores / "scores.json", rows)
     write_json(paths.scores / "costs.json", costs)
@@ -71,6 +75,24 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     write_json(paths.scores / "run.json", {"name": config.name, "ablation": ablation, "model": jobs[0].name})
     write_tables(rows, costs, lesions, paths.scores)
     write_plots(rows, costs, paths.scores)
+    write_calibration(samples_of(rows, signs), paths)
+
+
+def write_calibration(samples: Sequence[Sample], paths: RunPaths) -> None:
+    """Write what `export` puts into the model: a calibration by all folds, or none where it would be of no use.
+
+    Of use is one that brings expectations nearer to the scores of folds that it was not fitted to. A table and a plot
+    show how near.
+    """
+    judged, known = judged_by_other_folds(samples), {}
+    if judged:
+        write_reliability(judged, paths.scores)
+        dsc = [one.sample.dsc for one in judged]
+        before = calibration_error([one.sample.signs.agreement for one in judged], dsc)
+        after = calibration_error([one.expected_dsc for one in judged], dsc)
+        known = fit(samples) if after < before else {}
+        print(f"evaluate: expected calibration error {before:.3f}, calibrated {after:.3f}", flush=True)
+    write_json(paths.calibration, {name: one.to_json() for name, one in known.items()})
 
 
 def models_to_evaluate(config: Config, index: CaseIndex) -> list[EvaluationJob]:
@@ -95,14 +117,14 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
     with ResourceCurve() as curve:
         begin = time.perf_counter()
         volume = read_volume(case.image)
-        prediction = segmenter.segment(volume).labels
+        found = segmenter.segment(volume)
         seconds = time.perf_counter() - begin
     orientation = Orientation.of(geometry)
     spacing = orientation.geometry_to_canonical(geometry).spacing_zyx_mm
     annotates_tumours = TUMOUR in case.annotated and any(s.name == TUMOUR for s in segmenter.structures)
     known = [s for s in by_names(case.annotated) if s in segmenter.structures]
     truth = orientation.to_canonical(reference)
-    found = score_case(orientation.to_canonical(prediction), truth, spacing, known)
+    scores = score_case(orientation.to_canonical(found.labels), truth, spacing, known)
     kinds = kinds_of(volume.canonical().hu, truth, spacing)
     rows = [
         {
@@ -114,7 +136,7 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
             "reference_ml": round(one.reference_ml, 3),
             "scan": kinds,
         }
-        for one in found
+        for one in scores
         if one.reference_ml > 0 or one.prediction_ml > 0
     ]
     cost = {
@@ -127,9 +149,14 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
         "area_cpu_percent_s": round(curve.area_cpu_percent_s(), 1),
         "device": segmenter.device_description,
     }
-    facts = {"rows": rows, "cost": cost}
+    signs = {
+        "model": model,
+        "case": case.name,
+        "structures": {name: asdict(one.signs) for name, one in found.expectations.items()},
+    }
+    facts = {"rows": rows, "cost": cost, "signs": signs}
     if annotates_tumours:
-        facts["lesions"] = {"model": model, "case": case.name} | compare_lesions(reference, prediction, volume)
+        facts["lesions"] = {"model": model, "case": case.name} | compare_lesions(reference, found.labels, volume)
     return facts
 
 
@@ -157,6 +184,7 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) ->
 
 
 def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The stored result for the same weights and plan; None if there is none, or if the case failed."""
+    """The stored result for the same weights and plan; None if there is none, if the case failed, or if an older
+    version stored it without what the net said."""
     facts = read_table(path)
-    return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None
+    return facts if facts.get("sha256") == fingerprint and "signs" in facts else None

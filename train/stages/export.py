@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.labels import TUMOUR
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, read_description, save_bundle
+from flareseg.model.calibration import Calibration
 from flareseg.model.catalogue import find_model
 from flareseg.model.networks.dynunet import HEAD
 from flareseg.model.plan import Plan
 from flareseg.model.shared_nets import EMBEDDED, Shared
+from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config, NetConfig
 from train.data.index import read_index
@@ -45,6 +47,7 @@ def export_model(
     left_out: Sequence[str] = (),
     scores: list[dict[str, Any]] | None = None,
     lesions: list[dict[str, Any]] | None = None,
+    calibration: dict[str, Calibration] | None = None,
 ) -> Path:
     """Write a fit as a model folder, replacing an existing one.
 
@@ -56,6 +59,7 @@ def export_model(
         folder: to write.
         left_out: cases that the fit was trained without.
         scores, lesions: results of `evaluate`, for the model card.
+        calibration: what it learnt of the DSC that is to be expected.
 
     Raises:
         InputError: when the fit is not finished.
@@ -77,7 +81,7 @@ def export_model(
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
-    plan = replace(plan, silent=_never_drawn(plan, suppressed))
+    plan = replace(plan, silent=_never_drawn(plan, suppressed), calibration=calibration or {})
     provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
 
@@ -155,3 +159,8 @@ def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return rows
+
+
+def read_calibration(paths: RunPaths) -> dict[str, Calibration]:
+    """By structure, what `evaluate` wrote; empty if it has not run."""
+    return {name: Calibration.from_json(one) for name, one in read_table(paths.calibration).items()}

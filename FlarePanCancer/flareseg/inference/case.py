@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import UsageError
+from flareseg.inference.evidence import Evidence
 from flareseg.labels import Structure
 from flareseg.progress import Progress
 from flareseg.segmentation import Segmentation
@@ -25,6 +26,8 @@ class Case:
         progress: where every stage is reported.
         labels: (z, y, x) uint8 on the grid of `ct`; grows as structures are found.
         certainty: the same for the confidence; None where nobody asked for it.
+        evidence: what the network said of each structure; grows too. None where a model tells nothing of that kind.
+        new: what of the part in hand was not counted in `evidence` before, in voxels from its corner; all where None.
         roi: part of `ct` to look in; everywhere where None.
         preview: see `Segmenter.segment`.
         model: name and version of the model, for the record.
@@ -35,6 +38,8 @@ class Case:
     progress: Progress
     labels: NDArray[np.uint8]
     certainty: NDArray[np.uint8] | None = None
+    evidence: Evidence | None = None
+    new: Box | None = None
     roi: Box | None = None
     preview: Callable[[Segmentation], None] | None = None
     model: str = ""

@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flareseg.expectation import Expectation
 from flareseg.inference.host_boxes import boxes_of, cheapest, union, widened, window_cost, within
 from flareseg.inference.lesion_rules import keep_lesions_at
 from flareseg.inference.one_model import NOTHING_FOUND, Request, notes_of
@@ -42,6 +43,7 @@ class _Work:
         relay: the progress of the models in turn.
         labels: (z, y, x) on the grid of `volume`; grows.
         certainty: the same for the confidence, None where nobody asked.
+        expectations: of the organs; grows.
     """
 
     volume: Volume
@@ -50,6 +52,7 @@ class _Work:
     relay: Relay
     labels: NDArray[np.uint8]
     certainty: NDArray[np.uint8] | None
+    expectations: dict[str, Expectation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class CombinedModel:
             new = free & (labels != 0) if turn else free
             work.certainty[new] = result.confidence[new]
         np.copyto(work.labels, labels, where=free)
+        own = {structure.name: drawn[structure.value].name for structure in wanted}
+        work.expectations.update({own[name]: one for name, one in result.expectations.items()})
 
     def _preview(self, request: Request, numbers: NDArray[np.uint8]) -> Callable[[Segmentation], None]:
         def show(coarse: Segmentation) -> None:
@@ -182,6 +187,7 @@ class CombinedModel:
 
     def _segmentation(self, work: _Work) -> Segmentation:
         volume, progress = work.volume, work.request.progress
+        names = {structure.name for structure in work.request.wanted}
         return Segmentation(
             labels=work.labels,
             geometry=volume.geometry,
@@ -191,6 +197,7 @@ class CombinedModel:
             notes=(*notes_of(volume, progress.messages), f"Licence of the weights: {self._members.licence}."),
             seconds=dict(progress.seconds),
             confidence=work.certainty,
+            expectations={name: one for name, one in work.expectations.items() if name in names},
             source=volume.source,
         )
 

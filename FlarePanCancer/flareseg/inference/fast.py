@@ -11,6 +11,7 @@ from flareseg.inference.body import body_box
 from flareseg.inference.case import Case
 from flareseg.inference.coarse import CoarseNet
 from flareseg.inference.engine import Engine
+from flareseg.inference.evidence import Evidence
 from flareseg.inference.head import Logits, at_hand
 from flareseg.inference.normalization import own_statistics
 from flareseg.inference.region import Body, can_be_abdomen, extension
@@ -40,6 +41,9 @@ class FastStrategy(LogitsStrategy):
         self._coarse = CoarseNet(coarse) if coarse else None
         self._tumour = _engine_of(bundle.plan.tumour, bundle.tumour_weights, options)
 
+    def new_evidence(self) -> Evidence:
+        return Evidence(self.plan.classes)
+
     def find_body(self, case: Case) -> Box | None:
         with case.progress.stage("body"):
             if self.plan.intensity.scheme != "ct":
@@ -62,7 +66,7 @@ class FastStrategy(LogitsStrategy):
         for upwards in (True, False):
             while grown := extension(case.labels, region, whole, upwards=upwards):
                 with case.progress.stage("beyond"):
-                    part = self.label(quiet, grown.seen)
+                    part = self.label(replace(quiet, new=grown.new_within_seen), grown.seen)
                 case.labels[grown.new] = part[grown.new_within_seen]
                 if case.certainty is not None and found is not None:
                     case.certainty[grown.new] = found[grown.new]

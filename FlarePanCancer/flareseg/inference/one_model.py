@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from flareseg.expectation import Expectation
 from flareseg.inference.case import Case, roi_in
 from flareseg.inference.fast import FastStrategy
 from flareseg.inference.orientation import network_orientation
@@ -92,13 +93,14 @@ class OneModel:
             progress=progress,
             labels=np.zeros(ct.hu.shape, np.uint8),
             certainty=np.zeros(ct.hu.shape, np.uint8) if request.confidence else None,
+            evidence=self.strategy.new_evidence(),
             roi=roi_in(ct, request.roi) if request.roi else None,
             preview=request.preview,
             model=self.name,
         )
         if not self._fill(case) and request.alone:
             progress.message(NOTHING_FOUND)
-        return _segmentation(case, volume, orientation)
+        return replace(_segmentation(case, volume, orientation), expectations=self._expectations(case))
 
     def _fill(self, case: Case) -> bool:
         """Fill `case.labels`, and `case.certainty` where that is wanted; False where nothing can be an abdomen."""
@@ -121,6 +123,17 @@ class OneModel:
             if len(case.wanted) < len(self.structures):
                 case.keep_wanted()
         return found
+
+    def _expectations(self, case: Case) -> dict[str, Expectation]:
+        """Of the structures that were drawn, by name."""
+        if case.evidence is None:
+            return {}
+        signs = case.evidence.signs(structures_of(self.plan), case.labels, case.spacing_zyx_mm)
+        known = self.plan.calibration
+        return {
+            name: Expectation(found, known[name].expected_dsc(found) if name in known else None)
+            for name, found in signs.items()
+        }
 
     def _component_rules(self) -> dict[int, ComponentRule]:
         """By label value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from flareseg.inference.case import Case
 from flareseg.inference.engine import Engine
-from flareseg.inference.head import Logits
+from flareseg.inference.evidence import Evidence, part_on_grid
+from flareseg.inference.head import Logits, grid_of
 from flareseg.model.structures import drawn_by, structures_of
 from flareseg.volume import Box
 
@@ -29,6 +31,10 @@ class Strategy(ABC):
         # Label values of the output channels; None where they are the same numbers, as in a model of all structures.
         values = [0, *(structure.value for structure in structures_of(engine.plan))]
         self._values = None if values == list(range(len(values))) else np.array(values, np.uint8)
+
+    def new_evidence(self) -> Evidence | None:
+        """Where to add up what the network says of one CT; None where its output is no logits of one network."""
+        return None
 
     @abstractmethod
     def find_body(self, case: Case) -> Box | None:
@@ -65,6 +71,10 @@ class LogitsStrategy(Strategy):
         with case.progress.stage("labels"):
             if case.certainty is not None:
                 case.certainty[box] = self.engine.confidence(logits, shape)
+            if case.evidence is not None:
+                voxel_ml = case.ct.geometry.voxel_ml * math.prod(shape) / math.prod(grid_of(logits))
+                new = part_on_grid(case.new, shape, logits) if case.new else None
+                case.evidence.add(logits, voxel_ml, new)
             return self.values(self.engine.labels(logits, shape, case.spacing_zyx_mm, case.progress))
 
     @abstractmethod

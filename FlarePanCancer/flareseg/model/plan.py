@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from flareseg.errors import ModelError
 from flareseg.labels import by_name, is_known
+from flareseg.model.calibration import Calibration
 from flareseg.model.networks.registry import architecture_of
 from flareseg.model.networks.spec import NetworkSpec
 from flareseg.volume import Index, Triple
@@ -140,6 +141,7 @@ class Plan:
         coarse: the plan of a low-resolution net that finds the region first, or None.
         tumour: the plan of a net of its own for the tumours, or None; its grid may be another.
         lesions: which of what that net says is drawn.
+        calibration: per structure name, the DSC that is expected; empty where nobody measured it.
     """
 
     spacing_zyx_mm: Triple
@@ -163,6 +165,7 @@ class Plan:
     nnunet: int = 2
     largest: tuple[LargestRule, ...] = ()
     silent: tuple[str, ...] = ()
+    calibration: dict[str, Calibration] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -256,6 +259,8 @@ class Plan:
             added["silent"] = list(self.silent)
         if self.largest:
             added["largest"] = [rule.to_json() for rule in self.largest]
+        if self.calibration:  # of no format: labels are the same without it
+            added["calibration"] = {name: one.to_json() for name, one in self.calibration.items()}
         return added
 
     @classmethod
@@ -295,6 +300,9 @@ class Plan:
                 nnunet=int(data.get("inference", {}).get("nnunet", 2)),
                 largest=tuple(LargestRule.from_json(rule) for rule in data.get("largest", ())),
                 silent=tuple(str(name) for name in data.get("silent", ())),
+                calibration={
+                    str(name): Calibration.from_json(one) for name, one in data.get("calibration", {}).items()
+                },
             )
             plan._check()
         except KeyError as error:

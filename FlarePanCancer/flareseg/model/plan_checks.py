@@ -56,6 +56,9 @@ def _check_network(plan: Plan) -> None:
             raise ModelError(f"The model has a rule for components of '{short(name)}', which it does not segment.")
     if plan.silent and not set(plan.silent) < set(names):
         raise ModelError(f"The model never draws {', '.join(map(short, plan.silent))}: none or all of what it has.")
+    for name in plan.calibration:
+        if name not in names:
+            raise ModelError(f"The model has a calibration of '{short(name)}', which it does not segment.")
     if _largest_feature_map_bytes(plan) > LARGEST_FEATURE_MAP_BYTES:
         raise ModelError(f"The model's windows of {plan.patch_zyx} voxels would need more memory than any CT is worth.")
 

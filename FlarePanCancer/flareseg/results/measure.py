@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flareseg import labels
 from flareseg.errors import UsageError
+from flareseg.expectation import expected_quality
 from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, Structure
 from flareseg.results.lesions import Lesion, find_lesions
@@ -19,7 +20,7 @@ from flareseg.segmentation import Segmentation
 from flareseg.text import Number, as_json, write_csv_rows
 from flareseg.volume import Triple, Volume
 
-DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1}
+DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1, "expected_dsc": 2}
 END_DECIMALS = 2
 """Of the coordinates of a diameter's ends."""
 VOXELS_AT_ONCE = 2**20
@@ -42,6 +43,7 @@ class Measurement:
         touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
         host: of a lesion, the organ in which it lies; None: in none of those segmented.
         longest_mm, perpendicular_mm: of a lesion, its axial diameters, see `lesions.py`.
+        expected_dsc: of a structure as a whole, the DSC that is expected of it, see `Expectation`; None: not known.
         longest_start_xyz_mm, longest_end_xyz_mm, perpendicular_start_xyz_mm, perpendicular_end_xyz_mm: where they end
             in the patient, LPS.
     """
@@ -63,6 +65,7 @@ class Measurement:
     longest_end_xyz_mm: Triple | None = None
     perpendicular_start_xyz_mm: Triple | None = None
     perpendicular_end_xyz_mm: Triple | None = None
+    expected_dsc: float | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Measurement))
@@ -120,9 +123,17 @@ def structure_rows(segmentation: Segmentation, volume: Volume | None) -> list[Me
                 mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count and volume else None,
                 sd_hu=round(float(np.sqrt(variance)), DECIMALS["sd_hu"]) if count and volume else None,
                 touches_border=bool(border[structure.value]),
+                expected_dsc=_expected_dsc(segmentation, structure) if count else None,
             )
         )
     return rows
+
+
+def _expected_dsc(segmentation: Segmentation, structure: Structure) -> float | None:
+    expectation = segmentation.expectations.get(structure.name)
+    if expectation is None or expectation.expected_dsc is None:
+        return None
+    return round(expectation.expected_dsc, DECIMALS["expected_dsc"])
 
 
 def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -> Measurement:
@@ -195,10 +206,12 @@ def as_table(rows: Sequence[Measurement]) -> str:
             lines.append(f"{title:{width}}  {'not found':>10}")
             continue
         cut = "  cut by the field of view?" if row.touches_border else ""
+        check = expected_quality(row.expected_dsc)
         if row.lesion is not None:
             cut = f"  {row.longest_mm:.0f} × {row.perpendicular_mm:.0f} mm{cut}"
         lines.append(
             f"{title:{width}}  {row.volume_ml:10.1f}  {round(row.mean_hu or 0):8}  {round(row.sd_hu or 0):5}{cut}"
+            + (f"  {check}" if check else "")
         )
     return "\n".join(lines)
 
