@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         text = "every stage in order; what is done is skipped" if name == "all" else f"the stage {name}"
         stage = commands.add_parser(name, help=text)
         stage.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
+        stage.add_argument("--redo", action="store_true", help="train stale fits again, instead of refusing them")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
     table = commands.add_parser("table", help="scores of several runs side by side, as in the paper's ablation")
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             print(ablation(options.runs))
         else:
-            _run(options.command, options.config, options.overrides)
+            _run(options.command, options.config, [*options.overrides, *(["redo=true"] if options.redo else [])])
     except FlareError as error:
         if options.debug:
             traceback.print_exc()

@@ -12,7 +12,9 @@ from flareseg.errors import ModelError, UsageError
 from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
-from train.config import ANY_RANGE, NEW_PATIENTS, Config, FitConfig, NewPatientsConfig
+from train.config import NEW_PATIENTS, Config, NewPatientsConfig
+from train.fit_config import FitConfig
+from train.net_config import ANY_RANGE
 from train.settings import build, read_tables
 
 

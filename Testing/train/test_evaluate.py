@@ -15,7 +15,8 @@ from small_run import LIVER, SPLEEN, TUMOUR, finish, small_run, truth_of
 from flareseg.errors import InputError
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
-from train.config import ExportConfig, FitConfig
+from train.config import ExportConfig
+from train.fit_config import FitConfig
 from train.reporting.lesions import lesion_table
 from train.stages.evaluate import evaluate, models_to_evaluate, score
 from train.stages.export import read_scores

@@ -180,7 +180,7 @@ def test_weights_of_another_net_are_refused(tmp_path):
 
 
 def test_a_folder_with_a_fit_of_another_plan_is_refused(finished):
-    with pytest.raises(UsageError, match=r"another plan; give another folder"):
+    with pytest.raises(UsageError, match=r"filters was \[6, 8, 8\], is \[6, 8, 12\]\. .*give another folder"):
         run(small_work(finished, net=replace(NET, filters=[6, 8, 12])))
 
 

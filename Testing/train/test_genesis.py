@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from train.augmentation.model_genesis import bezier_table, corrupted, in_paint, out_paint, recoloured, shuffled
-from train.config import CorruptConfig
+from train.fit_config import CorruptConfig
 
 ALWAYS = CorruptConfig(nonlinear=1.0, local_shuffle=1.0, paint=1.0, inpaint=0.5)
 NEVER = CorruptConfig(nonlinear=0.0, local_shuffle=0.0, paint=0.0, inpaint=0.0)

@@ -18,10 +18,12 @@ from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
 from train.common.paths import RunPaths
-from train.config import FitConfig, NetConfig, NewPatientsConfig, PseudoConfig
+from train.config import NewPatientsConfig, PseudoConfig
 from train.data.cache import load_cached
 from train.data.fingerprint import read_statistics
 from train.data.index import CLASSES, read_index
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
 from train.stages.prepare import prepare
 
 

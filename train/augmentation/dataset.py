@@ -21,9 +21,10 @@ from train.augmentation.patch_sampling import Sample, read_sample
 from train.augmentation.pipeline import NOTHING, augmented, mirrored
 from train.common.distributed import Rank
 from train.common.memory import keep_memory
-from train.config import AugmentConfig, NetConfig
 from train.data.cache import CachedCase
 from train.data.index import CLASSES, IGNORE
+from train.fit_config import AugmentConfig
+from train.net_config import NetConfig
 
 
 @dataclass(frozen=True)

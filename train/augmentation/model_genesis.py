@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-from train.config import CorruptConfig
+from train.fit_config import CorruptConfig
 
 LARGEST_WINDOW = 0.1
 """Size of a shuffled window relative to the image: well below the receptive field, as in the paper."""

@@ -15,8 +15,9 @@ from flareseg.volume import Index, Triple
 from train.augmentation.intensity import OrganValues
 from train.augmentation.lesions import draw_places
 from train.augmentation.spatial import Pose, draw_pose
-from train.config import AugmentConfig, NetConfig
 from train.data.cache import CachedCase
+from train.fit_config import AugmentConfig
+from train.net_config import NetConfig
 
 BORDER = 0.15
 """Maximum fraction of a patch outside its case, per side; in inference, windows end at the border."""

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from flareseg.volume import Box, Index, Triple
 from train.augmentation.spline import basis_at, spline
-from train.config import AIR_HU, AugmentConfig
 from train.data.index import IGNORE
+from train.fit_config import AugmentConfig
+from train.net_config import AIR_HU
 
 KNOTS_MM = 50.0
 """Approximate spacing of the control points of the elastic deformation."""

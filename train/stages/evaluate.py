@@ -24,6 +24,7 @@ from flareseg.options import Options
 from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Orientation
+from train.common.hashes import file_stamp
 from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
 from train.config import Config
@@ -140,7 +141,7 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) ->
     result = []
     for case in model.cases:
         path = paths.scores / model.name / f"{case.name}.json"
-        facts = _kept(path, fingerprint)
+        facts = _kept(path, fingerprint, _inputs(case))
         if facts is None:
             segmenter = segmenter or Segmenter(folder, Options(device=device))
             try:
@@ -148,7 +149,7 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) ->
             except FlareError as error:
                 facts = {"failed": str(error)}
                 print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
-            write_json(path, {"sha256": fingerprint} | facts)
+            write_json(path, {"sha256": fingerprint, "made_of": _inputs(case)} | facts)
             rows = facts.get("rows", [])
             mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
             print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
@@ -156,7 +157,14 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) ->
     return result
 
 
-def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The stored result for the same weights and plan; None if there is none, or if the case failed."""
+def _kept(path: Path, fingerprint: str, inputs: list[Any]) -> dict[str, Any] | None:
+    """The stored result for the same weights, plan and files; None if there is none, or if the case failed. Older
+    results do not say of which files they are."""
     facts = read_table(path)
-    return facts if facts.get("sha256") == fingerprint and "failed" not in facts else None
+    same = facts.get("sha256") == fingerprint and facts.get("made_of", inputs) == inputs
+    return facts if same and "failed" not in facts else None
+
+
+def _inputs(case: IndexedCase) -> list[Any]:
+    """Changes with the files of a case, and with what its labels annotate."""
+    return [file_stamp(case.image), file_stamp(case.labels), list(case.annotated)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ from flareseg.model.catalogue import find_model
 from flareseg.model.networks.dynunet import HEAD
 from flareseg.model.plan import Plan
 from train.common.paths import RunPaths
-from train.config import PHANTOMS, Config, NetConfig
-from train.data.index import read_index
+from train.config import PHANTOMS, Config
+from train.data.index import CaseIndex, read_index
+from train.net_config import NetConfig
 from train.reporting.card import model_card
 from train.reporting.provenance import lineage, provenance_of
-from train.training.checkpoints import averaged_weights
-from train.training.fits import hidden_from, plan_of
+from train.training.checkpoints import DONE, averaged_weights
+from train.training.fits import check_fresh, hidden_from, plan_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,7 @@ def export_model(
 
     Raises:
         InputError: when the fit is not finished.
+        UsageError: when it, or one that it descends from, is of other settings or data than those of today.
     """
     if fit not in config.fits:
         return _with_tumour_net(config, paths, folder, scores or [], lesions or [])
@@ -63,6 +65,8 @@ def export_model(
     helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
     helpers = {prefix: name for prefix, name in helpers.items() if name}
     index = read_index(paths.index)
+    line = lineage(config, index, fit, list(helpers.values()), left_out)
+    check_line(config, paths, index, line)
     weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
     suppressed = config.export.suppressed if fit == config.export.fit else []
     _suppress(weights, config.net_of(fit), suppressed)
@@ -74,7 +78,7 @@ def export_model(
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
-    provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
+    provenance = provenance_of(config, paths, index, line)
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
 
 
@@ -87,10 +91,12 @@ def _with_tumour_net(
     """
     base, net = load_bundle(find_model(config.export.fit)), config.export.tumour
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET)}
+    index = read_index(paths.index)
+    line = lineage(config, index, net)
+    check_line(config, paths, index, line)
     found = averaged_weights(paths.fit(net), config.export.weights)
     plan = config.export.with_tumour_net(base.plan, plan_of(config, paths, net))
-    index = read_index(paths.index)
-    before, own = base.info["provenance"], provenance_of(config, paths, index, lineage(config, index, net))
+    before, own = base.info["provenance"], provenance_of(config, paths, index, line)
     provenance = own | {
         "begun_with": f"{base.name} {base.version}",
         "data": [*(one for one in before.get("data", []) if one not in own["data"]), *own["data"]],
@@ -99,6 +105,13 @@ def _with_tumour_net(
     real = [row for row in base.info["metrics"].get("rows", []) if not row["case"].startswith(f"{PHANTOMS}_")]
     weights = kept | {TUMOUR_NET + key: value for key, value in found.items()}
     return _save(config, folder, plan, weights, provenance, [*real, *scores], lesions)
+
+
+def check_line(config: Config, paths: RunPaths, index: CaseIndex, line: Mapping[str, Sequence[str]]) -> None:
+    """Check that none of the finished fits of `line` is stale."""
+    for name, hidden in line.items():
+        if (paths.fit(name, hidden) / DONE).exists():
+            check_fresh(config, paths, index, name, hidden)
 
 
 def _save(

@@ -20,7 +20,7 @@ from train.common.json_files import read_table, write_json
 from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
 from train.config import Config
-from train.data.cache import is_cached, write_labels
+from train.data.cache import is_cached, labels_hash, write_labels
 from train.data.index import TUMOUR, CaseIndex, IndexedCase
 from train.pseudolabels.fusion import ORGANS, Fused, changes, from_truth, fuse_organs, overlay_tumours, without_fusion
 from train.pseudolabels.fusion_report import Row, rows_of, write_report
@@ -80,6 +80,8 @@ def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sour
     facts = sources.facts() | {"label_fusion": label_fusion}
     done = read_table(record)
     fresh = done.get("made_of") == facts and path.exists()
+    # a grid that was left out meanwhile may still have labels of before
+    fresh = fresh and all(labels_hash(folder, "fused") == done.get("hash", "") for folder in folders)
     if fresh and all(is_cached(folder, "fused") for folder in folders):
         rows: list[Row] = done["rows"]
         return rows
@@ -90,7 +92,8 @@ def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sour
         write_labels(folder, "fused", fused.labels, geometry, fused.known)
     rows = rows_of(sources.name, changes(truth, pseudo, fused.labels), geometry.voxel_ml)
     known = [structure.name for structure in structures() if fused.known[structure.value]]
-    write_json(record, {"made_of": facts, "known": known, "rows": rows})
+    own_hash = labels_hash(folders[0], "fused") if folders else ""
+    write_json(record, {"made_of": facts, "known": known, "rows": rows, "hash": own_hash})
     return rows
 
 

@@ -49,6 +49,12 @@ def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -
     for records in all_records(config, paths):
         mine = [case for case in rank.share(records.wanted(index)) if not records.is_done(case)]
         if mine:
+            if stale := sum(map(records.is_stale, mine)):
+                print(
+                    f"pseudolabel {records.kind}: {stale} cases are labelled again: with another model, other settings "
+                    "or another image than before",
+                    flush=True,
+                )
             segmenter = _segmenter(records, rank)
             failed = sum(with_progress(_labelled(segmenter, records, mine), len(mine), f"pseudolabel {records.kind}"))
             if failed == len(mine) > 1:

@@ -19,7 +19,8 @@ from flareseg.inference.normalization import denormalize, normalize_
 from flareseg.model.networks.registry import build_network, load_weights, training_outputs
 from flareseg.model.plan import Plan
 from train.augmentation.model_genesis import corrupted
-from train.config import FitConfig, NetConfig
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
 from train.training.dice_and_cross_entropy import dice_and_cross_entropy
 from train.training.losses import deep_supervision_loss, dice_counts, distillation_loss
 
