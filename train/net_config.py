@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from flareseg.errors import UsageError
 from flareseg.labels import BACKGROUND, by_names, structures
-from flareseg.model.networks.dynunet import dynunet_spec
+from flareseg.model.networks.dynunet import dynunet_spec, spec_as_in_nnunet
 from flareseg.model.networks.registry import parameter_shapes
+from flareseg.model.networks.spec import NetworkSpec
+from flareseg.model.networks.unet import unet_spec
 from flareseg.model.plan import ComponentRule, Intensity, LesionRule, Plan, ResamplingRule, WindowRule
 from flareseg.volume import Index, Triple
 
@@ -23,6 +25,12 @@ class NetConfig:
     """Configuration of a network, from which its `Plan` is made. Missing intensities are measured by `prepare`.
 
     Attributes:
+        filters, kernels, strides: per stage, full resolution first.
+        decoder_kernels: kernels of the decoder, full resolution first, or "nnunet": those of the encoder at the same
+            resolution. By default they are those of the stage below, as in MONAI, whose 3×3×3 at full resolution cost a
+            fifth more where the encoder has 1×3×3 there.
+        blocks: residual blocks per stage of the encoder, which makes it one of nnU-Net's ResEnc nets: [1, 3, 4, 6, 6,
+            6] and one convolution at each step of the decoder. By default it is plain, with two convolutions a stage.
         segments: structures, one output channel each after the background; by default all.
         deep_supervision: number of extra outputs at lower resolutions for deep supervision.
     """
@@ -32,6 +40,8 @@ class NetConfig:
     filters: list[int]
     kernels: list[Any] | None = None
     strides: list[Any] | None = None
+    decoder_kernels: Literal["nnunet"] | list[Any] | None = None
+    blocks: list[int] | None = None
     segments: list[str] | None = None
     clip_hu: tuple[float, float] | None = None
     mean_hu: float | None = None
@@ -78,7 +88,7 @@ class NetConfig:
             spacing_zyx_mm=self.spacing_zyx_mm,
             patch_zyx=self.patch_zyx,
             intensity=self._intensity(measured),
-            network=dynunet_spec(self.filters, self.kernels, self.strides),
+            network=self.network(),
             labels=dict(enumerate(self.names)),
             step=self.step,
             mirror_axes=tuple(self.mirror_axes),
@@ -92,6 +102,23 @@ class NetConfig:
         )
         parameter_shapes(plan)
         return Plan.from_json(plan.to_json())  # with the same checks as when a model is loaded
+
+    def network(self) -> NetworkSpec:
+        """The specification of the network."""
+        plain = dynunet_spec(self.filters, self.kernels, self.strides)
+        kernels, strides = plain.kwargs["kernel_size"], plain.kwargs["strides"]
+        if self.blocks is not None:
+            if self.decoder_kernels not in (None, "nnunet"):
+                raise UsageError("The decoder of a net of residual blocks has the kernels of its encoder.")
+            one_each = [1] * (len(self.filters) - 1)
+            return unet_spec(
+                self.filters, kernels, strides, residual=True, blocks=self.blocks, decoder_convolutions=one_each
+            )
+        if self.decoder_kernels == "nnunet":
+            return spec_as_in_nnunet(self.filters, kernels, strides)
+        if self.decoder_kernels is not None:
+            plain.kwargs["up_kernel_size"] = self.decoder_kernels[::-1]
+        return plain
 
     def _intensity(self, measured: Intensity | None) -> Intensity:
         clip = self.clip_hu or (measured.clip_hu if measured else None)

@@ -92,6 +92,15 @@ def test_command_line_values_replace_those_of_the_file():
     assert (config.fits["final"].epochs, config.runs, config.seed) == (7, Path("some folder"), 3)
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", ".1e-2", "+1.e-3", "10e-4", "1.0e-3"])
+def test_numbers_with_an_exponent_are_numbers(tmp_path, text):
+    assert load_config(CONFIGS / "smoke.yaml", [f"fits.final.learning_rate={text}"]).fits["final"].learning_rate == 1e-3
+    (tmp_path / "own.yaml").write_text(
+        f"extends: {CONFIGS / 'smoke.yaml'}\nfits: {{final: {{learning_rate: {text}}}}}\n"
+    )
+    assert load_config(tmp_path / "own.yaml").fits["final"].learning_rate == 1e-3
+
+
 @pytest.mark.parametrize(
     ("helper", "words"), [("final", "'final' does not segment"), ("tumor", "exported net does not")]
 )

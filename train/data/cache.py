@@ -66,12 +66,27 @@ class CachedCase:
     labels_hash: str = ""
 
     def hu(self, box: Box) -> NDArray[np.int16]:
-        """HU in a box."""
-        return np.asarray(_opened(self.folder / HU)[box])
+        """HU in a box.
+
+        Raises:
+            InputError: when the array is damaged or gone.
+        """
+        return self._read(HU, box)
 
     def labels(self, box: Box) -> NDArray[np.uint8]:
-        """Labels in a box."""
-        return np.asarray(_opened(self.folder / f"labels_{self.kind}.b2nd")[box])
+        """Labels in a box; raises as `hu`."""
+        return self._read(f"labels_{self.kind}.b2nd", box)
+
+    def _read(self, name: str, box: Box) -> NDArray[Any]:
+        path = self.folder / name
+        try:
+            return np.asarray(_opened(path)[box])
+        except (OSError, RuntimeError, ValueError):  # blosc2 raises a RuntimeError for a file that is cut off
+            fuse = " and 'fuse'" if self.kind == "fused" else ""
+            raise InputError(
+                f"The cached array '{path}' of the case '{self.name}' is damaged; remove '{self.folder}', then run "
+                f"'prepare'{fuse} again."
+            ) from None
 
 
 def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: ResamplingRule = "auto") -> None:

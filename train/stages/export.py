@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, save_bundle
 from flareseg.model.catalogue import find_model
-from flareseg.model.networks.dynunet import HEAD
+from flareseg.model.networks.registry import architecture_of
 from flareseg.model.plan import Plan
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config
@@ -29,7 +29,6 @@ CITATION = (
     "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
 
-OUTPUT_BIAS = f"{HEAD}.bias"
 NEVER = 1000.0
 """Subtracted from the logits of suppressed structures; representable in half precision."""
 
@@ -142,9 +141,10 @@ def _save(
 
 def _suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
     """Suppress these structures everywhere, by their output bias; modifies `weights`."""
-    bias = weights[OUTPUT_BIAS].clone()
+    output = f"{architecture_of(net.network()).head}.bias"
+    bias = weights[output].clone()
     bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
-    weights[OUTPUT_BIAS] = bias
+    weights[output] = bias
 
 
 def read_scores(paths: RunPaths, name: str = "scores") -> list[dict[str, Any]]:

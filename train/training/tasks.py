@@ -22,6 +22,7 @@ from train.augmentation.model_genesis import corrupted
 from train.fit_config import FitConfig
 from train.net_config import NetConfig
 from train.training.dice_and_cross_entropy import dice_and_cross_entropy
+from train.training.initialization import new_network
 from train.training.losses import deep_supervision_loss, dice_counts, distillation_loss
 
 Batch = dict[str, Any]
@@ -43,7 +44,7 @@ class Segment:
     """Dice plus cross entropy, with deep supervision (equations 2 and 4)."""
 
     def __init__(self, net: NetConfig, plan: Plan, settings: FitConfig) -> None:
-        self.network = build_network(plan, net.deep_supervision)
+        self.network = new_network(plan, net.deep_supervision)
         self._plan = plan
         self._weight = settings.largest_weight
 
@@ -101,7 +102,7 @@ class Reconstruct:
     """
 
     def __init__(self, net: NetConfig, plan: Plan, settings: FitConfig) -> None:
-        self.network = build_network(plan, outputs=1)
+        self.network = new_network(plan, outputs=1)
         self._intensity, self._corrupt = plan.intensity, settings.corrupt
         self._error = F.mse_loss if settings.reconstruction == "mse" else F.l1_loss
 

@@ -22,7 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
-from flareseg.errors import Cancelled, FlareError, InputError, UsageError
+from flareseg.errors import Cancelled, FlareError, InputError, OutputError, UsageError
 from flareseg.inference.devices import cpu_multiplies_bf16
 from train.augmentation.dataset import PatchDataset, StepSampler, collate, validation_batches
 from train.common.distributed import Rank, this_rank
@@ -68,6 +68,11 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
         raise
     except SIGTERMException:  # by itself it ends the program as if all were done
         raise Cancelled from None
+    except OSError as error:  # of the logs; those of checkpoints and of cases have their own words
+        raise OutputError(
+            f"'{job.folder}' cannot be written ({error.strerror or error}); make room and start again: training "
+            "resumes from the last epoch."
+        ) from None
     except torch.cuda.OutOfMemoryError:
         raise InputError(
             f"The GPU has too little memory for the fit '{job.folder.name}'; lower its batch_size or the net's patch."

@@ -1,0 +1,86 @@
+"""The nets that a configuration can name: what they cost, and that they learn."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from small_fit import NET, SETTINGS, run, small_work
+
+from flareseg.errors import ModelError
+from flareseg.model.networks.registry import build_network, load_weights, training_outputs
+from train.config_file import load_config
+from train.net_config import ANY_RANGE
+from train.reporting.cost import multiply_adds, parameters
+from train.training.checkpoints import averaged_weights
+from train.training.initialization import new_network
+from train.training.module import initialize_from
+
+CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+RESIDUAL = replace(NET, blocks=[1, 2, 1])
+
+
+def test_the_papers_nets_cost_what_its_table_4_says(tmp_path):
+    nets = load_config(CONFIGS / "paper.yaml", [f"sources.flare23.path={tmp_path}"]).nets
+    final = nets["final"].plan(ANY_RANGE)
+    assert multiply_adds(final) / 1e9 == pytest.approx(727.76, rel=0.015)
+    assert parameters(final) / 1e6 == pytest.approx(71.02, rel=0.02)
+    as_monai = replace(nets["final"], decoder_kernels=None).plan(ANY_RANGE)
+    assert multiply_adds(as_monai) / multiply_adds(final) == pytest.approx(1.2, abs=0.01)
+
+
+def test_a_decoder_has_the_kernels_that_it_is_given():
+    thin = replace(NET, kernels=[[1, 3, 3], 3, 3])
+    shape = {"own": (3, 3, 3), "nnunet": (1, 3, 3)}
+    for name, kernels in {"own": None, "nnunet": "nnunet"}.items():
+        network = build_network(replace(thin, decoder_kernels=kernels).plan())
+        assert network.upsamples[1].conv_block.conv1.conv.weight.shape[2:] == shape[name]
+    listed = build_network(replace(thin, decoder_kernels=[1, 5]).plan())
+    assert [up.conv_block.conv2.conv.kernel_size for up in listed.upsamples] == [(5, 5, 5), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("kernels", [[3], [3, 2], ["x", 3]])
+def test_kernels_that_no_decoder_has_are_refused(kernels):
+    with pytest.raises(ModelError):
+        replace(NET, decoder_kernels=kernels).plan()
+
+
+def test_residual_blocks_begin_as_nothing_and_their_deep_heads_are_for_training_only():
+    torch.manual_seed(1)
+    network = new_network(RESIDUAL.plan(), 1)
+    block = network.encoder[1][1]
+    assert not block.second.norm.weight.any()
+    image = torch.randn(1, 1, *NET.patch_zyx)
+    outputs = training_outputs(RESIDUAL.plan(), network, image)
+    assert [tuple(output.shape) for output in outputs] == [(1, 3, 16, 16, 16), (1, 3, 8, 8, 8)]
+    torch.testing.assert_close(network(image), outputs[0])
+    with pytest.raises(ModelError, match="1 deep outputs at most"):
+        new_network(RESIDUAL.plan(), 2)
+
+
+def test_a_residual_net_learns_and_its_weights_fit_the_network_of_the_inference(tmp_path):
+    settings = replace(SETTINGS, epochs=3)
+    run(small_work(tmp_path / "fit", net=RESIDUAL, settings=settings))
+    log = (tmp_path / "fit" / "metrics.csv").read_text().splitlines()[1:]
+    losses = [float(row.split(",")[2]) for row in log]
+    assert losses[-1] < 0.9 * losses[0]
+    weights = averaged_weights(tmp_path / "fit")
+    load_weights(build_network(RESIDUAL.plan()), weights)
+    again = build_network(RESIDUAL.plan(), 1, outputs=1)
+    assert initialize_from(again, weights) == ["head.bias", "head.weight"]
+
+
+@pytest.mark.parametrize(("size", "millions"), [("m", 102.4), ("l", 102.4)])
+def test_the_presets_of_residual_nets_are_nnunets(tmp_path, size, millions):
+    overrides = [f"sources.flare23.path={tmp_path}", f"fits.final.net=resenc_{size}"]
+    config = load_config(CONFIGS / "resenc.yaml", overrides)
+    plan = config.net_of("final").plan(ANY_RANGE)
+    assert plan.network.kwargs["blocks"] == [1, 3, 4, 6, 6, 6]
+    assert plan.network.kwargs["filters"] == [32, 64, 128, 256, 320, 320]
+    assert parameters(plan) / 1e6 == pytest.approx(millions, rel=0.01)
