@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from small_fit import NET, SETTINGS, run, small_work
 
 from flareseg.errors import ModelError
 from flareseg.model.networks.registry import build_network, load_weights, training_outputs
+from flareseg.model.networks.unet_layers import unet_layers
 from train.config_file import load_config
 from train.net_config import ANY_RANGE
 from train.reporting.cost import multiply_adds, parameters
@@ -29,8 +31,11 @@ RESIDUAL = replace(NET, blocks=[1, 2, 1])
 def test_the_papers_nets_cost_what_its_table_4_says(tmp_path):
     nets = load_config(CONFIGS / "paper.yaml", [f"sources.flare23.path={tmp_path}"]).nets
     final = nets["final"].plan(ANY_RANGE)
-    assert multiply_adds(final) / 1e9 == pytest.approx(727.76, rel=0.015)
-    assert parameters(final) / 1e6 == pytest.approx(71.02, rel=0.02)
+    assert multiply_adds(final) / 1e9 == pytest.approx(727.76, rel=0.01)
+    assert parameters(final) / 1e6 == pytest.approx(71.02, rel=0.01)
+    tumour = nets["tumor"].plan(ANY_RANGE)
+    assert multiply_adds(tumour) / 1e9 == pytest.approx(913.4, rel=0.005)
+    assert parameters(tumour) / 1e6 == pytest.approx(88.21, rel=0.005)
     as_monai = replace(nets["final"], decoder_kernels=None).plan(ANY_RANGE)
     assert multiply_adds(as_monai) / multiply_adds(final) == pytest.approx(1.2, abs=0.01)
 
@@ -76,11 +81,27 @@ def test_a_residual_net_learns_and_its_weights_fit_the_network_of_the_inference(
     assert initialize_from(again, weights) == ["head.bias", "head.weight"]
 
 
-@pytest.mark.parametrize(("size", "millions"), [("m", 102.4), ("l", 102.4)])
-def test_the_presets_of_residual_nets_are_nnunets(tmp_path, size, millions):
+@pytest.mark.parametrize(("size", "millions_of_values"), [("m", 680), ("l", 2100)])
+def test_the_presets_of_residual_nets_are_nnunets(tmp_path, size, millions_of_values):
     overrides = [f"sources.flare23.path={tmp_path}", f"fits.final.net=resenc_{size}"]
     config = load_config(CONFIGS / "resenc.yaml", overrides)
     plan = config.net_of("final").plan(ANY_RANGE)
     assert plan.network.kwargs["blocks"] == [1, 3, 4, 6, 6, 6]
     assert plan.network.kwargs["filters"] == [32, 64, 128, 256, 320, 320]
-    assert parameters(plan) / 1e6 == pytest.approx(millions, rel=0.01)
+    assert parameters(plan) / 1e6 == pytest.approx(101.84, rel=0.001)
+    assert 0.9 * millions_of_values < feature_maps(plan) / 1e6 < millions_of_values
+
+
+def feature_maps(plan):
+    """Values in the feature maps of one patch, counted as nnU-Net's planner counts them."""
+    layers = unet_layers(plan.network)
+    size, voxels = np.array(plan.patch_zyx), []
+    for stride in plan.network.kwargs["strides"]:
+        size = size // stride
+        voxels.append(int(np.prod(size)))
+    total = layers.stem.channels * voxels[0]
+    for count, stage in zip(voxels, layers.encoder, strict=True):
+        total += count * sum(convolution.channels for block in stage for convolution in block.convolutions())
+    for count, up in zip(voxels[-2::-1], layers.ups, strict=True):
+        total += count * (up.channels + sum(convolution.channels for convolution in up.convolutions))
+    return total

@@ -28,6 +28,7 @@ from train.augmentation.dataset import PatchDataset, StepSampler, collate, valid
 from train.common.distributed import Rank, this_rank
 from train.common.memory import keep_memory
 from train.fit_config import Precision
+from train.reporting.cost import multiply_adds, parameters
 from train.training.checkpoints import DONE, LAST, CheckpointCallback, write_done
 from train.training.claim import claim
 from train.training.module import FitJob, TrainingModule
@@ -53,7 +54,11 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
     if (job.folder / DONE).exists():
         return
     if rank.is_main:
-        print(f"{job.folder.name}: training starts or resumes", flush=True)
+        size, cost = parameters(job.plan) / 1e6, multiply_adds(job.plan) / 1e9
+        print(
+            f"{job.folder.name}: training starts or resumes; {size:.1f}M parameters, {cost:.0f} GMAC a patch",
+            flush=True,
+        )
     keep_memory()
     _quiet()
     L.seed_everything(job.seed, workers=True, verbose=False)
