@@ -96,6 +96,7 @@ class PseudoConfig:
             has no organ pseudo-labels; empty: none.
         least_confidence: tumour voxels with a lower probability (0 to 1) become unknown.
         smallest_tumour_ml: smaller components of tumour pseudo-labels are dropped.
+        mirroring: average over mirrored windows, as far as the net allows it (`mirror_axes`, `mirror_sides`).
         device: as for `flareseg segment`.
     """
 
@@ -103,6 +104,7 @@ class PseudoConfig:
     organ_model: str = ""
     least_confidence: float = 0.0
     smallest_tumour_ml: float = 0.0
+    mirroring: bool = False
     device: str = "auto"
 
 
@@ -130,6 +132,7 @@ class ExportConfig:
         lesions: thresholds of the tumour network; higher ones find fewer lesions, with fewer false positives.
         suppressed: structures that the exported fit and the coarse one never output because they are unreliable; their
             voxels get the next best label.
+        mirroring: `evaluate` averages over mirrored windows, as `--tta` does.
         components: if `fit` is a model: component rules instead of its own, as in `NetConfig`.
     """
 
@@ -140,6 +143,7 @@ class ExportConfig:
     weights: Weights = "average"
     suppressed: list[str] = field(default_factory=list)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
+    mirroring: bool = False
 
     def with_tumour_net(self, model: Plan, tumour: Plan) -> Plan:
         """The plan of a model with another tumour network.

@@ -127,6 +127,12 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
     if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
         raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
     net = config.nets[fit.net]
+    unseen = {
+        "mirror_axes": net.mirror_axes and not fit.augment.flip,
+        "mirror_sides": net.mirror_sides and not max(fit.augment.flip, fit.augment.mirror),
+    }
+    if fit.task != "reconstruct" and (missing := [key for key, value in unseen.items() if value]):
+        raise UsageError(f"{where}: its net has {missing[0]}, but the fit sees no mirrored patches (augment).")
     strange = set(fit.emphasis) - set(net.names)
     if strange or min(fit.emphasis.values(), default=0) < 0:
         raise UsageError(f"{where}: emphasis is a number from 0 up for some of the structures that the net segments.")

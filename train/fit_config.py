@@ -15,13 +15,18 @@ Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Augmentation parameters, see `augmentation/`; those without a unit are probabilities, except for scales."""
+    """Augmentation parameters, see `augmentation/`; those without a unit are probabilities, except for scales.
+
+    `flip` is the probability of each axis, `mirror` that of left and right alone; the structures of the two sides are
+    swapped then.
+    """
 
     rotation_degrees: Triple = (12.0, 8.0, 8.0)
     scale: float = 0.2
     scale_per_axis: float = 0.08
     elastic_mm: float = 4.0
     flip: float = 0.0
+    mirror: float = 0.0
     organ_hu: float = 25.0
     phase: float = 0.35
     lesion: float = 0.25
@@ -56,6 +61,8 @@ class FitConfig:
         labels: "truth" (ground truth) or "fused" (with pseudo-labels, see `fusion.py`).
         cases: "all", "labelled", or "tumour" (cases with a tumour in the ground truth).
         sources: only cases of these sources; by default all.
+        only: only these cases: names with or without their source, or a text file with one name a line, such as the
+            735 that the paper trains S_tum on; by default all.
         start: initial weights: a fit (its averaged weights), or a model by name or folder (its network with the same
             spacing). Default: random. A narrower network is widened (`transfer.py`); layers of another shape, such as
             the output layer of another task, are initialised randomly.
@@ -81,6 +88,7 @@ class FitConfig:
     labels: Labels = "truth"
     cases: Literal["all", "labelled", "tumour"] = "labelled"
     sources: list[str] = field(default_factory=list)
+    only: list[str] | str = field(default_factory=list)
     start: str = ""
     teacher: str = ""
     distill_weight: float = 1.0

@@ -31,6 +31,9 @@ class NetConfig:
             fifth more where the encoder has 1×3×3 there.
         blocks: residual blocks per stage of the encoder, which makes it one of nnU-Net's ResEnc nets: [1, 3, 4, 6, 6,
             6] and one convolution at each step of the decoder. By default it is plain, with two convolutions a stage.
+        mirror_axes, mirror_sides: how mirrored windows may be averaged (`--tta`, `pseudo.mirroring`,
+            `export.mirroring`): along z and y, and left to right, where the structures of the two sides are swapped
+            back. Its fits need `augment.flip` and `augment.mirror` for that.
         segments: structures, one output channel each after the background; by default all.
         deep_supervision: number of extra outputs at lower resolutions for deep supervision.
     """
@@ -49,6 +52,7 @@ class NetConfig:
     padding_hu: float | None = AIR_HU
     step: float = 1.0
     mirror_axes: list[int] = field(default_factory=list)
+    mirror_sides: bool = False
     windows: WindowRule = "fixed"
     resampling: ResamplingRule = "auto"
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -92,6 +96,7 @@ class NetConfig:
             labels=dict(enumerate(self.names)),
             step=self.step,
             mirror_axes=tuple(self.mirror_axes),
+            mirror_sides=self.mirror_sides,
             padding_hu=self.padding_hu,
             windows=self.windows,
             resampling=self.resampling,

@@ -124,6 +124,8 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("nets.final.segments=[heart]", "heart"),
         ("nets.final.components={heart: {minimum_ml: 1.0}}", "nets: final: it does not segment 'heart'"),
         ("nets.final.deep_supervision=3", "2 deep outputs at most"),
+        ("nets.final.mirror_sides=true", "its net has mirror_sides, but the fit sees no mirrored patches"),
+        ("nets.final.mirror_axes=[0]", "its net has mirror_axes, but"),
         ("fits.final.net=none", "there is no net 'none'"),
         ("fits.final.start=nowhere", "'nowhere' is neither a fit nor a model"),
         ("fits.final.start=final", "the fit itself"),

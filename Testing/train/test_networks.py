@@ -15,8 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_fit import NET, SETTINGS, run, small_work
 
 from flareseg.errors import ModelError
+from flareseg.inference.sliding import predict
 from flareseg.model.networks.registry import build_network, load_weights, training_outputs
 from flareseg.model.networks.unet_layers import unet_layers
+from flareseg.model.plan import Plan, sides_swapped
+from train.augmentation.pipeline import NOTHING
+from train.augmentation.spatial import draw_pose
 from train.config_file import load_config
 from train.net_config import ANY_RANGE
 from train.reporting.cost import multiply_adds, parameters
@@ -105,3 +109,50 @@ def feature_maps(plan):
     for count, up in zip(voxels[-2::-1], layers.ups, strict=True):
         total += count * (up.channels + sum(convolution.channels for convolution in up.convolutions))
     return total
+
+
+def sided(plan):
+    """A network that calls what is bright the right kidney on the one half of its window, and the left on the other."""
+
+    class Sided:
+        classes, device = plan.classes, torch.device("cpu")
+
+        def __call__(self, window):
+            logits = torch.zeros(1, plan.classes, *window.shape[2:])
+            half = window.shape[-1] // 2
+            logits[:, 1, ..., :half], logits[:, 2, ..., half:] = window[:, 0, ..., :half], window[:, 0, ..., half:]
+            return logits + 0.1 * torch.arange(window.shape[-1])  # something that a flip changes
+
+    return Sided()
+
+
+def test_mirrored_sides_are_swapped_back():
+    net = replace(NET, segments=["right_kidney", "left_kidney"], mirror_sides=True)
+    plan = net.plan()
+    assert Plan.from_json(plan.to_json()).mirror_sides
+    order = sides_swapped(plan.labels)
+    assert order == [0, 2, 1]
+    image = torch.rand(plan.patch_zyx)
+    network = sided(plan)
+    window = image[None, None]
+    expected = (network(window) + network(window.flip(4)).flip(4)[:, order]) / 2
+    found = predict(image, network, plan.patch_zyx, step=1.0, sides=order)
+    torch.testing.assert_close(found, expected[0])
+    assert found[1, ..., :8].mean() > found[2, ..., :8].mean()  # and not half of each, as without the swap
+    flips = predict(image, network, plan.patch_zyx, step=1.0, sides=order, mirror_axes=(0, 1))
+    torch.testing.assert_close(flips, expected[0])  # this network does not look along z and y
+
+
+def test_sides_are_mirrored_only_where_both_are_known():
+    assert sides_swapped({0: "background", 1: "liver"}) == [0, 1]
+    with pytest.raises(ModelError, match="both structures of every pair"):
+        replace(NET, segments=["liver", "left_kidney"], mirror_sides=True).plan()
+
+
+def test_a_patch_may_be_mirrored_left_to_right_alone():
+    config = replace(NOTHING, mirror=0.5)
+    rng = np.random.default_rng(0)
+    poses = [draw_pose((3.0,) * 3, (3.0,) * 3, (16, 16, 16), config, rng) for _ in range(40)]
+    flipped = np.array([pose.flipped for pose in poses]).sum(0)
+    assert flipped[0] == flipped[1] == 0
+    assert 10 < flipped[2] < 30

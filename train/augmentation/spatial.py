@@ -120,7 +120,7 @@ def draw_pose(
     case_spacing = np.where(np.abs(case_spacing / spacing - 1) < SAME, spacing, case_spacing)
     scale = np.exp(rng.uniform(-1, 1) * config.scale + rng.uniform(-1, 1, 3) * config.scale_per_axis)
     turn = _rotation(np.radians(rng.uniform(-1, 1, 3) * config.rotation_degrees))
-    flipped = rng.random(3) < config.flip
+    flipped = rng.random(3) < (config.flip, config.flip, max(config.flip, config.mirror))
     matrix = turn * (scale * spacing * np.where(flipped, -1.0, 1.0)) / case_spacing[:, None]
     bend = None
     if config.elastic_mm > 0:

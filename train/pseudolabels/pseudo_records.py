@@ -87,7 +87,7 @@ class Records:
     def _applied(self) -> str:
         if self.model not in self.config.fits:
             return ""
-        how = [asdict(self.config.net_of(self.model)), self.config.export.weights]
+        how = [asdict(self.config.net_of(self.model)), self.config.export.weights, self.config.pseudo.mirroring]
         return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
 
     @cached_property

@@ -61,7 +61,8 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
         raise InputError("There is no validation case and no fold to evaluate a model on.")
     for model in jobs:
         folder = export_model(config, paths, model.fit, paths.model(model.name), left_out=model.left_out)
-        for facts in _scored(model, folder, paths, config.pseudo.device):
+        options = Options(device=config.pseudo.device, mirroring=config.export.mirroring or None)
+        for facts in _scored(model, folder, paths, options):
             rows += facts.get("rows", [])
             costs += [facts["cost"]] if "cost" in facts else []
             lesions += [facts["lesions"]] if "lesions" in facts else []
@@ -134,16 +135,16 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
     return facts
 
 
-def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) -> list[dict[str, Any]]:
+def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, options: Options) -> list[dict[str, Any]]:
     bundle, segmenter = load_bundle(folder), None
     plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
-    fingerprint = f"{bundle.sha256} {plan}"
+    fingerprint = f"{bundle.sha256} {plan}{' mirrored' if options.mirroring else ''}"
     result = []
     for case in model.cases:
         path = paths.scores / model.name / f"{case.name}.json"
         facts = _kept(path, fingerprint, _inputs(case))
         if facts is None:
-            segmenter = segmenter or Segmenter(folder, Options(device=device))
+            segmenter = segmenter or Segmenter(folder, options)
             try:
                 facts = score(model.name, case, segmenter)
             except FlareError as error:

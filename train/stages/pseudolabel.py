@@ -100,7 +100,7 @@ def confident_tumours(
 def _segmenter(records: Records, rank: Rank) -> Segmenter:
     """The model that predicts the labels; a fit of this run is exported first, and the main rank keeps the export."""
     config, paths, model = records.config, records.paths, records.model
-    options = Options(device=config.pseudo.device)
+    options = Options(device=config.pseudo.device, mirroring=config.pseudo.mirroring or None)
     if model not in config.fits:
         return Segmenter(model, options)
     from train.stages.export import export_model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -113,15 +114,46 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     settings = config.fits[name]
     wanted = settings.sources or config.source_names()
     hidden = {index.of(name).patient for name in left_out}
-    cases = [case for case in index.split("train") if case.source in wanted and case.patient not in hidden]
+    cases = [case for case in index.split("train") if case.source in wanted]
     if settings.cases == "tumour":
         cases = [case for case in cases if case.has_tumour]
     elif settings.cases == "labelled":
         cases = [case for case in cases if case.labels]
+    if settings.only:
+        cases = _listed(settings.only, name, cases)
+    cases = [case for case in cases if case.patient not in hidden]
     if not cases:
         which = {"all": "", "labelled": "labelled ", "tumour": "tumour "}[settings.cases]
         raise InputError(f"The fit '{name}' has no {which}case to train on in {', '.join(wanted)}.")
     return sorted(cases, key=lambda case: case.name)
+
+
+def _listed(wanted: list[str] | str, fit: str, cases: list[IndexedCase]) -> list[IndexedCase]:
+    """Of `cases` those that a fit lists, by name or in a file.
+
+    Raises:
+        InputError: when the file cannot be read, or a name is that of no case that the fit may use.
+    """
+    if isinstance(wanted, str):
+        try:
+            lines = Path(wanted).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"The list of cases '{wanted}' of the fit '{fit}' cannot be read.") from None
+        wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    short = Counter(case.name.removeprefix(f"{case.source}_") for case in cases)
+    names = {case.name: case.name for case in cases}
+    for case in cases:
+        own = case.name.removeprefix(f"{case.source}_")
+        if short[own] == 1:  # where two sources have a case of that name, it needs its source
+            names.setdefault(own, case.name)
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the {len(wanted)} cases that the fit '{fit}' lists are no training cases of its kind, "
+            f"the first is '{missing[0]}'."
+        )
+    chosen = {names[name] for name in wanted}
+    return [case for case in cases if case.name in chosen]
 
 
 def hidden_from(config: Config, index: CaseIndex, name: str, left_out: Sequence[str]) -> list[str]:
