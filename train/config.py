@@ -34,6 +34,8 @@ class SourceConfig:
         validation: validation cases: a number, a fraction below 1, or their names.
         annotated: structures annotated in every case; empty: as defined by the layout, or those that occur in a case.
         absent: structures that none of its CTs contains, as checked by a reader; they count as annotated.
+        in_part: structures of which some are drawn and others not, such as tumours of one organ. What is drawn counts,
+            elsewhere it is unknown whether there is one; where tumours are drawn in part, S_tum looks for the others.
         values: label values and their structures, for layouts that do not define them ("pairs").
         only: names of the cases to use; by default all.
         without: names of cases to leave out, such as those that another source has too.
@@ -46,6 +48,7 @@ class SourceConfig:
     validation: int | float | list[str] = 0
     annotated: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    in_part: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
     without: list[str] = field(default_factory=list)

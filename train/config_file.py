@@ -46,7 +46,9 @@ def _check(config: Config) -> None:
     for source in config.sources:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
-        by_names([*source.annotated, *source.absent, *source.values.values()])
+        by_names([*source.annotated, *source.absent, *source.in_part, *source.values.values()])
+        if both := sorted({*source.annotated, *source.absent} & set(source.in_part)):
+            raise UsageError(f"The source '{source.name}' has '{both[0]}' in_part, and annotated or absent as well.")
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
     for name, net in config.nets.items():

@@ -146,6 +146,10 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("export.suppressed=[heart]", "does not segment 'heart', which is to be suppressed"),
         ("sources.own={layout: cases, path: /no/such/folder}", "'/no/such/folder' of the source 'own' does not exist"),
         ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),
+        (
+            "sources.own={layout: cases, path: ., absent: [tumour], in_part: [tumour]}",
+            "'own' has 'tumour' in_part, and annotated or absent as well",
+        ),
         ("sources.phantoms={layout: cases, path: .}", "are called 'phantoms'"),
         ("pseudo.tumour_fit=pretrained", "no fit 'pretrained'"),
         ("fits.final.emphasis={heart: 2}", "emphasis is a number from 0 up"),

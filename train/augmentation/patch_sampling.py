@@ -79,7 +79,7 @@ def read_sample(
         if chances[-1] > 0:
             points = case.centres[wanted[int(np.searchsorted(chances, rng.random() * chances[-1], side="right"))]]
     pose = pose.at(_centre(shape, pose.extent(patch), points, rng), patch)
-    has_labels = bool(case.known[1:].any())
+    has_labels = bool(case.known[1:].any() or case.centres)
     lesions = np.zeros((0, 4), np.int64)
     if has_labels and rng.random() < augment.lesion:
         lesions = draw_places(case.centres, pose, patch, rng)

@@ -88,11 +88,12 @@ def _labels(job: PrepareJob, volume: Volume) -> tuple[NDArray[np.uint8] | None, 
     if wrong := _names(set(occurring) & set(job.absent)):
         raise InputError(f"Its labels show '{wrong[0]}', which the source '{job.source}' declares absent.")
     declared = job.annotated if job.annotated is not None else job.found.annotated
-    annotated = sorted({*(occurring if declared is None or not files else declared), *job.absent})
-    partial = not set(occurring) <= set(annotated)
+    annotated = sorted({*(occurring if declared is None or not files else declared), *job.absent} - {*job.in_part})
+    drawn = {*annotated, *job.in_part}
+    partial = not set(occurring) <= drawn
     if partial:
-        labels = ignore_unannotated(labels, annotated)
-    if not annotated:
+        labels = ignore_unannotated(labels, drawn)
+    if not annotated and not drawn & {*occurring}:
         return None, [], None  # an empty label map whose annotated structures are not declared says nothing
     if not partial and len(files) == 1 and files[0].values is None:
         return labels, annotated, files[0].path

@@ -39,6 +39,7 @@ class Sources:
         truth, organs, tumours: label maps, or None.
         annotated: label values that `truth` annotates.
         pseudo_organs: organs that the model of `organs` segments.
+        in_part: label values of which `truth` has some, but perhaps not all.
     """
 
     name: str
@@ -47,11 +48,13 @@ class Sources:
     organs: Path | None
     pseudo_organs: tuple[int, ...]
     tumours: Path | None
+    in_part: tuple[int, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Identifies the inputs; changes when any of them does."""
         files = {"truth": self.truth, "organs": self.organs, "tumours": self.tumours}
         found = {key: [str(path), path.stat().st_mtime_ns] for key, path in files.items() if path}
+        found |= {"in_part": list(self.in_part)} if self.in_part else {}
         return found | {"annotated": list(self.annotated), "pseudo_organs": list(self.pseudo_organs)}
 
 
@@ -120,10 +123,11 @@ def fused_labels(
         )
     truth, organs, tumours = read["truth"], read["organs"], read["tumours"]
     if organs is None:
-        fused = from_truth(np.zeros(geometry.shape_zyx, np.uint8) if truth is None else truth, sources.annotated)
+        drawn = np.zeros(geometry.shape_zyx, np.uint8) if truth is None else truth
+        fused = from_truth(drawn, sources.annotated, sources.in_part)
     else:
         combine = fuse_organs if label_fusion else without_fusion
-        fused = combine(truth, sources.annotated, organs, sources.pseudo_organs)
+        fused = combine(truth, sources.annotated, organs, sources.pseudo_organs, sources.in_part)
     pseudo = organs
     if tumours is not None:
         fused = overlay_tumours(fused, tumours, truth)
@@ -164,4 +168,5 @@ def _sources_of(case: IndexedCase, paths: RunPaths, made: dict[tuple[str, str], 
         organs=organs,
         pseudo_organs=pseudo_organs,
         tumours=paths.pseudo("tumour", case.name) if ("tumour", case.name) in made else None,
+        in_part=tuple(structure.value for structure in by_names(case.in_part)),
     )
