@@ -276,15 +276,16 @@ def test_logs_that_cannot_be_written_are_told_in_one_line(tmp_path, monkeypatch)
         run(small_work(tmp_path / "fit"))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_truncated_array_is_told_with_its_case(tmp_path, workers):
+@pytest.mark.parametrize("worker", [None, "one of those that load"])
+def test_a_truncated_array_is_told_with_its_case(tmp_path, monkeypatch, worker):
+    monkeypatch.setattr("train.augmentation.dataset.get_worker_info", lambda: worker)
     hu = np.full((20, 24, 28), -1000, np.int16)
     hu[2:-2, 2:-2, 2:-2] = np.random.default_rng(0).integers(0, 100, (16, 20, 24))
     folder = tmp_path / "mine_p7"
     write_image(folder, Volume(hu, Geometry(hu.shape, (3.0, 3.0, 3.0))), (3.0, 3.0, 3.0))
     array = folder / "hu.b2nd"
     array.write_bytes(array.read_bytes()[:-100])
-    settings = replace(SETTINGS, task="reconstruct", foreground=0.0, workers=workers)
+    settings = replace(SETTINGS, task="reconstruct", foreground=0.0)
     with pytest.raises(InputError) as caught:
         run(small_work(tmp_path / "fit", settings=settings, cases=[load_cached(folder, None)], shares=[1.0]))
     assert str(caught.value) == (

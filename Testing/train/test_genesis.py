@@ -86,13 +86,12 @@ def test_shuffling_takes_values_from_near_by(volume, seed):
     came_from = torch.stack(torch.unravel_index((result * (volume.numel() - 1)).round().long(), volume.shape), dim=-1)
     distance = (came_from[tuple(moved.T)] - moved).abs().amax(0)
     assert 0.3 < len(moved) / volume.numel() < 0.9
-    assert (distance <= torch.tensor([3, 3, 4])).all()  # within a tenth of the edges
+    assert (distance <= torch.tensor([3, 3, 4])).all()  # a tenth of the edges, at least two voxels
 
 
-def test_a_single_slice_is_shuffled_and_an_image_without_windows_stays(volume):
+def test_a_single_slice_is_shuffled_and_a_single_voxel_stays(volume):
     assert not torch.equal(shuffled(volume[:1], generator()), volume[:1])
-    small = volume[:9, :9, :9]
-    assert torch.equal(shuffled(small, generator()), small)
+    assert torch.equal(shuffled(volume[:1, :1, :1], generator()), volume[:1, :1, :1])
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -65,7 +65,7 @@ def test_of_what_is_drawn_in_part_the_rest_is_unknown(data, paths):
     for case in (both, alone):
         cached = load_cached(paths.grid(SPACING) / case.name, "truth")
         assert not cached.known[TUMOUR]
-        net = replace(NET, segments=["tumour"])
+        net = replace(NET, segments=["tumour"], filters=[4, 8, 8])
         sample = read_sample(cached, net, net.plan(ANY_RANGE), NOTHING, 1.0, {}, np.random.default_rng(0))
         assert int((sample.labels == TUMOUR).sum()) == 27
 

@@ -100,7 +100,7 @@ def _shuffle_grid(volume: torch.Tensor, result: torch.Tensor, generator: torch.G
     device = volume.device
     draw = torch.rand(6, generator=generator, device=device).tolist()
     # A voxel is more likely in a wide window than in a narrow one: sizes are drawn with a chance that grows with them.
-    window = [_size(draw[axis], max(1, int(volume.shape[axis] * LARGEST_WINDOW))) for axis in range(3)]
+    window = [_size(draw[axis], max(2, int(volume.shape[axis] * LARGEST_WINDOW))) for axis in range(3)]
     if max(window) == 1:
         return
     start = [int(draw[3 + axis] * window[axis]) for axis in range(3)]
