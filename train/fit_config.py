@@ -69,6 +69,7 @@ class FitConfig:
         teacher: for "distill": name of a fit, or a model.
         distill_weight: weight of the distillation loss, relative to 1 for the labels.
         reconstruction: for "reconstruct": "mse" (the paper's text and Model Genesis) or "l1" (its equation 1).
+        terms: of Dice and cross entropy, their "sum" or their "mean", whose gradient is half as large.
         batch_size: patches per process and step.
         foreground: fraction of patches centred near an annotated structure.
         emphasis: factors for structures that are to be sampled more often than others.
@@ -93,6 +94,7 @@ class FitConfig:
     teacher: str = ""
     distill_weight: float = 1.0
     reconstruction: Literal["mse", "l1"] = "mse"
+    terms: Literal["sum", "mean"] = "sum"
     steps_per_epoch: int = 250
     max_minutes: float = 1e9
     batch_size: int = 2

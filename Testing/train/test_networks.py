@@ -12,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_fit import NET, SETTINGS, run, small_work
+from small_fit import NET, SETTINGS, run, small_work, task_of
 
 from flareseg.errors import ModelError
 from flareseg.inference.sliding import predict
@@ -156,3 +156,15 @@ def test_a_patch_may_be_mirrored_left_to_right_alone():
     flipped = np.array([pose.flipped for pose in poses]).sum(0)
     assert flipped[0] == flipped[1] == 0
     assert 10 < flipped[2] < 30
+
+
+def test_dice_and_cross_entropy_are_added_or_averaged():
+    work = small_work(Path("nowhere"))
+    both = small_work(Path("nowhere"), settings=replace(SETTINGS, terms="mean"))
+    image, labels = torch.rand(1, 1, *NET.patch_zyx), torch.randint(0, 3, (1, *NET.patch_zyx), dtype=torch.uint8)
+    batch = {"image": image, "labels": labels, "known": torch.ones(1, 3, dtype=torch.bool)}
+    losses = []
+    for job in (work, both):
+        torch.manual_seed(3)
+        losses.append(float(task_of(job).loss(batch, torch.Generator())))
+    assert losses[0] == pytest.approx(2 * losses[1])

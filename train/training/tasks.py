@@ -47,6 +47,7 @@ class Segment:
         self.network = new_network(plan, net.deep_supervision)
         self._plan = plan
         self._weight = settings.largest_weight
+        self._terms = 2 if settings.terms == "mean" else 1
 
     def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         return self._supervised(training_outputs(self._plan, self.network, batch["image"]), batch)
@@ -61,7 +62,7 @@ class Segment:
 
     def _supervised(self, outputs: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
         loss = partial(dice_and_cross_entropy, known=batch["known"], largest_weight=self._weight)
-        return deep_supervision_loss(loss, outputs, batch["labels"])
+        return deep_supervision_loss(loss, outputs, batch["labels"]) / self._terms
 
 
 class Distill(Segment):

@@ -56,7 +56,7 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
     if rank.is_main:
         size, cost = parameters(job.plan) / 1e6, multiply_adds(job.plan) / 1e9
         print(
-            f"{job.folder.name}: training starts or resumes; {size:.1f}M parameters, {cost:.0f} GMAC a patch",
+            f"{job.folder.name}: training starts or resumes; {size:.3g}M parameters, {cost:.3g} GMAC a patch",
             flush=True,
         )
     keep_memory()
