@@ -51,8 +51,8 @@ def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -
         if mine:
             if stale := sum(map(records.is_stale, mine)):
                 print(
-                    f"pseudolabel {records.kind}: {stale} cases are labelled again: with another model, other settings "
-                    "or another image than before",
+                    f"pseudolabel {records.kind}: the labels of {stale} of {len(mine)} cases are stale (another model, "
+                    "other settings or another image) and made again",
                     flush=True,
                 )
             segmenter = _segmenter(records, rank)
