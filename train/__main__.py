@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         text = "every stage in order; what is done is skipped" if name == "all" else f"the stage {name}"
         stage = commands.add_parser(name, help=text)
         stage.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
+        stage.add_argument("--redo", action="store_true", help="train stale fits again, instead of refusing them")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
     planner = commands.add_parser("plan", help="spacing, patch, stages and batch of the nets, as nnU-Net v2 plans them")
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             given = (options.config, options.out, options.overrides, options.net, options.fingerprint)
             plan(PlanRequest(*given, memory_gb=options.gpu_memory, preset=options.preset))
         else:
-            _run(options.command, options.config, options.overrides)
+            _run(options.command, options.config, [*options.overrides, *(["redo=true"] if options.redo else [])])
     except FlareError as error:
         if options.debug:
             traceback.print_exc()

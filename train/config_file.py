@@ -12,8 +12,10 @@ from flareseg.errors import ModelError, UsageError
 from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
-from train.config import ANY_RANGE, NEW_PATIENTS, Config, FitConfig, NewPatientsConfig
+from train.config import NEW_PATIENTS, Config, NewPatientsConfig
 from train.data.layouts.names import check_names
+from train.fit_config import FitConfig
+from train.net_config import ANY_RANGE
 from train.settings import build, read_tables
 
 
@@ -45,7 +47,9 @@ def _check(config: Config) -> None:
     for source in config.sources:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
-        by_names([*source.annotated, *source.absent])
+        by_names([*source.annotated, *source.absent, *source.in_part])
+        if both := sorted({*source.annotated, *source.absent} & set(source.in_part)):
+            raise UsageError(f"The source '{source.name}' has '{both[0]}' in_part, and annotated or absent as well.")
         check_names(source.values)
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
@@ -127,6 +131,12 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
     if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
         raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
     net = config.nets[fit.net]
+    unseen = {
+        "mirror_axes": net.mirror_axes and not fit.augment.flip,
+        "mirror_sides": net.mirror_sides and not max(fit.augment.flip, fit.augment.mirror),
+    }
+    if fit.task != "reconstruct" and (missing := [key for key, value in unseen.items() if value]):
+        raise UsageError(f"{where}: its net has {missing[0]}, but the fit sees no mirrored patches (augment).")
     strange = set(fit.emphasis) - set(net.names)
     if strange or min(fit.emphasis.values(), default=0) < 0:
         raise UsageError(f"{where}: emphasis is a number from 0 up for some of the structures that the net segments.")

@@ -17,10 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from train.common.distributed import Barrier, sharing_rank, this_rank
 from train.common.paths import RunPaths
-from train.config import Config, Stage
+from train.config import Config
 from train.data.index import CaseIndex, read_index
+from train.fit_config import Stage
 from train.training.fits import fit_named, fold_groups, hidden_from
 
 
@@ -32,13 +35,19 @@ class Run:
         self.paths = RunPaths(config.runs)
         self.rank = this_rank()
         self.barrier = Barrier(self.rank, config.runs)
+        self._threads = torch.get_num_threads()
 
     @property
     def index(self) -> CaseIndex:
         return read_index(self.paths.index)
 
     def stage(self, name: str) -> None:
-        """Run one stage; returns on every rank when all have finished it."""
+        """Run one stage; returns on every rank when all have finished it.
+
+        Each begins with the threads that the program began with, whatever the one before it did: sums depend on them,
+        and a stage shall give the same weights within `all` as on its own.
+        """
+        torch.set_num_threads(self._threads)
         if name in ALONE:
             self.barrier.main_only(name, partial(ALONE[name], self))
         else:

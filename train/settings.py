@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from pathlib import Path
@@ -13,6 +14,15 @@ import yaml
 from flareseg.errors import UsageError
 
 T = TypeVar("T")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML, in which 1e-3 is a number as in YAML 1.2; YAML 1.1, which the parser follows, asks for 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
 
 
 def read_tables(path: Path, overrides: list[str]) -> dict[str, Any]:
@@ -33,7 +43,7 @@ def read_tables(path: Path, overrides: list[str]) -> dict[str, Any]:
         if not isinstance(node, dict):
             raise UsageError(f"{path}: there is no '{key}'.")
         try:
-            node[leaf] = yaml.safe_load(text)
+            node[leaf] = yaml.load(text, _Loader)
         except yaml.YAMLError:
             raise UsageError(f"'{item}' has a value that is no YAML.") from None
     return data
@@ -110,7 +120,7 @@ def _type_name(hint: Any) -> str:
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError):
         raise UsageError(f"The configuration '{path}' cannot be read.") from None
     except yaml.YAMLError as error:

@@ -105,7 +105,7 @@ class Benchmark:
             row.answers.append(run_fresh(Path(sys.executable), "training_flareseg_side.py", order, self._threads))
 
     def _nnunet_files(self, net: dict[str, Any]) -> dict[str, str]:
-        from train.config import NetConfig
+        from train.net_config import NetConfig
         from train.settings import build
 
         plan = build(NetConfig, net, "net").plan()

@@ -84,7 +84,7 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
 
     from train.augmentation.dataset import to_batch
     from train.common.memory import keep_memory
-    from train.config import FitConfig
+    from train.fit_config import FitConfig
     from train.training.module import FitJob, TrainingModule
     from train.training.tasks import Segment
 
@@ -114,7 +114,7 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _net(order: dict[str, Any]) -> Any:
-    from train.config import NetConfig
+    from train.net_config import NetConfig
     from train.settings import build
 
     return build(NetConfig, order["net"], "net")
@@ -123,8 +123,8 @@ def _net(order: dict[str, Any]) -> Any:
 def _patches(order: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     """The endless stream of finished patches from the cache, and what it is made with."""
     from train.augmentation.dataset import PatchDataset
-    from train.config import AugmentConfig, FitConfig
     from train.data.cache import load_cached
+    from train.fit_config import AugmentConfig, FitConfig
     from train.settings import build
 
     net, augment = _net(order), build(AugmentConfig, order["augment"], "augment")

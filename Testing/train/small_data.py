@@ -8,7 +8,9 @@ from flareseg.io.files import write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
-from train.config import Config, FitConfig, NetConfig, SourceConfig
+from train.config import Config, SourceConfig
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
 
 SHAPE, SPACING = (20, 36, 40), (6.0, 6.0, 6.0)
 GRID = Geometry(SHAPE, SPACING)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `train` is not installed
-from train.config import AugmentConfig, CorruptConfig, FitConfig, NetConfig
 from train.data.index import CLASSES
+from train.fit_config import AugmentConfig, CorruptConfig, FitConfig
+from train.net_config import NetConfig
 from train.training.module import FitJob
 from train.training.tasks import Reconstruct, Segment, Task
 from train.training.trainer import fit
@@ -54,6 +55,8 @@ class MemoryCase:
     known: NDArray[np.bool_] = field(default_factory=lambda: np.ones(CLASSES, bool))
     spacing_zyx_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
     source: str = "memory"
+    image_hash: str = ""
+    labels_hash: str = ""
 
     @property
     def shape_zyx(self) -> tuple[int, ...]:

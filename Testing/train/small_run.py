@@ -16,9 +16,11 @@ from flareseg.model.networks.registry import build_network, own_weights
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 from train.common.paths import RunPaths
-from train.config import Config, FitConfig, NetConfig, PseudoConfig, SourceConfig
+from train.config import Config, PseudoConfig, SourceConfig
 from train.data.cache import write_image
 from train.data.index import CaseIndex, IndexedCase, write_index
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
 from train.training.checkpoints import LAST, write_done
 
 SPACING = (6.0, 6.0, 6.0)

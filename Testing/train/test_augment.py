@@ -18,7 +18,7 @@ from train.augmentation.intensity import (
 from train.augmentation.lesions import draw_places, implant
 from train.augmentation.pipeline import NOTHING, mirrored
 from train.augmentation.spatial import draw_pose, read_patch
-from train.config import AugmentConfig
+from train.fit_config import AugmentConfig
 
 SPACING = (3.0, 3.0, 3.0)
 PATCH = (24, 32, 40)

@@ -94,6 +94,15 @@ def test_command_line_values_replace_those_of_the_file():
     assert (config.fits["final"].epochs, config.runs, config.seed) == (7, Path("some folder"), 3)
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", ".1e-2", "+1.e-3", "10e-4", "1.0e-3"])
+def test_numbers_with_an_exponent_are_numbers(tmp_path, text):
+    assert load_config(CONFIGS / "smoke.yaml", [f"fits.final.learning_rate={text}"]).fits["final"].learning_rate == 1e-3
+    (tmp_path / "own.yaml").write_text(
+        f"extends: {CONFIGS / 'smoke.yaml'}\nfits: {{final: {{learning_rate: {text}}}}}\n"
+    )
+    assert load_config(tmp_path / "own.yaml").fits["final"].learning_rate == 1e-3
+
+
 @pytest.mark.parametrize(
     ("helper", "words"), [("final", "'final' does not segment"), ("tumor", "exported net does not")]
 )
@@ -117,6 +126,8 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("nets.final.segments=[heart]", "heart"),
         ("nets.final.components={heart: {minimum_ml: 1.0}}", "nets: final: it does not segment 'heart'"),
         ("nets.final.deep_supervision=3", "2 deep outputs at most"),
+        ("nets.final.mirror_sides=true", "its net has mirror_sides, but the fit sees no mirrored patches"),
+        ("nets.final.mirror_axes=[0]", "its net has mirror_axes, but"),
         ("fits.final.net=none", "there is no net 'none'"),
         ("fits.final.start=nowhere", "'nowhere' is neither a fit nor a model"),
         ("fits.final.start=final", "the fit itself"),
@@ -137,6 +148,10 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("export.suppressed=[heart]", "does not segment 'heart', which is to be suppressed"),
         ("sources.own={layout: cases, path: /no/such/folder}", "'/no/such/folder' of the source 'own' does not exist"),
         ("sources.own={layout: dicomdir, path: .}", "expected one of cases"),
+        (
+            "sources.own={layout: cases, path: ., absent: [tumour], in_part: [tumour]}",
+            "'own' has 'tumour' in_part, and annotated or absent as well",
+        ),
         ("sources.phantoms={layout: cases, path: .}", "are called 'phantoms'"),
         ("pseudo.tumour_fit=pretrained", "no fit 'pretrained'"),
         ("fits.final.emphasis={heart: 2}", "emphasis is a number from 0 up"),

@@ -14,9 +14,10 @@ from train.augmentation.dataset import PatchDataset, StepSampler, collate, to_ba
 from train.augmentation.patch_sampling import Sample
 from train.augmentation.pipeline import NOTHING
 from train.common.distributed import Rank
-from train.config import AugmentConfig, NetConfig
 from train.data.cache import load_cached, write_image, write_labels
 from train.data.index import CLASSES
+from train.fit_config import AugmentConfig
+from train.net_config import NetConfig
 
 CPU = torch.device("cpu")
 

@@ -1,6 +1,7 @@
 """Every model is judged on what it has not seen, on what was annotated, once."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from small_run import LIVER, SPLEEN, TUMOUR, finish, small_run, truth_of
 from flareseg.errors import InputError
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
-from train.config import ExportConfig, FitConfig
+from train.config import ExportConfig
+from train.fit_config import FitConfig
 from train.reporting.lesions import lesion_table
 from train.stages.evaluate import evaluate, models_to_evaluate, score
 from train.stages.export import read_scores
@@ -131,8 +133,13 @@ def test_cases_are_scored_once_and_anew_for_new_weights_and_rules(run):
     after = path.stat().st_mtime_ns
     assert after != before
     net = replace(config.nets["final"], components={"tumour": {"minimum_ml": 2.0}})
-    evaluate(replace(config, nets=config.nets | {"final": net}), paths, index)
-    assert path.stat().st_mtime_ns != after
+    config = replace(config, nets=config.nets | {"final": net})
+    evaluate(config, paths, index)
+    ruled = path.stat().st_mtime_ns
+    assert ruled != after
+    os.utime(index.of("mine_p4").labels, (1, 1))
+    evaluate(config, paths, index)
+    assert path.stat().st_mtime_ns != ruled
 
 
 def test_a_damaged_case_is_told_and_the_rest_is_scored(run, capsys):

@@ -17,7 +17,8 @@ from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
 from flareseg.model.plan import LesionRule
 from flareseg.model.structures import drawn_by
-from train.config import AblationConfig, ExportConfig, FitConfig
+from train.config import AblationConfig, ExportConfig
+from train.fit_config import FitConfig
 from train.stages.export import export_model, read_scores
 from train.training.checkpoints import averaged_weights
 

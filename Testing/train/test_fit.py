@@ -22,6 +22,8 @@ from small_fit import NET, SETTINGS, MemoryCase, run, small_case, small_work, ta
 
 from flareseg.errors import Cancelled, InputError, OutputError, UsageError  # noqa: E402
 from flareseg.model.networks.registry import build_network, load_weights  # noqa: E402
+from flareseg.volume import Geometry, Volume  # noqa: E402
+from train.data.cache import load_cached, write_image  # noqa: E402
 from train.training.checkpoints import DONE, LAST, LOG, averaged_weights  # noqa: E402
 from train.training.module import initialize_from  # noqa: E402
 from train.training.trainer import precision_of  # noqa: E402
@@ -180,7 +182,7 @@ def test_weights_of_another_net_are_refused(tmp_path):
 
 
 def test_a_folder_with_a_fit_of_another_plan_is_refused(finished):
-    with pytest.raises(UsageError, match=r"another plan; give another folder"):
+    with pytest.raises(UsageError, match=r"filters was \[6, 8, 8\], is \[6, 8, 12\]\. .*give another folder"):
         run(small_work(finished, net=replace(NET, filters=[6, 8, 12])))
 
 
@@ -241,6 +243,54 @@ def test_a_full_disk_leaves_the_checkpoint_of_the_epoch_before(tmp_path, monkeyp
     assert torch.load(work.folder / LAST, weights_only=True)["global_step"] == 16
     run(work)
     assert [row["step"] for row in rows(work.folder)] == [str(8 * epoch) for epoch in range(1, 9)]
+
+
+def test_a_disk_that_fills_with_the_best_checkpoint_is_told_in_one_line(tmp_path, monkeypatch):
+    save = torch.save
+
+    def full(found, path, *arguments, **options):
+        if "score" in found:
+            Path(path).write_bytes(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 0")
+        save(found, path, *arguments, **options)
+
+    monkeypatch.setattr(torch, "save", full)
+    settings = replace(SETTINGS, epochs=3, steps_per_epoch=1, validate_every=2, validation_patches=1)
+    work = small_work(tmp_path / "full", settings=settings, validation=[small_case(7)])
+    words = r"best\.ckpt' cannot be written \(the disk may be full\); '.*last\.ckpt' of the epoch before is intact"
+    with pytest.raises(OutputError, match=words):
+        run(work)
+    assert not list(work.folder.glob(".*"))
+    monkeypatch.undo()
+    run(work)
+    assert [row["step"] for row in rows(work.folder)] == ["1", "2", "3"]
+    assert averaged_weights(work.folder, "best")
+
+
+def test_logs_that_cannot_be_written_are_told_in_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning.Trainer.fit", full)
+    with pytest.raises(OutputError, match=r"fit' cannot be written \(No space left on device\); make room and"):
+        run(small_work(tmp_path / "fit"))
+
+
+@pytest.mark.parametrize("worker", [None, "one of those that load"])
+def test_a_truncated_array_is_told_with_its_case(tmp_path, monkeypatch, worker):
+    monkeypatch.setattr("train.augmentation.dataset.get_worker_info", lambda: worker)
+    hu = np.full((20, 24, 28), -1000, np.int16)
+    hu[2:-2, 2:-2, 2:-2] = np.random.default_rng(0).integers(0, 100, (16, 20, 24))
+    folder = tmp_path / "mine_p7"
+    write_image(folder, Volume(hu, Geometry(hu.shape, (3.0, 3.0, 3.0))), (3.0, 3.0, 3.0))
+    array = folder / "hu.b2nd"
+    array.write_bytes(array.read_bytes()[:-100])
+    settings = replace(SETTINGS, task="reconstruct", foreground=0.0)
+    with pytest.raises(InputError) as caught:
+        run(small_work(tmp_path / "fit", settings=settings, cases=[load_cached(folder, None)], shares=[1.0]))
+    assert str(caught.value) == (
+        f"The cached array '{array}' of the case 'mine_p7' is damaged; remove '{folder}', then run 'prepare' again."
+    )
 
 
 @dataclass(frozen=True)

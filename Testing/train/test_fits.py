@@ -48,6 +48,33 @@ def test_who_leaves_out_a_case_leaves_out_its_patient(run):
     assert names(cases_of(config, index, "final", ["mine_p1"])) == ["mine_p0", "mine_p2", "mine_p3", "new_p0_7"]
 
 
+@pytest.mark.parametrize("only", [["mine_p0", "p3"], "file"])
+def test_a_fit_may_list_its_cases(run, tmp_path, only):
+    config, _places, index = run
+    if only == "file":
+        (tmp_path / "cases.txt").write_text("# of the paper\np0\n\nmine_p3 \n")
+        only = str(tmp_path / "cases.txt")
+    fits = {"final": replace(config.fits["final"], only=only)}
+    config = replace(config, fits=fits)
+    assert names(cases_of(config, index, "final")) == ["mine_p0", "mine_p3"]
+    assert names(cases_of(config, index, "final", ["mine_p0"])) == ["mine_p3"]
+
+
+@pytest.mark.parametrize(
+    ("fit", "only", "words"),
+    [
+        ("final", ["p0", "p4"], "1 of the 2 cases that the fit 'final' lists .* the first is 'p4'"),
+        ("tumor", ["p1"], "no training cases of its kind, the first is 'p1'"),
+        ("final", "no/such/file", "list of cases 'no/such/file' of the fit 'final' cannot be read"),
+    ],
+)
+def test_a_list_of_cases_that_cannot_be_met_is_refused(run, fit, only, words):
+    config, _places, index = run
+    config = replace(config, fits=config.fits | {fit: replace(config.fits[fit], only=only)})
+    with pytest.raises(InputError, match=words):
+        cases_of(config, index, fit)
+
+
 def test_other_cases_of_a_patient_make_no_fold_of_their_own(run):
     config, _places, index = run
     assert fold_groups(config, index) == [["mine_p0"], ["mine_p1"]]

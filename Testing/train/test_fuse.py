@@ -18,8 +18,8 @@ from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry
 from train.config import AblationConfig, PseudoConfig
-from train.data.cache import load_cached
-from train.data.index import IGNORE
+from train.data.cache import labels_hash, load_cached, write_labels
+from train.data.index import IGNORE, known_mask
 from train.pseudolabels.fusion_report import COLUMNS
 from train.pseudolabels.pseudo_records import Records
 from train.stages.fuse import fuse
@@ -141,3 +141,16 @@ def test_a_case_that_nothing_is_known_of_is_refused(run):
     config = replace(config, pseudo=PseudoConfig(tumour_fit="", organ_model=""))
     with pytest.raises(InputError, match="'mine_p3' has neither labels nor pseudo-labels"):
         fuse(config, paths, index)
+
+
+def test_a_grid_with_fused_labels_of_before_gets_those_of_now(run):
+    config, paths, index = run
+    fuse(config, paths, index)
+    folder = paths.grid(SPACING) / "mine_p1"
+    before = labels_hash(folder, "fused")
+    write_labels(
+        folder, "fused", truth_of(2), GRID, known_mask(("liver",))
+    )  # as when the grid was left out for a while
+    assert labels_hash(folder, "fused") != before
+    fuse(config, paths, index)
+    assert labels_hash(folder, "fused") == before

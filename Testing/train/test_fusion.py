@@ -29,6 +29,20 @@ def test_an_annotator_speaks_of_what_the_annotation_covers():
     assert known(fused) == [0, LIVER]
 
 
+def test_tumours_drawn_in_part_count_and_others_are_looked_for():
+    fused = from_truth(line(0, TUMOUR, LIVER), [LIVER], in_part=[TUMOUR])
+    assert (read(fused), known(fused)) == ([0, TUMOUR, LIVER], [0, LIVER])
+    fused = fuse_organs(line(0, TUMOUR, TUMOUR, 0), [LIVER], line(SPLEEN, LIVER, 0, 0), in_part=[TUMOUR])
+    assert read(fused) == [SPLEEN, TUMOUR, TUMOUR, 0]
+    assert TUMOUR not in known(fused)
+    both = overlay_tumours(fused, line(TUMOUR, IGNORE, 0, IGNORE))
+    assert read(both) == [TUMOUR, TUMOUR, TUMOUR, IGNORE]
+    assert TUMOUR in known(both)
+    alone = without_fusion(line(0, TUMOUR), (), line(LIVER, LIVER), in_part=[TUMOUR])
+    assert read(alone) == [LIVER, TUMOUR]
+    assert TUMOUR not in known(alone)
+
+
 @pytest.mark.parametrize(
     ("drawn", "said", "expected"),
     [

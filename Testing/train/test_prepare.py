@@ -17,11 +17,15 @@ from flareseg.io.files import read_labels, write_segmentation, write_volume
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
+from train.augmentation.patch_sampling import read_sample
+from train.augmentation.pipeline import NOTHING
 from train.common.paths import RunPaths
-from train.config import FitConfig, NetConfig, NewPatientsConfig, PseudoConfig
+from train.config import NewPatientsConfig, PseudoConfig
 from train.data.cache import load_cached
 from train.data.fingerprint import read_statistics
-from train.data.index import CLASSES, read_index
+from train.data.index import CLASSES, TUMOUR, read_index
+from train.fit_config import FitConfig
+from train.net_config import ANY_RANGE, NetConfig
 from train.stages.prepare import prepare
 
 
@@ -47,6 +51,23 @@ def test_the_index_says_what_each_case_is(data, paths):
     assert (first.shape_zyx, first.spacing_zyx_mm, first.licence) == (SHAPE, SPACING, "CC0")
     assert (unlabelled.labels, unlabelled.annotated, unlabelled.has_tumour) == (None, (), False)
     assert index.refused == {}
+
+
+def test_of_what_is_drawn_in_part_the_rest_is_unknown(data, paths):
+    labels = liver()
+    labels[6:9, 12:15, 10:13] = TUMOUR
+    write_case(data / "p5", 5, labels)
+    write_case(data / "p6", 6, np.where(labels == TUMOUR, labels, 0))
+    index = prepare(config_for(source(data, in_part=["tumour"])), paths)
+    both, alone = of(index, "p5"), of(index, "p6")
+    assert (both.annotated, both.in_part, both.has_tumour) == (("liver",), ("tumour",), True)
+    assert (alone.annotated, alone.in_part, alone.has_tumour) == ((), ("tumour",), True)
+    for case in (both, alone):
+        cached = load_cached(paths.grid(SPACING) / case.name, "truth")
+        assert not cached.known[TUMOUR]
+        net = replace(NET, segments=["tumour"], filters=[4, 8, 8])
+        sample = read_sample(cached, net, net.plan(ANY_RANGE), NOTHING, 1.0, {}, np.random.default_rng(0))
+        assert int((sample.labels == TUMOUR).sum()) == 27
 
 
 def test_every_case_is_cached_for_every_grid(data, paths):

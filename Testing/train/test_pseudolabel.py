@@ -1,6 +1,7 @@
 """Pseudo-labels: everyone gets theirs, once, whatever happens in between; and only tumours that one can believe in."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -136,11 +137,28 @@ def test_a_case_whose_record_was_not_written_is_done_again(run):
     assert paths.pseudo("tumour", "mine_p1").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("limits", [{"least_confidence": 0.9}, {"smallest_tumour_ml": 3.0}])
+@pytest.mark.parametrize("limits", [{"least_confidence": 0.9}, {"smallest_tumour_ml": 3.0}, {"mirroring": True}])
 def test_other_limits_make_other_labels(run, limits):
     config, paths, index = run
     pseudolabel(*run, ALONE)
     assert not complete(replace(config, pseudo=replace(config.pseudo, **limits)), paths, index)
+
+
+def test_another_image_or_step_makes_labels_stale_and_records_of_before_count(run, capsys):
+    config, paths, index = run
+    pseudolabel(*run, ALONE)
+    tumor = replace(config.nets["tumor"], step=1.0)
+    assert not complete(replace(config, nets=config.nets | {"tumor": tumor}), paths, index)
+    os.utime(index.of("mine_p1").image, (1, 1))
+    assert not complete(*run)
+    pseudolabel(*run, ALONE)
+    assert "pseudolabel tumour: the labels of 1 of 1 cases are stale" in capsys.readouterr().out
+    path = paths.confidence("tumour", "mine_p1")
+    facts = json.loads(path.read_text())
+    del facts["made_of"]
+    path.write_text(json.dumps(facts))
+    os.utime(index.of("mine_p1").image, (2, 2))
+    assert complete(*run)
 
 
 def test_a_new_training_of_the_net_makes_all_labels_anew(run):

@@ -12,18 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler, default_collate
+from torch.utils.data import Dataset, Sampler, default_collate, get_worker_info
 
-from flareseg.errors import InputError
+from flareseg.errors import FlareError, InputError
 from flareseg.labels import by_name
 from flareseg.model.plan import Plan
 from train.augmentation.patch_sampling import Sample, read_sample
 from train.augmentation.pipeline import NOTHING, augmented, mirrored
 from train.common.distributed import Rank
 from train.common.memory import keep_memory
-from train.config import AugmentConfig, NetConfig
 from train.data.cache import CachedCase
 from train.data.index import CLASSES, IGNORE
+from train.fit_config import AugmentConfig
+from train.net_config import NetConfig
+
+_UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,14 @@ class Patch:
     known: torch.Tensor
 
 
-class PatchDataset(Dataset["Sample | Patch"]):
+@dataclass(frozen=True)
+class Unreadable:
+    """Instead of a patch, why a worker could not read it."""
+
+    reason: str
+
+
+class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
     """Patch i is always the same: its case, position and augmentation are drawn from (seed, i)."""
 
     def __init__(
@@ -88,7 +98,15 @@ class PatchDataset(Dataset["Sample | Patch"]):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Sample | Patch:
+    def __getitem__(self, index: int) -> Sample | Patch | Unreadable:
+        try:
+            return self._patch(index)
+        except FlareError as error:
+            if get_worker_info() is None:
+                raise
+            return Unreadable(str(error))  # an exception of a worker would arrive with its traceback as its text
+
+    def _patch(self, index: int) -> Sample | Patch:
         rng = np.random.default_rng([self._seed, index])
         number = int(np.searchsorted(self._shares, rng.random(), side="right"))
         case = self._cases[min(number, len(self._cases) - 1)]
@@ -113,11 +131,14 @@ def finished_patch(sample: Sample, net: NetConfig, plan: Plan, augment: AugmentC
     return Patch(sample.name, image[None], labels, channels)
 
 
-def collate(samples: Sequence[Sample | Patch]) -> list[Sample] | dict[str, Any]:
+def collate(samples: Sequence[Sample | Patch | Unreadable]) -> list[Sample] | dict[str, Any]:
     """`collate_fn` of the DataLoader: samples stay a list, because their sizes differ; finished patches are stacked.
 
-    Workers stack them in shared memory.
+    Workers stack them in shared memory. If one is unreadable, the reason is all that is left of the batch.
     """
+    reasons = [item.reason for item in samples if isinstance(item, Unreadable)]
+    if reasons:
+        return {_UNREADABLE: reasons[0]}
     patches = [item for item in samples if isinstance(item, Patch)]
     if not patches:
         return [item for item in samples if isinstance(item, Sample)]
@@ -143,7 +164,12 @@ def to_batch(
     Returns:
         "image": (b, 1, z, y, x) float32, normalised; "labels": (b, z, y, x) uint8 output channels, 255 unknown;
         "known": (b, channels) bool; "spacing": (b, 3) mm per voxel; "names": of the cases.
+
+    Raises:
+        InputError: when one of them could not be read.
     """
+    if isinstance(samples, dict) and _UNREADABLE in samples:
+        raise InputError(samples[_UNREADABLE])
     if not isinstance(samples, dict):
         finished = [s if isinstance(s, Patch) else finished_patch(s, net, plan, augment, device) for s in samples]
         stacked = collate(finished)

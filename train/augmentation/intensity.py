@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from flareseg.labels import structures
 from flareseg.volume import Triple
 from train.augmentation.lesions import HOSTS
-from train.config import AIR_HU, AugmentConfig
 from train.data.index import CLASSES, IGNORE, TUMOUR
+from train.fit_config import AugmentConfig
+from train.net_config import AIR_HU
 
 _ORGANS = tuple(structure for structure in structures() if structure.typical_hu)
 _VALUES = np.array([structure.value for structure in _ORGANS])

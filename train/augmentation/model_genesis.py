@@ -5,19 +5,22 @@ a batch gets, with separate probabilities: a non-linear intensity transform, loc
 in-painting (blocks are hidden) or out-painting (everything but blocks is hidden).
 
 Everything runs on the device of the images. The published code shuffles 10,000 small windows of an image one after the
-other; here the windows of a grid with random offset are shuffled at once, each with probability 0.5.
+other, which changes 74 to 79 % of the voxels of a patch; here the windows of six random grids are shuffled at once,
+three of ten in each, which changes as many.
 """
 
 from __future__ import annotations
 
 import torch
 
-from train.config import CorruptConfig
+from train.fit_config import CorruptConfig
 
 LARGEST_WINDOW = 0.1
 """Size of a shuffled window relative to the image: well below the receptive field, as in the paper."""
-SHUFFLED = 0.5
-"""Probability of each window of the grid."""
+GRIDS, SHUFFLED = 6, 0.29
+"""Grids of windows, and the probability of each window of a grid."""
+ORDERS = 256
+"""Random orders that the windows of a grid share; one for each would cost most of a training step on a CPU."""
 MOST_BLOCKS = 5
 CURVE = 1001
 
@@ -81,23 +84,53 @@ def bezier_table(inner: torch.Tensor, inverted: bool) -> torch.Tensor:
 
 
 def shuffled(volume: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Local pixel shuffling within small windows; window size and grid offset are random."""
+    """Local pixel shuffling within small windows, several grids of them after another.
+
+    Each grid has its own window size and offset. Every window takes its voxels from the image as it came, so that a
+    later one hides part of an earlier one, and no voxel moves further than its window is wide.
+    """
+    result = volume.clone()
+    for _ in range(GRIDS):
+        _shuffle_grid(volume, result, generator)
+    return result
+
+
+def _shuffle_grid(volume: torch.Tensor, result: torch.Tensor, generator: torch.Generator) -> None:
+    """Write the shuffled voxels of some windows of one grid into `result`."""
     device = volume.device
     draw = torch.rand(6, generator=generator, device=device).tolist()
-    window = [2 + int(draw[axis] * max(volume.shape[axis] * LARGEST_WINDOW - 1, 1)) for axis in range(3)]
+    # A voxel is more likely in a wide window than in a narrow one: sizes are drawn with a chance that grows with them.
+    window = [_size(draw[axis], max(2, int(volume.shape[axis] * LARGEST_WINDOW))) for axis in range(3)]
+    if max(window) == 1:
+        return
     start = [int(draw[3 + axis] * window[axis]) for axis in range(3)]
     count = [(size - first) // w for size, first, w in zip(volume.shape, start, window, strict=True)]
     if min(count) < 1:
-        return volume.clone()
+        return
     box = tuple(slice(first, first + n * w) for first, n, w in zip(start, count, window, strict=True))
     (nz, ny, nx), (wz, wy, wx) = count, window
-    blocks = volume[box].reshape(nz, wz, ny, wy, nx, wx).permute(0, 2, 4, 1, 3, 5).reshape(nz * ny * nx, wz * wy * wx)
-    chosen = torch.rand(len(blocks), generator=generator, device=device) < SHUFFLED
-    order = torch.rand(int(chosen.sum()), blocks.shape[1], generator=generator, device=device).argsort(dim=1)
-    blocks[chosen] = blocks[chosen].gather(1, order)
-    result = volume.clone()
-    result[box] = blocks.reshape(nz, ny, nx, wz, wy, wx).permute(0, 3, 1, 4, 2, 5).reshape(volume[box].shape)
-    return result
+
+    def windows_of(image: torch.Tensor) -> torch.Tensor:
+        """A view of shape (nz, ny, nx, wz, wy, wx)."""
+        z, y, x = image.stride()
+        strides = (wz * z, wy * y, wx * x, z, y, x)
+        return image[box].as_strided((*count, *window), strides)
+
+    chosen = (torch.rand(nz, ny, nx, generator=generator, device=device) < SHUFFLED).nonzero(as_tuple=True)
+    orders = torch.rand(ORDERS, wz * wy * wx, generator=generator, device=device).argsort(dim=1)
+    pick = torch.randint(ORDERS, chosen[0].shape, generator=generator, device=device)
+    values = windows_of(volume)[chosen].flatten(1).gather(1, orders[pick])
+    windows_of(result)[chosen] = values.view(-1, *window)
+
+
+def _size(chance: float, largest: int) -> int:
+    """1 to `largest`, each with a probability in proportion to itself."""
+    total, wanted = 0, chance * largest * (largest + 1) / 2
+    for size in range(1, largest):
+        total += size
+        if wanted < total:
+            return size
+    return largest
 
 
 def in_paint(volume: torch.Tensor, generator: torch.Generator) -> None:

@@ -15,8 +15,9 @@ from flareseg.volume import Index, Triple
 from train.augmentation.intensity import OrganValues
 from train.augmentation.lesions import draw_places
 from train.augmentation.spatial import Pose, draw_pose
-from train.config import AugmentConfig, NetConfig
 from train.data.cache import CachedCase
+from train.fit_config import AugmentConfig
+from train.net_config import NetConfig
 
 BORDER = 0.15
 """Maximum fraction of a patch outside its case, per side; in inference, windows end at the border."""
@@ -78,7 +79,7 @@ def read_sample(
         if chances[-1] > 0:
             points = case.centres[wanted[int(np.searchsorted(chances, rng.random() * chances[-1], side="right"))]]
     pose = pose.at(_centre(shape, pose.extent(patch), points, rng), patch)
-    has_labels = bool(case.known[1:].any())
+    has_labels = bool(case.known[1:].any() or case.centres)
     lesions = np.zeros((0, 4), np.int64)
     if has_labels and rng.random() < augment.lesion:
         lesions = draw_places(case.centres, pose, patch, rng)

@@ -21,8 +21,8 @@ from flareseg.model.plan import Plan
 from train.augmentation import intensity, lesions
 from train.augmentation.patch_sampling import Sample
 from train.augmentation.spatial import read_patch
-from train.config import AugmentConfig
 from train.data.index import IGNORE
+from train.fit_config import AugmentConfig
 
 NOTHING = AugmentConfig(
     rotation_degrees=(0.0, 0.0, 0.0),

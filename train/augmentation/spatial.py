@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from flareseg.volume import Box, Index, Triple
 from train.augmentation.spline import basis_at, spline
-from train.config import AIR_HU, AugmentConfig
 from train.data.index import IGNORE
+from train.fit_config import AugmentConfig
+from train.net_config import AIR_HU
 
 KNOTS_MM = 50.0
 """Approximate spacing of the control points of the elastic deformation."""
@@ -119,7 +120,7 @@ def draw_pose(
     case_spacing = np.where(np.abs(case_spacing / spacing - 1) < SAME, spacing, case_spacing)
     scale = np.exp(rng.uniform(-1, 1) * config.scale + rng.uniform(-1, 1, 3) * config.scale_per_axis)
     turn = _rotation(np.radians(rng.uniform(-1, 1, 3) * config.rotation_degrees))
-    flipped = rng.random(3) < config.flip
+    flipped = rng.random(3) < (config.flip, config.flip, max(config.flip, config.mirror))
     matrix = turn * (scale * spacing * np.where(flipped, -1.0, 1.0)) / case_spacing[:, None]
     bend = None
     if config.elastic_mm > 0:

@@ -25,6 +25,8 @@ from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.io.atomic import atomic_path
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Box, Geometry, Index, Orientation, Triple, Volume, as_rows
+from train.common.hashes import array_hash
+from train.common.json_files import read_table
 from train.data.index import CLASSES
 from train.data.label_resampling import resampled_labels
 
@@ -50,6 +52,7 @@ class CachedCase:
         shape_zyx, spacing_zyx_mm: of its arrays.
         known: bool per class. If a class is not known, label 0 means "background or that class".
         centres: up to 200 voxels (n, 3) of each class in the labels.
+        image_hash, labels_hash: change with the image and with the labels; empty in caches that are older than hashes.
     """
 
     name: str
@@ -59,14 +62,31 @@ class CachedCase:
     spacing_zyx_mm: Triple
     known: NDArray[np.bool_]
     centres: dict[int, NDArray[np.int64]]
+    image_hash: str = ""
+    labels_hash: str = ""
 
     def hu(self, box: Box) -> NDArray[np.int16]:
-        """HU in a box."""
-        return np.asarray(_opened(self.folder / HU)[box])
+        """HU in a box.
+
+        Raises:
+            InputError: when the array is damaged or gone.
+        """
+        return self._read(HU, box)
 
     def labels(self, box: Box) -> NDArray[np.uint8]:
-        """Labels in a box."""
-        return np.asarray(_opened(self.folder / f"labels_{self.kind}.b2nd")[box])
+        """Labels in a box; raises as `hu`."""
+        return self._read(f"labels_{self.kind}.b2nd", box)
+
+    def _read(self, name: str, box: Box) -> NDArray[Any]:
+        path = self.folder / name
+        try:
+            return np.asarray(_opened(path)[box])
+        except (OSError, RuntimeError, ValueError):  # blosc2 raises a RuntimeError for a file that is cut off
+            fuse = " and 'fuse'" if self.kind == "fused" else ""
+            raise InputError(
+                f"The cached array '{path}' of the case '{self.name}' is damaged; remove '{self.folder}', then run "
+                f"'prepare'{fuse} again."
+            ) from None
 
 
 def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: ResamplingRule = "auto") -> None:
@@ -94,6 +114,7 @@ def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: Resa
     ]
     facts = {
         "format": FORMAT,
+        "hash": array_hash(array),
         "stored": asdict(volume.geometry),
         "shape_zyx": list(array.shape),
         "spacing_zyx_mm": own,
@@ -150,7 +171,8 @@ def write_labels(
     with atomic_path(folder / f"labels_{kind}.b2nd", overwrite=True) as partial:
         partial.write_bytes(_compressed(array))
     with atomic_path(about, overwrite=True) as partial:
-        partial.write_text(json.dumps({"known": known.tolist(), "centres": found}), encoding="utf-8")
+        facts = {"known": known.tolist(), "centres": found, "hash": array_hash(labels_zyx, known)}
+        partial.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
@@ -160,7 +182,7 @@ def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
         InputError: when the image or these labels are not cached.
     """
     facts = _facts(folder)
-    known, voxels = np.eye(CLASSES, dtype=bool)[0], {}
+    known, voxels, of_labels = np.eye(CLASSES, dtype=bool)[0], {}, ""
     if kind:
         try:
             found = json.loads((folder / f"labels_{kind}.json").read_text(encoding="utf-8"))
@@ -169,8 +191,9 @@ def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
             raise InputError(f"'{folder.name}' has no {kind} labels in '{folder}'; run the stage '{stage}'.") from None
         known = np.asarray(found["known"], bool)
         voxels = {int(value): np.asarray(points) for value, points in found["centres"].items()}
+        of_labels = found.get("hash", "")
     shape, spacing = tuple(facts["shape_zyx"]), tuple(facts["spacing_zyx_mm"])
-    return CachedCase(folder.name, folder, kind, shape, spacing, known, voxels)
+    return CachedCase(folder.name, folder, kind, shape, spacing, known, voxels, facts.get("hash", ""), of_labels)
 
 
 def is_cached(folder: Path, kind: Kind | None) -> bool:
@@ -180,6 +203,11 @@ def is_cached(folder: Path, kind: Kind | None) -> bool:
     except InputError:
         return False
     return kind is None or (folder / f"labels_{kind}.json").exists()
+
+
+def labels_hash(folder: Path, kind: Kind) -> str:
+    """The hash of cached labels; empty if they are not cached, or were before there were hashes."""
+    return str(read_table(folder / f"labels_{kind}.json").get("hash", ""))
 
 
 def _compressed(array: NDArray[Any]) -> bytes:

@@ -34,7 +34,7 @@ class IndexedCase:
         image: file or DICOM folder.
         labels: label map on the image's grid, FLARE's numbers, 255 unknown; None: no labels.
         annotated: structures that `labels` annotates. Where `labels` is 0, any other structure is unknown.
-        occurring: annotated structures with at least one voxel.
+        occurring: structures with at least one voxel; one that is not annotated is drawn in part.
         organs: label map of the organ pseudo-labels that come with the source, or None.
         split: training or validation.
         shape_zyx, spacing_zyx_mm: of the image, as stored.
@@ -63,6 +63,11 @@ class IndexedCase:
     def has_tumour(self) -> bool:
         """Whether the ground truth contains a tumour, as in the 735 tumour cases of the paper."""
         return "tumour" in self.occurring
+
+    @property
+    def in_part(self) -> tuple[str, ...]:
+        """Structures of which some are drawn, and others perhaps not."""
+        return tuple(name for name in self.occurring if name not in self.annotated)
 
     @property
     def known(self) -> NDArray[np.bool_]:

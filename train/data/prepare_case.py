@@ -96,11 +96,13 @@ def _labels(job: PrepareJob, volume: Volume) -> tuple[Labels | None, list[int], 
     if wrong := _names(set(occurring) & set(job.absent)):
         raise InputError(f"Its labels show '{wrong[0]}', which the source '{job.source}' declares absent.")
     declared = job.annotated if job.annotated is not None else found.annotated
-    annotated = sorted({*(occurring if declared is None or not found.labels else declared), *searched})
-    partial = not set(occurring) <= set(annotated)
+    known = {*(occurring if declared is None or not found.labels else declared), *searched}
+    annotated = sorted(known - {*job.in_part})
+    drawn = {*annotated, *job.in_part}
+    partial = not set(occurring) <= drawn
     if partial:
-        labels = ignore_unannotated(labels, annotated)
-    if not annotated:
+        labels = ignore_unannotated(labels, drawn)
+    if not annotated and not drawn & {*occurring}:
         return None, [], None  # an empty label map whose annotated structures are not declared says nothing
     if not partial and not turned and len(found.labels) == 1 and found.labels[0].values is None:
         return Labels(labels, turned), annotated, found.labels[0].path

@@ -34,6 +34,7 @@ class PrepareJob:
         found: the case.
         annotated: label values that are annotated according to the configuration; None: according to the data set.
         absent: label values of structures that the CT does not contain.
+        in_part: label values of structures of which not all are drawn.
         paths: of the run.
         grids: spacings and resampling rules to cache it for.
     """
@@ -44,6 +45,7 @@ class PrepareJob:
     paths: RunPaths
     grids: tuple[tuple[Triple, ResamplingRule], ...]
     absent: tuple[int, ...] = ()
+    in_part: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -112,7 +114,7 @@ def stamp_of(job: PrepareJob) -> dict[str, Any]:
         "files": [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found.files],
         "annotated": job.annotated,
         "grids": job.grids,
-    } | ({"absent": job.absent} if job.absent else {})
+    } | {key: value for key, value in (("absent", job.absent), ("in_part", job.in_part)) if value}
     if any(file.values is not None for file in found.labels):
         facts["named"] = "every value"  # earlier, values without a name became background
     stamp: dict[str, Any] = json.loads(json.dumps(facts))  # in the form in which it is read back

@@ -36,15 +36,19 @@ class Fused:
     denied: NDArray[np.bool_]
 
 
-def from_truth(truth: Labels, annotated: Collection[int]) -> Fused:
-    """The annotated structures only; labels of other structures are removed."""
-    kept = _table((0, *annotated, IGNORE))
+def from_truth(truth: Labels, annotated: Collection[int], in_part: Collection[int] = ()) -> Fused:
+    """The annotated structures, and those drawn in part; labels of other structures are removed."""
+    kept = _table((0, *annotated, *in_part, IGNORE))
     labels = np.where(kept[truth], truth, 0).astype(np.uint8)
     return Fused(labels, _table((0, *annotated))[:CLASSES], np.zeros(truth.shape, bool))
 
 
 def fuse_organs(
-    truth: Labels | None, annotated: Collection[int], pseudo: Labels, pseudo_organs: Collection[int] = ORGANS
+    truth: Labels | None,
+    annotated: Collection[int],
+    pseudo: Labels,
+    pseudo_organs: Collection[int] = ORGANS,
+    in_part: Collection[int] = (),
 ) -> Fused:
     """Ground truth of the annotated structures, pseudo-labels of the other organs outside it.
 
@@ -61,11 +65,12 @@ def fuse_organs(
         annotated: label values that the ground truth annotates; with the tumour's if tumours are annotated.
         pseudo: organ pseudo-labels.
         pseudo_organs: organs that the model of the pseudo-labels segments; by default all.
+        in_part: label values of which the ground truth has some, but perhaps not all.
 
     Returns:
         the fused labels; known are the annotated structures and `pseudo_organs`.
     """
-    drawn = from_truth(np.zeros_like(pseudo) if truth is None else truth, annotated)
+    drawn = from_truth(np.zeros_like(pseudo) if truth is None else truth, annotated, in_part)
     organs = [value for value in pseudo_organs if value in ORGANS]
     stays = _table(value for value in organs if value not in annotated)
     unsure = _table((TUMOUR, IGNORE))
@@ -93,7 +98,7 @@ def overlay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) 
     if fused.known[TUMOUR]:
         return fused
     found = np.where(fused.denied & (tumours == 0), IGNORE, tumours)
-    over = _table((TUMOUR, IGNORE))[found]
+    over = _table((TUMOUR, IGNORE))[found] & (fused.labels != TUMOUR)  # a tumour that is drawn stays
     if truth is not None:
         over &= truth != IGNORE
     labels = np.where(over, found, fused.labels).astype(np.uint8)
@@ -101,15 +106,20 @@ def overlay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) 
 
 
 def without_fusion(
-    truth: Labels | None, annotated: Collection[int], pseudo: Labels, pseudo_organs: Collection[int] = ORGANS
+    truth: Labels | None,
+    annotated: Collection[int],
+    pseudo: Labels,
+    pseudo_organs: Collection[int] = ORGANS,
+    in_part: Collection[int] = (),
 ) -> Fused:
     """The paper's baseline without label fusion: organ pseudo-labels unchanged, plus annotated tumours."""
     fused = fuse_organs(None, (), pseudo, pseudo_organs)
-    if truth is None or TUMOUR not in annotated:
+    if truth is None or TUMOUR not in (*annotated, *in_part):
         return fused
     over = _table((TUMOUR, IGNORE))[truth]
     labels = np.where(over, truth, fused.labels).astype(np.uint8)
-    return Fused(labels, fused.known | _table((TUMOUR,))[:CLASSES], fused.denied)
+    searched = _table((TUMOUR,) if TUMOUR in annotated else ())[:CLASSES]
+    return Fused(labels, fused.known | searched, fused.denied)
 
 
 def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[int, dict[str, int]]:

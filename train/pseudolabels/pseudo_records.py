@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from flareseg.errors import FlareError
 from flareseg.model.catalogue import find_model
 from flareseg.model.storage import JSON
+from train.common.hashes import file_stamp
 from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
 from train.config import Config
@@ -50,7 +52,12 @@ class Records:
     def is_done(self, case: IndexedCase) -> bool:
         """Whether a case has pseudo-labels of the current model and settings."""
         facts = self.facts(case)
-        return facts.get("made_by") == self.made_by and self.paths.pseudo(self.kind, case.name).exists()
+        known = (facts.get("made_by"), facts.get("made_of", self.made_of(case)))  # older records do not say of what
+        return known == (self.made_by, self.made_of(case)) and self.paths.pseudo(self.kind, case.name).exists()
+
+    def is_stale(self, case: IndexedCase) -> bool:
+        """Whether a case has pseudo-labels, but of another model, other settings or another image."""
+        return not self.is_done(case) and "made_by" in self.facts(case) and FAILED not in self.facts(case)
 
     def is_settled(self, case: IndexedCase) -> bool:
         """Whether a case has its pseudo-labels, or a recorded failure."""
@@ -62,12 +69,26 @@ class Records:
 
     def write(self, case: IndexedCase, facts: dict[str, Any]) -> None:
         """Write the record of a case, after its labels."""
-        write_json(self.paths.confidence(self.kind, case.name), facts | {"made_by": self.made_by})
+        write_json(self.paths.confidence(self.kind, case.name), facts | self._stamp(case))
 
     def remove(self, case: IndexedCase) -> None:
         """Remove the record and the labels of a case, in this order."""
         self.paths.confidence(self.kind, case.name).unlink(missing_ok=True)
         self.paths.pseudo(self.kind, case.name).unlink(missing_ok=True)
+
+    def made_of(self, case: IndexedCase) -> str:
+        """Changes with the CT, and with how the network of this run is applied to it."""
+        return f"{self._applied} {file_stamp(case.image)}"
+
+    def _stamp(self, case: IndexedCase) -> dict[str, str]:
+        return {"made_by": self.made_by, "made_of": self.made_of(case)}
+
+    @cached_property
+    def _applied(self) -> str:
+        if self.model not in self.config.fits:
+            return ""
+        how = [asdict(self.config.net_of(self.model)), self.config.export.weights, self.config.pseudo.mirroring]
+        return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
 
     @cached_property
     def made_by(self) -> str:

@@ -26,6 +26,7 @@ from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Orientation
 from train.calibration import Sample, calibration_error, fit, judged_by_other_folds, samples_of
+from train.common.hashes import file_stamp
 from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
 from train.config import Config
@@ -63,7 +64,8 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
         raise InputError("There is no validation case and no fold to evaluate a model on.")
     for model in jobs:
         folder = export_model(config, paths, model.fit, paths.model(model.name), left_out=model.left_out)
-        for facts in _scored(model, folder, paths, config.pseudo.device):
+        options = Options(device=config.pseudo.device, mirroring=config.export.mirroring or None)
+        for facts in _scored(model, folder, paths, options):
             rows += facts.get("rows", [])
             costs += [facts["cost"]] if "cost" in facts else []
             lesions += [facts["lesions"]] if "lesions" in facts else []
@@ -160,22 +162,22 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
     return facts
 
 
-def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) -> list[dict[str, Any]]:
+def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, options: Options) -> list[dict[str, Any]]:
     bundle, segmenter = load_bundle(folder), None
     plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
-    fingerprint = f"{bundle.sha256} {plan}"
+    fingerprint = f"{bundle.sha256} {plan}{' mirrored' if options.mirroring else ''}"
     result = []
     for case in model.cases:
         path = paths.scores / model.name / f"{case.name}.json"
-        facts = _kept(path, fingerprint)
+        facts = _kept(path, fingerprint, _inputs(case))
         if facts is None:
-            segmenter = segmenter or Segmenter(folder, Options(device=device))
+            segmenter = segmenter or Segmenter(folder, options)
             try:
                 facts = score(model.name, case, segmenter)
             except FlareError as error:
                 facts = {"failed": str(error)}
                 print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
-            write_json(path, {"sha256": fingerprint} | facts)
+            write_json(path, {"sha256": fingerprint, "made_of": _inputs(case)} | facts)
             rows = facts.get("rows", [])
             mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
             print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
@@ -183,8 +185,14 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, device: str) ->
     return result
 
 
-def _kept(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The stored result for the same weights and plan; None if there is none, if the case failed, or if an older
-    version stored it without what the net said."""
+def _kept(path: Path, fingerprint: str, inputs: list[Any]) -> dict[str, Any] | None:
+    """The stored result for the same weights, plan and files; None if there is none, if the case failed, or if an
+    older version stored it without what the net said. Older results do not say of which files they are."""
     facts = read_table(path)
-    return facts if facts.get("sha256") == fingerprint and "signs" in facts else None
+    same = facts.get("sha256") == fingerprint and facts.get("made_of", inputs) == inputs
+    return facts if same and "signs" in facts else None
+
+
+def _inputs(case: IndexedCase) -> list[Any]:
+    """Changes with the files of a case, and with what its labels annotate."""
+    return [file_stamp(case.image), file_stamp(case.labels), list(case.annotated)]

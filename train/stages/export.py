@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +12,18 @@ from flareseg.labels import TUMOUR
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, read_description, save_bundle
 from flareseg.model.calibration import Calibration
 from flareseg.model.catalogue import find_model
-from flareseg.model.networks.dynunet import HEAD
+from flareseg.model.networks.registry import architecture_of
 from flareseg.model.plan import Plan
 from flareseg.model.shared_nets import EMBEDDED, Shared
 from train.common.json_files import read_table
 from train.common.paths import RunPaths
-from train.config import PHANTOMS, Config, NetConfig
-from train.data.index import read_index
+from train.config import PHANTOMS, Config
+from train.data.index import CaseIndex, read_index
+from train.net_config import NetConfig
 from train.reporting.card import model_card
 from train.reporting.provenance import lineage, provenance_of
-from train.training.checkpoints import averaged_weights
-from train.training.fits import hidden_from, plan_of
+from train.training.checkpoints import DONE, averaged_weights
+from train.training.fits import check_fresh, hidden_from, plan_of
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,6 @@ CITATION = (
     "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
 
-OUTPUT_BIAS = f"{HEAD}.bias"
 NEVER = 1000.0
 """Subtracted from the logits of suppressed structures; representable in half precision."""
 
@@ -63,6 +63,7 @@ def export_model(
 
     Raises:
         InputError: when the fit is not finished.
+        UsageError: when it, or one that it descends from, is of other settings or data than those of today.
     """
     if fit not in config.fits:
         return _with_tumour_net(config, paths, folder, scores or [], lesions or [])
@@ -70,6 +71,8 @@ def export_model(
     helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
     helpers = {prefix: name for prefix, name in helpers.items() if name}
     index = read_index(paths.index)
+    line = lineage(config, index, fit, list(helpers.values()), left_out)
+    check_line(config, paths, index, line)
     weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
     suppressed = config.export.suppressed if fit == config.export.fit else []
     _suppress(weights, config.net_of(fit), suppressed)
@@ -82,7 +85,7 @@ def export_model(
     intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)
     plan = replace(plan, silent=_never_drawn(plan, suppressed), calibration=calibration or {})
-    provenance = provenance_of(config, paths, index, lineage(config, index, fit, list(helpers.values()), left_out))
+    provenance = provenance_of(config, paths, index, line)
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
 
 
@@ -98,10 +101,12 @@ def _with_tumour_net(
     # the nets of an embedded model are there already
     shared = read_description(place).shared or Shared(place.name, base.sha256) if place.parent == EMBEDDED else None
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET) and not shared}
+    index = read_index(paths.index)
+    line = lineage(config, index, net)
+    check_line(config, paths, index, line)
     found = averaged_weights(paths.fit(net), config.export.weights)
     plan = config.export.with_tumour_net(base.plan, plan_of(config, paths, net))
-    index = read_index(paths.index)
-    before, own = base.info["provenance"], provenance_of(config, paths, index, lineage(config, index, net))
+    before, own = base.info["provenance"], provenance_of(config, paths, index, line)
     provenance = own | {
         "begun_with": f"{base.name} {base.version}",
         "data": [*(one for one in before.get("data", []) if one not in own["data"]), *own["data"]],
@@ -110,6 +115,13 @@ def _with_tumour_net(
     real = [row for row in base.info["metrics"].get("rows", []) if not row["case"].startswith(f"{PHANTOMS}_")]
     weights = kept | {TUMOUR_NET + key: value for key, value in found.items()}
     return _save(config, folder, plan, weights, provenance, [*real, *scores], lesions, shared)
+
+
+def check_line(config: Config, paths: RunPaths, index: CaseIndex, line: Mapping[str, Sequence[str]]) -> None:
+    """Check that none of the finished fits of `line` is stale."""
+    for name, hidden in line.items():
+        if (paths.fit(name, hidden) / DONE).exists():
+            check_fresh(config, paths, index, name, hidden)
 
 
 def _save(
@@ -142,9 +154,10 @@ def _save(
 
 def _suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
     """Suppress these structures everywhere, by their output bias; modifies `weights`."""
-    bias = weights[OUTPUT_BIAS].clone()
+    output = f"{architecture_of(net.network()).head}.bias"
+    bias = weights[output].clone()
     bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
-    weights[OUTPUT_BIAS] = bias
+    weights[output] = bias
 
 
 def _never_drawn(plan: Plan, suppressed: Sequence[str]) -> tuple[str, ...]:

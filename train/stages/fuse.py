@@ -20,7 +20,7 @@ from train.common.json_files import read_table, write_json
 from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
 from train.config import Config
-from train.data.cache import is_cached, write_labels
+from train.data.cache import is_cached, labels_hash, write_labels
 from train.data.index import TUMOUR, CaseIndex, IndexedCase
 from train.pseudolabels.fusion import ORGANS, Fused, changes, from_truth, fuse_organs, overlay_tumours, without_fusion
 from train.pseudolabels.fusion_report import Row, rows_of, write_report
@@ -39,6 +39,7 @@ class Sources:
         truth, organs, tumours: label maps, or None.
         annotated: label values that `truth` annotates.
         pseudo_organs: organs that the model of `organs` segments.
+        in_part: label values of which `truth` has some, but perhaps not all.
     """
 
     name: str
@@ -47,11 +48,13 @@ class Sources:
     organs: Path | None
     pseudo_organs: tuple[int, ...]
     tumours: Path | None
+    in_part: tuple[int, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Identifies the inputs; changes when any of them does."""
         files = {"truth": self.truth, "organs": self.organs, "tumours": self.tumours}
         found = {key: [str(path), path.stat().st_mtime_ns] for key, path in files.items() if path}
+        found |= {"in_part": list(self.in_part)} if self.in_part else {}
         return found | {"annotated": list(self.annotated), "pseudo_organs": list(self.pseudo_organs)}
 
 
@@ -80,6 +83,8 @@ def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sour
     facts = sources.facts() | {"label_fusion": label_fusion}
     done = read_table(record)
     fresh = done.get("made_of") == facts and path.exists()
+    # a grid that was left out meanwhile may still have labels of before
+    fresh = fresh and all(labels_hash(folder, "fused") == done.get("hash", "") for folder in folders)
     if fresh and all(is_cached(folder, "fused") for folder in folders):
         rows: list[Row] = done["rows"]
         return rows
@@ -90,7 +95,8 @@ def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sour
         write_labels(folder, "fused", fused.labels, geometry, fused.known)
     rows = rows_of(sources.name, changes(truth, pseudo, fused.labels), geometry.voxel_ml)
     known = [structure.name for structure in structures() if fused.known[structure.value]]
-    write_json(record, {"made_of": facts, "known": known, "rows": rows})
+    own_hash = labels_hash(folders[0], "fused") if folders else ""
+    write_json(record, {"made_of": facts, "known": known, "rows": rows, "hash": own_hash})
     return rows
 
 
@@ -117,10 +123,11 @@ def fused_labels(
         )
     truth, organs, tumours = read["truth"], read["organs"], read["tumours"]
     if organs is None:
-        fused = from_truth(np.zeros(geometry.shape_zyx, np.uint8) if truth is None else truth, sources.annotated)
+        drawn = np.zeros(geometry.shape_zyx, np.uint8) if truth is None else truth
+        fused = from_truth(drawn, sources.annotated, sources.in_part)
     else:
         combine = fuse_organs if label_fusion else without_fusion
-        fused = combine(truth, sources.annotated, organs, sources.pseudo_organs)
+        fused = combine(truth, sources.annotated, organs, sources.pseudo_organs, sources.in_part)
     pseudo = organs
     if tumours is not None:
         fused = overlay_tumours(fused, tumours, truth)
@@ -161,4 +168,5 @@ def _sources_of(case: IndexedCase, paths: RunPaths, made: dict[tuple[str, str], 
         organs=organs,
         pseudo_organs=pseudo_organs,
         tumours=paths.pseudo("tumour", case.name) if ("tumour", case.name) in made else None,
+        in_part=tuple(structure.value for structure in by_names(case.in_part)),
     )

@@ -15,8 +15,9 @@ import yaml
 
 from flareseg.errors import UsageError
 from flareseg.io.atomic import atomic_path
-from train.config import Config, NetConfig
+from train.config import Config
 from train.config_file import load_config
+from train.net_config import NetConfig
 from train.planning.fingerprint import Fingerprint, fingerprint_of, read_fingerprint
 from train.planning.planner import NetPlan, plan_nets
 from train.planning.topology import PRESETS

@@ -104,10 +104,11 @@ def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
 def _jobs(
     source: SourceConfig, findings: Findings, paths: RunPaths, grids: tuple[tuple[Triple, ResamplingRule], ...]
 ) -> list[PrepareJob]:
-    annotated, absent = (
-        tuple(structure.value for structure in by_names(names)) for names in (source.annotated, source.absent)
+    annotated, absent, in_part = (
+        tuple(structure.value for structure in by_names(names))
+        for names in (source.annotated, source.absent, source.in_part)
     )
-    return [PrepareJob(source.name, case, annotated or None, paths, grids, absent) for case in findings.cases]
+    return [PrepareJob(source.name, case, annotated or None, paths, grids, absent, in_part) for case in findings.cases]
 
 
 def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:

@@ -49,6 +49,12 @@ def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -
     for records in all_records(config, paths):
         mine = [case for case in rank.share(records.wanted(index)) if not records.is_done(case)]
         if mine:
+            if stale := sum(map(records.is_stale, mine)):
+                print(
+                    f"pseudolabel {records.kind}: the labels of {stale} of {len(mine)} cases are stale (another model, "
+                    "other settings or another image) and made again",
+                    flush=True,
+                )
             segmenter = _segmenter(records, rank)
             failed = sum(with_progress(_labelled(segmenter, records, mine), len(mine), f"pseudolabel {records.kind}"))
             if failed == len(mine) > 1:
@@ -94,7 +100,7 @@ def confident_tumours(
 def _segmenter(records: Records, rank: Rank) -> Segmenter:
     """The model that predicts the labels; a fit of this run is exported first, and the main rank keeps the export."""
     config, paths, model = records.config, records.paths, records.model
-    options = Options(device=config.pseudo.device)
+    options = Options(device=config.pseudo.device, mirroring=config.pseudo.mirroring or None)
     if model not in config.fits:
         return Segmenter(model, options)
     from train.stages.export import export_model

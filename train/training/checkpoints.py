@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,19 @@ class CheckpointCallback(Callback):
             row = self._row(trainer, module)
             module.rows.append(row)
             if trainer.is_global_zero:
-                write_log(module.rows, self._folder / LOG)
+                with self._told(LOG):
+                    write_log(module.rows, self._folder / LOG)
                 print(_line(self._folder.name, row, module), flush=True)
         self._losses = []
         partial = self._folder / f".{LAST}.part"
         try:
-            trainer.save_checkpoint(partial)
+            with self._told(LAST):
+                trainer.save_checkpoint(partial)
+                if trainer.is_global_zero:
+                    partial.replace(self._folder / LAST)
+        finally:
             if trainer.is_global_zero:
-                partial.replace(self._folder / LAST)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            raise OutputError(
-                f"{self._folder / LAST} cannot be written ({_short(error)}); the one of the epoch before is intact. "
-                "Make room and start again: training resumes from there."
-            ) from None
+                partial.unlink(missing_ok=True)
 
     def _row(self, trainer: L.Trainer, module: TrainingModule) -> dict[str, Any]:
         settings = module.settings
@@ -82,10 +82,23 @@ class CheckpointCallback(Callback):
                 score = row["score"] = round(module.score(self._batches), 5)
                 module.log("score", score, rank_zero_only=True)
                 if all(score > old["score"] for old in module.rows if old["score"] != ""):
-                    with atomic_path(self._folder / BEST, overwrite=True) as partial:
+                    with self._told(BEST), atomic_path(self._folder / BEST, overwrite=True) as partial:
                         average = {name: value.cpu() for name, value in module.average.items()}
                         torch.save({"average": average, "score": score, "step": trainer.global_step}, partial)
         return row
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Say of a file that cannot be written, as on a full disk, what is left; torch raises a RuntimeError then."""
+        try:
+            yield
+        except (OSError, RuntimeError, OutputError) as error:
+            last = self._folder / LAST
+            left = f"'{last}' of the epoch before is intact" if last.exists() else "there is no checkpoint yet"
+            raise OutputError(
+                f"'{self._folder / name}' cannot be written ({_reason(error)}); {left}. Make room and start again: "
+                "training resumes from there."
+            ) from None
 
 
 def write_log(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -142,5 +155,10 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
 
 
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]
+def _reason(error: OSError | RuntimeError | OutputError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    if "inline_container" in text or "PytorchStreamWriter" in text:  # torch does not say what the system said
+        return "the disk may be full"
+    return text.rpartition("cannot be written: ")[2].rstrip(".")[:120]

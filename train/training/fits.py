@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from flareseg.errors import InputError
+from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
 from flareseg.volume import Triple
+from train.common.hashes import weights_hash
+from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
 from train.data.cache import load_cached
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
-from train.training.checkpoints import DONE, averaged_weights
+from train.training.checkpoints import averaged_weights
+from train.training.claim import DESCRIPTION, refusal, stale_for, tell_unknown
 from train.training.module import FitJob
+from train.training.stamps import STAMP
 from train.training.tasks import Distill, Reconstruct, Segment, Task
 from train.training.trainer import fit
+
+NetWeights = tuple[Plan, dict[str, torch.Tensor]]
+Find = Callable[[str], NetWeights]
+"""Plan and weights of the fit or model of a name."""
 
 
 def fit_named(config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> None:
@@ -30,28 +39,63 @@ def fit_named(config: Config, paths: RunPaths, index: CaseIndex, name: str, left
     Its initial weights and its teacher are then also trained without these cases. (Pseudo-labels of other cases are not
     predicted again, even if S_tum was trained on a case that is left out.)
     """
+    job = job_of(config, paths, index, name, left_out)
+    fit(job, partial(_task, config, paths, index, job, left_out))
+
+
+def check_fresh(config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str] = ()) -> None:
+    """Check that a finished fit is of the present settings and data, before it is used; trains nothing.
+
+    Raises:
+        UsageError: when it is stale.
+    """
     folder = paths.fit(name, left_out)
+    found = read_table(folder / DESCRIPTION)
+    if STAMP not in found:
+        tell_unknown(folder)
+        return
+    try:
+        job = job_of(config, paths, index, name, left_out, train=False)
+    except FlareError as error:
+        print(f"{folder.name}: taken as it is; whether it is stale cannot be seen ({error})", flush=True)
+        return
+    if stale := stale_for(job, found):
+        raise UsageError(refusal(folder.name, stale))
+
+
+def job_of(
+    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str] = (), *, train: bool = True
+) -> FitJob:
+    """A fit as it is to be trained now.
+
+    Args:
+        train: whether the fits that it starts from or learns from are trained first where they are not; otherwise they
+            must be there.
+
+    Raises:
+        InputError: when a case is not in the cache, or there is none.
+    """
     settings, net = config.fits[name], config.net_of(name)
-    if not (folder / DONE).exists():
-        print(f"{folder.name}: training starts or resumes", flush=True)
     kind = None if settings.task == "reconstruct" else settings.labels
     grid = paths.grid(net.spacing_zyx_mm)
     chosen = cases_of(config, index, name, left_out)
     validation = [case for case in index.split("validation") if case.labels]
-    plan = plan_of(config, paths, name)
-    job = FitJob(
-        folder=folder,
+    find = partial(_weights, config, paths, index, left_out=left_out, train=train)
+    return FitJob(
+        folder=paths.fit(name, left_out),
         net=net,
-        plan=plan,
+        plan=plan_of(config, paths, name),
         settings=settings,
         cases=[load_cached(grid / case.name, kind) for case in chosen],
         shares=shares_of(config, chosen),
         validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
-        start=_start(config, paths, index, name, left_out),
+        start=_start(config, name, find),
         seed=config.seed,
         deterministic=config.deterministic,
+        redo=config.redo,
+        teacher_hash=weights_hash(find(settings.teacher)[1]) if settings.teacher else "",
+        by_score=config.export.weights == "best",
     )
-    fit(job, partial(_task, config, paths, index, job, left_out))
 
 
 def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
@@ -70,15 +114,46 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     settings = config.fits[name]
     wanted = settings.sources or config.source_names()
     hidden = {index.of(name).patient for name in left_out}
-    cases = [case for case in index.split("train") if case.source in wanted and case.patient not in hidden]
+    cases = [case for case in index.split("train") if case.source in wanted]
     if settings.cases == "tumour":
         cases = [case for case in cases if case.has_tumour]
     elif settings.cases == "labelled":
         cases = [case for case in cases if case.labels]
+    if settings.only:
+        cases = _listed(settings.only, name, cases)
+    cases = [case for case in cases if case.patient not in hidden]
     if not cases:
         which = {"all": "", "labelled": "labelled ", "tumour": "tumour "}[settings.cases]
         raise InputError(f"The fit '{name}' has no {which}case to train on in {', '.join(wanted)}.")
     return sorted(cases, key=lambda case: case.name)
+
+
+def _listed(wanted: list[str] | str, fit: str, cases: list[IndexedCase]) -> list[IndexedCase]:
+    """Of `cases` those that a fit lists, by name or in a file.
+
+    Raises:
+        InputError: when the file cannot be read, or a name is that of no case that the fit may use.
+    """
+    if isinstance(wanted, str):
+        try:
+            lines = Path(wanted).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"The list of cases '{wanted}' of the fit '{fit}' cannot be read.") from None
+        wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    short = Counter(case.name.removeprefix(f"{case.source}_") for case in cases)
+    names = {case.name: case.name for case in cases}
+    for case in cases:
+        own = case.name.removeprefix(f"{case.source}_")
+        if short[own] == 1:  # where two sources have a case of that name, it needs its source
+            names.setdefault(own, case.name)
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of the {len(wanted)} cases that the fit '{fit}' lists are no training cases of its kind, "
+            f"the first is '{missing[0]}'."
+        )
+    chosen = {names[name] for name in wanted}
+    return [case for case in cases if case.name in chosen]
 
 
 def hidden_from(config: Config, index: CaseIndex, name: str, left_out: Sequence[str]) -> list[str]:
@@ -126,15 +201,13 @@ def _leaves_some(config: Config, index: CaseIndex, left_out: Sequence[str]) -> b
         return False
 
 
-def _start(
-    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
-) -> dict[str, torch.Tensor] | None:
+def _start(config: Config, name: str, find: Find) -> dict[str, torch.Tensor] | None:
     start = config.fits[name].start
     if not start or (start in config.fits and _is_pretraining(config, start) and not config.ablation.pretraining):
         return None
     if start not in config.fits:
         return weights_on_grid(load_bundle(find_model(start)), config.net_of(name).spacing_zyx_mm)
-    return _weights(config, paths, index, start, left_out)[1]
+    return find(start)[1]
 
 
 def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.Tensor]:
@@ -148,14 +221,15 @@ def weights_on_grid(bundle: Bundle, spacing_zyx_mm: Triple) -> dict[str, torch.T
 
 
 def _weights(
-    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str]
-) -> tuple[Plan, dict[str, torch.Tensor]]:
+    config: Config, paths: RunPaths, index: CaseIndex, name: str, left_out: Sequence[str], *, train: bool = True
+) -> NetWeights:
     """Plan and weights of a fit, which is trained first if necessary, or of a model folder."""
     if name not in config.fits:
         bundle = load_bundle(find_model(name))
         return bundle.plan, bundle.weights
     hidden = hidden_from(config, index, name, left_out)
-    fit_named(config, paths, index, name, hidden)
+    if train:
+        fit_named(config, paths, index, name, hidden)
     return plan_of(config, paths, name), averaged_weights(paths.fit(name, hidden))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from flareseg.errors import InputError, UsageError
 from flareseg.model.networks.registry import is_for_training, own_weights
 from flareseg.model.plan import Plan
 from train.augmentation.dataset import to_batch
-from train.config import FitConfig, NetConfig
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
 from train.training.norms import use_patch_norms
+from train.training.stamps import Stamp, stamp_of
 from train.training.tasks import Batch, Task
 from train.training.transfer import is_narrower, outer_stages, widened
 
@@ -34,7 +37,9 @@ class FitJob:
         cases, shares: training cases and their sampling probabilities.
         validation: validation cases.
         start: initial weights, see `initialize_from`.
-        seed, deterministic: see `Config`.
+        seed, deterministic, redo: see `Config`.
+        teacher_hash: of the weights of the teacher, if there is one.
+        by_score: whether the weights of the best validation score are those that are used.
     """
 
     folder: Path
@@ -47,13 +52,21 @@ class FitJob:
     start: dict[str, torch.Tensor] | None = None
     seed: int = 0
     deterministic: bool = False
+    redo: bool = False
+    teacher_hash: str = ""
+    by_score: bool = False
+
+    @cached_property
+    def stamp(self) -> Stamp:
+        """What the fit is made of."""
+        return stamp_of(self)
 
     @property
     def steps(self) -> int:
         return self.settings.epochs * self.settings.steps_per_epoch
 
     def describe(self) -> dict[str, Any]:
-        """The settings that must not change when a fit is resumed."""
+        """What a person may want to know of a fit."""
         settings = self.settings
         return {"task": settings.task, "plan": self.plan.to_json(), "optimizer": settings.optimizer}
 

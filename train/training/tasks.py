@@ -19,8 +19,10 @@ from flareseg.inference.normalization import denormalize, normalize_
 from flareseg.model.networks.registry import build_network, load_weights, training_outputs
 from flareseg.model.plan import Plan
 from train.augmentation.model_genesis import corrupted
-from train.config import FitConfig, NetConfig
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
 from train.training.dice_and_cross_entropy import dice_and_cross_entropy
+from train.training.initialization import new_network
 from train.training.losses import deep_supervision_loss, dice_counts, distillation_loss
 
 Batch = dict[str, Any]
@@ -42,9 +44,10 @@ class Segment:
     """Dice plus cross entropy, with deep supervision (equations 2 and 4)."""
 
     def __init__(self, net: NetConfig, plan: Plan, settings: FitConfig) -> None:
-        self.network = build_network(plan, net.deep_supervision)
+        self.network = new_network(plan, net.deep_supervision)
         self._plan = plan
         self._weight = settings.largest_weight
+        self._terms = 2 if settings.terms == "mean" else 1
 
     def loss(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
         return self._supervised(training_outputs(self._plan, self.network, batch["image"]), batch)
@@ -59,7 +62,7 @@ class Segment:
 
     def _supervised(self, outputs: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
         loss = partial(dice_and_cross_entropy, known=batch["known"], largest_weight=self._weight)
-        return deep_supervision_loss(loss, outputs, batch["labels"])
+        return deep_supervision_loss(loss, outputs, batch["labels"]) / self._terms
 
 
 class Distill(Segment):
@@ -100,7 +103,7 @@ class Reconstruct:
     """
 
     def __init__(self, net: NetConfig, plan: Plan, settings: FitConfig) -> None:
-        self.network = build_network(plan, outputs=1)
+        self.network = new_network(plan, outputs=1)
         self._intensity, self._corrupt = plan.intensity, settings.corrupt
         self._error = F.mse_loss if settings.reconstruction == "mse" else F.l1_loss
 

@@ -1,13 +1,12 @@
 """Training loop of all networks and stages, based on Lightning.
 
-Files in the folder of a fit: fit.json (settings), last.ckpt (after every epoch), best.ckpt (with validation),
-metrics.csv, TensorBoard logs, and done.json with the figures of the finished fit. An interrupted fit resumes from
-last.ckpt with the patches that follow; a finished one is skipped.
+Files in the folder of a fit: fit.json (settings, and the stamp of `stamps.py`), last.ckpt (after every epoch),
+best.ckpt (with validation), metrics.csv, TensorBoard logs, and done.json with the figures of the finished fit. An
+interrupted fit resumes from last.ckpt with the patches that follow; a finished one is skipped.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import warnings
@@ -23,18 +22,17 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
-from flareseg.errors import Cancelled, FlareError, InputError, UsageError
+from flareseg.errors import Cancelled, FlareError, InputError, OutputError, UsageError
 from flareseg.inference.devices import cpu_multiplies_bf16
 from train.augmentation.dataset import PatchDataset, StepSampler, collate, validation_batches
 from train.common.distributed import Rank, this_rank
-from train.common.json_files import write_json
 from train.common.memory import keep_memory
-from train.config import Precision
+from train.fit_config import Precision
+from train.reporting.cost import multiply_adds, parameters
 from train.training.checkpoints import DONE, LAST, CheckpointCallback, write_done
+from train.training.claim import claim
 from train.training.module import FitJob, TrainingModule
 from train.training.tasks import Batch, Task
-
-DESCRIPTION = "fit.json"
 
 
 def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
@@ -46,17 +44,23 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
 
     Raises:
         InputError: when there is no case, or the loss is not finite.
-        UsageError: when the folder contains a fit with another plan.
+        UsageError: when the folder contains a fit with other settings or data, and `job.redo` is off.
         Cancelled: when the user interrupts; last.ckpt is that of the last complete epoch.
     """
-    _claim(job)
-    if (job.folder / DONE).exists():
-        return
     if not job.cases:
         raise InputError(f"The fit '{job.folder.name}' has no case to train on.")
+    rank = this_rank()
+    claim(job, rank)
+    if (job.folder / DONE).exists():
+        return
+    if rank.is_main:
+        size, cost = parameters(job.plan) / 1e6, multiply_adds(job.plan) / 1e9
+        print(
+            f"{job.folder.name}: training starts or resumes; {size:.3g}M parameters, {cost:.3g} GMAC a patch",
+            flush=True,
+        )
     keep_memory()
     _quiet()
-    rank = this_rank()
     L.seed_everything(job.seed, workers=True, verbose=False)
     module = TrainingModule(make_task(), job)
     last = job.folder / LAST
@@ -69,6 +73,11 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
         raise
     except SIGTERMException:  # by itself it ends the program as if all were done
         raise Cancelled from None
+    except OSError as error:  # of the logs; those of checkpoints and of cases have their own words
+        raise OutputError(
+            f"'{job.folder}' cannot be written ({error.strerror or error}); make room and start again: training "
+            "resumes from the last epoch."
+        ) from None
     except torch.cuda.OutOfMemoryError:
         raise InputError(
             f"The GPU has too little memory for the fit '{job.folder.name}'; lower its batch_size or the net's patch."
@@ -80,23 +89,6 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
     if rank.is_main:
         _finish(job, module, trainer.global_step, rank)
     trainer.strategy.barrier()
-
-
-def _claim(job: FitJob) -> None:
-    """Write fit.json, or check that an existing one has the same settings."""
-    path, ours = job.folder / DESCRIPTION, json.loads(json.dumps(job.describe()))
-    try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        write_json(path, ours)
-        return
-    except ValueError:
-        theirs = {}
-    different = [key for key in ours if ours[key] != theirs.get(key)]
-    if different:
-        raise UsageError(
-            f"'{job.folder}' holds a fit with another {different[0]}; give another folder with runs=..., or remove it."
-        )
 
 
 def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:

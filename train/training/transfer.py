@@ -79,6 +79,8 @@ def widened(
 def is_narrower(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Size]) -> bool:
     """Whether the weights have the same layers, some with fewer channels and none with more."""
     layers = {name: shape for name, shape in wanted.items() if not name.startswith(HEAD)}
+    if not stages_of(wanted):  # another kind of network, whose layers `widened` does not know
+        return False
     if not layers.keys() <= weights.keys():
         return False
     pairs = [(weights[name].shape, shape) for name, shape in layers.items()]

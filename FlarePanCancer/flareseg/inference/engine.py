@@ -19,7 +19,7 @@ from flareseg.inference.normalization import denormalize, standardize_
 from flareseg.inference.resample import nearest_axis, resample_image
 from flareseg.inference.runtime import open_network, open_on_cpu
 from flareseg.inference.sliding import Forward, halve_window, predict, window_shape
-from flareseg.model.plan import Intensity, Plan
+from flareseg.model.plan import Intensity, Plan, sides_swapped
 from flareseg.options import Options
 from flareseg.progress import Progress, part_of
 from flareseg.system.failures import out_of_memory
@@ -64,7 +64,9 @@ class Engine:
         self._options = options
         every = (weights, *ensemble)
         # Networks of an ensemble have features of their own, and nnU-Net's answer is that of logits added up.
-        self._head = None if ensemble or options.parity else Head.worth_cutting(plan, weights)
+        # Mirrored sides are swapped in logits, too.
+        whole = bool(ensemble or options.parity or (options.mirroring and plan.mirror_sides))
+        self._head = None if whole else Head.worth_cutting(plan, weights)
         if self._head:
             plan, weights = self._head.cut_off(plan, weights)
             every = (weights,)
@@ -134,12 +136,14 @@ class Engine:
         shape: Index = (image.shape[0], image.shape[1], image.shape[2])
         planned = window_shape(shape, plan.patch_zyx, plan.stride_zyx, step, rule=plan.windows)
         mirror = plan.mirror_axes if options.mirroring else ()
+        sides = sides_swapped(plan.labels) if options.mirroring and plan.mirror_sides else None
         while True:
             window = self._window(planned)
             if window is None:
                 self._move_to_cpu(progress)
                 continue
-            work = partial(self._mean_logits, image, window, step=step, mirror_axes=mirror, progress=progress)
+            arguments: dict[str, Any] = {"step": step, "mirror_axes": mirror, "sides": sides, "progress": progress}
+            work = partial(self._mean_logits, image, window, **arguments)
             result = self._attempt(work)
             if result is not None:
                 return LazyLogits(result, self._head) if self._head else result

@@ -66,7 +66,7 @@ class OneModel:
         self.options = options = replace(options, parity=parity)
         self.name = f"{bundle.name} {bundle.version}"
         self.plan = bundle.plan
-        self._cannot_mirror = options.mirroring and not bundle.plan.mirror_axes
+        self._cannot_mirror = options.mirroring and not (bundle.plan.mirror_axes or bundle.plan.mirror_sides)
         self.strategy = _strategy_of(bundle, options)
         self.structures: tuple[Structure, ...] = self.strategy.structures
 

@@ -106,6 +106,7 @@ def predict(
     *,
     step: float,
     mirror_axes: Sequence[int] = (),
+    sides: Sequence[int] | None = None,
     padding: float = 0.0,
     gather_on: torch.device | None = None,
     progress: Progress | None = None,
@@ -120,6 +121,7 @@ def predict(
         window_zyx: from `window_shape`.
         step: distance of neighbouring windows as a fraction of a window, at most.
         mirror_axes: average over all flips of these axes (0 z, 1 y, 2 x).
+        sides: flip x too, and put the classes of such a flip in this order, which swaps left and right back.
         padding: normalised value around an image that is smaller than a window; nnU-Net's is 0.
         gather_on: where the logits are put together; the network's device unless given.
 
@@ -130,7 +132,7 @@ def predict(
     padded, inner = pad_to_window(image, window_zyx, padding)
     sizes: Index = (padded.shape[0], padded.shape[1], padded.shape[2])
     starts = [window_starts(size, window, step) for size, window in zip(sizes, window_zyx, strict=True)]
-    flips = flips_of(mirror_axes)
+    flips = flips_of((*mirror_axes, 2) if sides else mirror_axes)
     gather_on = gather_on or image.device
     total = math.prod(len(places) for places in starts) * len(flips)
     done = 0
@@ -146,6 +148,8 @@ def predict(
             else:
                 dims = [axis + 2 for axis in flip]
                 output = network(window.flip(dims).contiguous()).flip(dims)
+                if sides and 2 in flip:
+                    output = output[:, list(sides)]
             result = output if result is None else result.add_(output)
             done += 1
             if progress:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from flareseg.errors import ModelError
-from flareseg.labels import by_name, is_known
+from flareseg.labels import by_name, is_known, paired_sides
 from flareseg.model.calibration import Calibration
 from flareseg.model.networks.registry import architecture_of
 from flareseg.model.networks.spec import NetworkSpec
@@ -118,6 +118,7 @@ class Plan:
         patch_zyx: window size in voxels of that grid.
         step: distance of windows as a fraction of the window (1.0: side by side; nnU-Net's default is 0.5).
         mirror_axes: axes (0 z, 1 y, 2 x) that test-time mirroring flips when the user asks for it.
+        mirror_sides: test-time mirroring also flips left and right, and swaps the structures of the two sides back.
         windows: "fixed" uses exactly `patch_zyx`; "fitted" lets an axis shrink or grow a little so that windows
             tile the volume without waste.
         intensity: HU normalisation.
@@ -151,6 +152,7 @@ class Plan:
     labels: dict[int, str]
     step: float = 1.0
     mirror_axes: tuple[int, ...] = ()
+    mirror_sides: bool = False
     windows: WindowRule = "fixed"
     padding_hu: float | None = None
     resampling: ResamplingRule = "auto"
@@ -245,6 +247,8 @@ class Plan:
     def _added(self) -> dict[str, Any]:
         """What later formats added, as far as this plan uses it; older programs read the others."""
         added: dict[str, Any] = {}
+        if self.mirror_sides:  # programs that do not know it run without mirroring
+            added["mirror_sides"] = True
         if self.image_order != 3:
             added["image_order"] = self.image_order
         if self.orientation != "canonical":
@@ -284,6 +288,7 @@ class Plan:
                 labels={int(value): str(name) for value, name in data["labels"].items()},
                 step=float(data.get("step", 1.0)),
                 mirror_axes=tuple(int(axis) for axis in data.get("mirror_axes", ())),
+                mirror_sides=bool(data.get("mirror_sides", False)),
                 windows=data.get("windows", "fixed"),
                 padding_hu=None if data.get("padding_hu") is None else float(data["padding_hu"]),
                 resampling=data.get("resampling", "auto"),
@@ -335,6 +340,9 @@ class Plan:
             raise ValueError(f"windows '{self.windows}' or resampling '{self.resampling}'")
         if set(self.mirror_axes) - {0, 1, 2}:
             raise ValueError(f"mirror axes {self.mirror_axes}")
+        turned = (self.orientation, self.axes) != ("canonical", (0, 1, 2))
+        if self.mirror_sides and (turned or 2 in self.mirror_axes or sides_swapped(self.labels) is None):
+            raise ValueError("mirrored sides need both structures of every pair, and canonical axes")
         if self.intensity.scheme not in ("ct", "zscore", "zscore_nonzero"):
             raise ValueError(f"intensity scheme '{self.intensity.scheme}'")
         if self.orientation not in ("canonical", "stored", "ras") or sorted(self.axes) != [0, 1, 2]:
@@ -345,6 +353,18 @@ class Plan:
             raise ValueError(f"rules of nnU-Net {self.nnunet}")
         if not 0 <= self.image_order <= 5:
             raise ValueError(f"interpolation order {self.image_order}")
+
+
+def sides_swapped(labels: dict[int, str]) -> list[int] | None:
+    """For each output channel, that of the same structure of the other side; None if one of a pair is missing."""
+    order = list(range(len(labels)))
+    channel = {name: value for value, name in labels.items()}
+    for one, other in paired_sides():
+        if (one.name in channel) != (other.name in channel):
+            return None
+        if one.name in channel:
+            order[channel[one.name]], order[channel[other.name]] = channel[other.name], channel[one.name]
+    return order
 
 
 def _check_strides(strides: Any) -> None:

@@ -14,6 +14,7 @@ from flareseg.model.networks.spec import NetworkSpec
 from flareseg.model.networks.unet_layers import HEAD, Block, Convolution, convolutions_of, unet_layers
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from flareseg.model.networks.openvino_layers import Layers
@@ -22,10 +23,11 @@ NAME = "UNet"
 
 
 class UNetArchitecture(Architecture):
-    """It can be run, not trained."""
+    """All of them can be run and trained."""
 
     name = NAME
     head = HEAD
+    training_only = ("deep_heads.",)
 
     def shapes(self, spec: NetworkSpec, outputs: int) -> dict[str, tuple[int, ...]]:
         layers = unet_layers(spec)
@@ -42,11 +44,17 @@ class UNetArchitecture(Architecture):
         return shapes
 
     def build(self, spec: NetworkSpec, outputs: int, deep_supervision_heads: int = 0) -> nn.Module:
-        if deep_supervision_heads:
-            raise ModelError(f"The network '{spec.name}' can be run, but has no heads for training; train a DynUNet.")
         from flareseg.model.networks.unet_torch import UNet
 
-        return UNet(unet_layers(spec), outputs)
+        layers = unet_layers(spec)
+        if deep_supervision_heads >= len(layers.ups):
+            raise ModelError(f"The model's network has {len(layers.ups) - 1} deep outputs at most.")
+        return UNet(layers, outputs, deep_supervision_heads)
+
+    def training_outputs(self, network: nn.Module, image: torch.Tensor) -> list[torch.Tensor]:
+        net: Any = network
+        outputs: list[torch.Tensor] = net.all_outputs(image)
+        return outputs
 
     def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
         net = unet_layers(spec)

@@ -15,17 +15,30 @@ from flareseg.model.networks.unet_layers import Block, Convolution, UNetLayers, 
 class UNet(nn.Module):
     """A U-Net with a plain or a residual encoder; windows must be multiples of all its strides."""
 
-    def __init__(self, layers: UNetLayers, outputs: int) -> None:
+    def __init__(self, layers: UNetLayers, outputs: int, deep_heads: int = 0) -> None:
         super().__init__()
         self.stem = _ConvolutionNorm(layers.stem) if layers.stem else None
         self.encoder = nn.ModuleList(nn.ModuleList(_layer(layer) for layer in stage) for stage in layers.encoder)
         self.ups = nn.ModuleList(nn.ConvTranspose3d(u.channels_in, u.channels, u.stride, u.stride) for u in layers.ups)
         self.decoder = nn.ModuleList(_convolutions(up) for up in layers.ups)
         self.head = nn.Conv3d(layers.filters, outputs, 1)
+        # for training, finest first
+        coarser = list(reversed(layers.ups))[1 : 1 + deep_heads]
+        self.deep_heads = nn.ModuleList(nn.Conv3d(up.channels, outputs, 1) for up in coarser)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """(n, 1, z, y, x) to (n, outputs, z, y, x)."""
-        x, skips = windows, []
+        logits: torch.Tensor = self.head(self._features(windows)[-1])
+        return logits
+
+    def all_outputs(self, windows: torch.Tensor) -> list[torch.Tensor]:
+        """Logits at full resolution, then those of the deep supervision heads, finest first."""
+        features = self._features(windows)[::-1]
+        return [self.head(features[0]), *(head(x) for head, x in zip(self.deep_heads, features[1:], strict=False))]
+
+    def _features(self, windows: torch.Tensor) -> list[torch.Tensor]:
+        """What each step of the decoder gives, deepest first; without deep heads that of the last alone."""
+        x, skips, found = windows, [], []
         if self.stem is not None:
             x = _active(self.stem(x))
         for stage in self.encoder:
@@ -36,8 +49,9 @@ class UNet(nn.Module):
             x = torch.cat((up(x), skip), 1)
             for layer in convolutions.children():
                 x = _active(layer(x))
-        logits: torch.Tensor = self.head(x)
-        return logits
+            if len(self.deep_heads):
+                found.append(x)
+        return found or [x]
 
 
 class _ConvolutionNorm(nn.Module):
@@ -52,7 +66,7 @@ class _ConvolutionNorm(nn.Module):
         return result
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
     """What comes before the last non-linearity of a block."""
 
     def __init__(self, of: Block) -> None:
@@ -70,7 +84,7 @@ class _ResidualBlock(nn.Module):
 
 
 def _layer(of: Convolution | Block) -> nn.Module:
-    return _ResidualBlock(of) if isinstance(of, Block) else _ConvolutionNorm(of)
+    return ResidualBlock(of) if isinstance(of, Block) else _ConvolutionNorm(of)
 
 
 def _convolutions(up: Up) -> nn.ModuleList:
