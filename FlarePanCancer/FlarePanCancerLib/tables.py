@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from FlarePanCancerLib.offers import Offer
 from FlarePanCancerLib.results import Row, lesions, structure_of, whole_structures
+from flareseg.expectation import CHECK_BELOW, expected_quality
 from flareseg.labels import Structure, title_of
 
 ROW_HEIGHT = 24
@@ -96,7 +97,7 @@ class StructuresTable:
             structure = structure_of(row)
             swatch = qt.QTableWidgetItem()
             swatch.setBackground(qt.QBrush(qt.QColor(*structure.colour)))
-            for column, cell in enumerate((swatch, _text(structure.title), *_cells(row))):
+            for column, cell in enumerate((swatch, _titled(structure.title, row), *_cells(row))):
                 self._widget.setItem(place, column, cell)
         _fit_height(self._widget)
 
@@ -214,6 +215,16 @@ def _cells(row: Row) -> tuple[Any, Any]:
     if row["touches_border"]:
         volume.setToolTip(_("It reaches the edge of the scan, which may have cut it off."))
     return volume, _text(f"{row['mean_hu']:.0f}")
+
+
+def _titled(title: str, row: Row) -> Any:
+    """A structure's title, and where a low DSC is expected of it that it should be checked."""
+    check = expected_quality(row.get("expected_dsc"))
+    cell = _text(f"{title} – {check}" if check else title)
+    if check:
+        tip = _("In CTs that the model had not seen, what it was as unsure of had a DSC below {limit:.2f} on average.")
+        cell.setToolTip(tip.format(limit=CHECK_BELOW))
+    return cell
 
 
 def _text(text: str) -> Any:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from flareseg import labels
+from flareseg.expectation import expected_quality
 from flareseg.labels import TUMOUR
 from flareseg.results.measure import Measurement, in_ml, sums_by_value
 from flareseg.segmentation import Segmentation
@@ -84,7 +85,7 @@ def warnings_of(segmentation: Segmentation, volume: Volume, rows: Sequence[Measu
         _thick_slices(volume),
         _metal(segmentation, volume),
         *_unusual_volumes(rows),
-        _low_confidence(segmentation),
+        _low_confidence(segmentation, rows),
     )
     return [one for one in found if one]
 
@@ -176,12 +177,21 @@ def _unusual_volumes(rows: Sequence[Measurement]) -> Iterable[CaseWarning]:
             yield CaseWarning("unusual_volume", text, (row.structure,))
 
 
-def _low_confidence(segmentation: Segmentation) -> CaseWarning | None:
-    unsure = {name: mean for name, mean in mean_confidence(segmentation).items() if mean < LEAST_CONFIDENCE}
+def _low_confidence(segmentation: Segmentation, rows: Sequence[Measurement]) -> CaseWarning | None:
+    """By the DSC that is expected; of a model that was not calibrated by its probabilities, where they were kept."""
+    if any(row.expected_dsc is not None for row in rows):
+        unsure = {
+            row.structure: f"expected DSC {row.expected_dsc:.2f}" for row in rows if expected_quality(row.expected_dsc)
+        }
+        text = "Check this: {}. Where the model was as unsure in CTs that it had not seen, it was often wrong."
+    else:
+        means = mean_confidence(segmentation)
+        unsure = {name: f"{int(100 * mean)} %" for name, mean in means.items() if mean < LEAST_CONFIDENCE}
+        text = "The model is not sure of: {}. Look at them."
     if not unsure:
         return None
-    named = [f"{labels.title_of(name).lower()} ({int(100 * mean)} %)" for name, mean in unsure.items()]
-    return CaseWarning("low_confidence", f"The model is not sure of: {listed(named)}. Look at them.", tuple(unsure))
+    named = [f"{labels.title_of(name).lower()} ({why})" for name, why in unsure.items()]
+    return CaseWarning("low_confidence", text.format(listed(named)), tuple(unsure))
 
 
 def shortlist(words: Sequence[str]) -> str:
