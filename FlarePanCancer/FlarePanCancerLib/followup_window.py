@@ -18,7 +18,6 @@ from flareseg.labels import title_of
 from flareseg.system.temporary import drop_temporary_folder
 
 POLL_MS = 40
-TITLES = ("Lesion", "Lies in", "Earlier, mm", "Later, mm", "Change", "Remarks")
 
 
 class FollowUpWindow:
@@ -74,8 +73,9 @@ class FollowUpWindow:
         self.label.setWordWrap(True)
         layout.addWidget(self.label)
         self.table = qt.QTableWidget()
-        self.table.setColumnCount(len(TITLES))
-        self.table.setHorizontalHeaderLabels([_(title) for title in TITLES])
+        titles = [_("Lesion"), _("Lies in"), _("Earlier, mm"), _("Later, mm"), _("Change"), _("Remarks")]
+        self.table.setColumnCount(len(titles))
+        self.table.setHorizontalHeaderLabels(titles)
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)

@@ -148,7 +148,7 @@ def test_a_preview_comes_before_the_result_and_lies_where_the_result_lies(the_em
             np.array(part.geometry.world_of(tuple(np.argwhere(part.labels == value).mean(0))))
             for part in (coarse, result)
         ]
-        assert np.linalg.norm(middles[0] - middles[1]) < 12
+        assert np.linalg.norm(middles[0] - middles[1]) < 15  # mm, two and a half voxels of the coarse grid
     corner = coarse.geometry.world_of((-0.5, -0.5, -0.5))
     step = coarse.geometry.spacing_zyx_mm
     whole = straight.geometry

@@ -17,6 +17,9 @@ from flareseg.system.private_imports import import_openvino, without_telemetry
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = Path(__file__).with_name("watched")
 CALLS = "trace=connect,sendto,sendmsg,sendmmsg"
+IPV6_AT_HAND = re.compile(r"socket\.bind .*\('::1', 0\)\)$")
+"""How urllib3, which MONAI imports where it is installed, finds out whether this computer knows IPv6: any
+free port of its own, to which nobody listens or speaks."""
 MOVED_BY = ("XDG_", "MPL", "FLARESEG_", "TORCHINDUCTOR", "TMP", "TEMP", "OPENVINO")
 
 
@@ -52,7 +55,7 @@ class Watched:
     def calls_for_others(self):
         """What was heard and traced of the network."""
         texts = [file.read_text(errors="replace") for file in (self._heard, self._calls) if file.exists()]
-        lines = [line for text in texts for line in text.splitlines()]
+        lines = [line for text in texts for line in text.splitlines() if not IPV6_AT_HAND.match(line)]
         # sockets between the processes of one computer have no address of a network
         return [line for line in lines if line.startswith(("socket", "urllib", "http")) or "AF_INET" in line]
 

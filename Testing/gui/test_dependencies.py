@@ -56,8 +56,9 @@ def test_the_list_is_that_of_pyproject_without_what_slicer_brings(slicers_site):
 def test_the_engine_imports_nothing_that_neither_slicer_nor_the_list_has(slicers_site):
     listed = {requirement.module for requirement in dependencies.requirements()}
     slicers = {"numpy", "scipy", "SimpleITK", "pydicom"}
-    # psutil is only for `flareseg bench`, matplotlib for --report, onnx for `models export`; none need be installed
-    elsewhere = {"psutil", "matplotlib", "highdicom", "onnx"}
+    # psutil is only for `flareseg bench`, matplotlib (with PIL) for --report, highdicom for results in DICOM,
+    # dicomweb-client (with requests) for `flareseg pacs`, onnx for `models export`; none need be installed
+    elsewhere = {"psutil", "matplotlib", "PIL", "highdicom", "dicomweb_client", "requests", "onnx"}
     found = set()
     for path in (MODULE_FOLDER / "flareseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
