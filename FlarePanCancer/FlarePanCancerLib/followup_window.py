@@ -18,7 +18,6 @@ from flareseg.labels import title_of
 from flareseg.system.temporary import drop_temporary_folder
 
 POLL_MS = 40
-TITLES = ("Lesion", "Lies in", "Earlier, mm", "Later, mm", "Change", "Remarks")
 
 
 class FollowUpWindow:
@@ -51,6 +50,14 @@ class FollowUpWindow:
         self.dialog.show()
         self.dialog.activateWindow()
 
+    def forget(self) -> None:
+        """The scene goes: nothing that was compared is there any more."""
+        self._stop()
+        self.comparison, self._chosen = None, ()
+        if self.dialog is not None:
+            self.table.setRowCount(0)
+            self._say(_("Choose the results of two CTs of one patient."))
+
     def end(self) -> None:
         """Nothing may go on after the panel: the module is reloaded, or Slicer ends."""
         self._stop()
@@ -74,8 +81,9 @@ class FollowUpWindow:
         self.label.setWordWrap(True)
         layout.addWidget(self.label)
         self.table = qt.QTableWidget()
-        self.table.setColumnCount(len(TITLES))
-        self.table.setHorizontalHeaderLabels([_(title) for title in TITLES])
+        titles = (_("Lesion"), _("Lies in"), _("Earlier, mm"), _("Later, mm"), _("Change"), _("Remarks"))
+        self.table.setColumnCount(len(titles))
+        self.table.setHorizontalHeaderLabels(list(titles))
         self.table.verticalHeader().setVisible(False)
         self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)

@@ -11,9 +11,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from FlarePanCancerLib.ct_sources import cts_of_scene, load_series, result_of, selected_series, title_of_series
+from FlarePanCancerLib.ct_sources import cts_of_scene, load_series, selected_series, title_of_series
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import volume_of
+from FlarePanCancerLib.results import newest_result
 from FlarePanCancerLib.run_request import CHOICES
 from FlarePanCancerLib.words import spoken
 from flareseg.errors import InputError
@@ -83,6 +84,8 @@ class ManyCts:
             (self.ui.segmentAllButton, self._segment_or_cancel),
         ):
             button.connect("clicked()", slot)
+        self._hint, self._reason = self.ui.segmentAllButton.toolTip, ""
+        panel.refreshed = self._refresh
         self._refresh()
 
     @property
@@ -149,7 +152,7 @@ class ManyCts:
         self._panel_ui.ctSelector.setCurrentNode(ct)
         slicer.util.setSliceViewerLayers(background=ct, fit=True)
         for row in self._rows:
-            result = result_of(row.node) if row.node is not None else None
+            result = newest_result(row.node) if row.node is not None else None
             if result is not None and result.GetDisplayNode() is not None:
                 result.GetDisplayNode().SetVisibility(row.node is ct)
 
@@ -164,10 +167,7 @@ class ManyCts:
 
     def segment(self) -> None:
         """Load what is ticked and not loaded yet, and segment it all with one loaded model."""
-        if self._panel.run is not None:
-            self._say(_("Another CT is being segmented; wait for it, or cancel it."))
-            return
-        if not self._panel._is_ready():
+        if self._panel.why_busy() or not self._panel._is_ready():
             return
         self._at_work = [row for row in self._rows if row.wanted]
         self._wanted = len(self._at_work)
@@ -246,7 +246,7 @@ class ManyCts:
         )
         cts = [row.node for row in self._at_work]
         try:
-            results = [result_of(ct) for ct in cts]
+            results = [newest_result(ct) for ct in cts]
             self.run = process(cts, results, wait=False, callbacks=callbacks, preview=False, **choices)
         except SegmentationError as error:
             self._finished(False)
@@ -302,7 +302,6 @@ class ManyCts:
         self.ui.manyProgressBar.visible = False
         self._at_work = []
         self._refresh()
-        self._panel.refresh()
 
     def _row_of(self, outcome: Outcome) -> _Row | None:
         return next((row for row in self._at_work if row.node is outcome.ct), None)
@@ -314,16 +313,22 @@ class ManyCts:
     def _refresh(self) -> None:
         button, count = self.ui.segmentAllButton, sum(row.wanted for row in self._rows)
         busy = self.running
+        reason = self._panel.why_busy()
         button.text = _("Cancel") if busy else _("Segment {count} CTs").format(count=count)
-        button.enabled = busy or bool(count)
+        button.enabled = busy or bool(count and not reason)
+        button.toolTip = reason or self._hint
+        if reason or self.ui.manyStatusLabel.text == self._reason:
+            self._say(reason)
+        self._reason = reason
         self.ui.sceneCtsButton.enabled = self.ui.dicomCtsButton.enabled = not busy
+        self._panel.occupy(_("Many CTs are being segmented; wait for them, or cancel them below.") if busy else "")
 
     def _say(self, text: str) -> None:
         self.ui.manyStatusLabel.text = text
 
 
 def _row_of(node: Any) -> _Row:
-    done = result_of(node) is not None
+    done = newest_result(node) is not None
     return _Row(node.GetName(), node.GetID(), state=_("has a result") if done else "", wanted=not done)
 
 

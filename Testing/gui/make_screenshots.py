@@ -23,6 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCanc
 import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 from boot import application_logic, boot  # noqa: E402
+from helpers import labels_for  # noqa: E402
 from standin import module  # noqa: E402
 from standin.events import screenshot, spin, wait_until  # noqa: E402
 from standin.install import install  # noqa: E402
@@ -66,6 +67,7 @@ def main(ct_file: Path | None, folder: Path) -> None:
     spin(0.3)
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
+    follow_up(widget, node, folder / "followup.png")
     error(widget, representation, folder / "panel_error.png")
     many_cts(widget, node, folder / "many_cts.png")
     widget.cleanup()
@@ -96,6 +98,59 @@ def get_models(widget: object, path: Path) -> None:
     spin(0.3)
     screenshot(window.dialog, path)
     window.ui.closeButton.click()
+
+
+def follow_up(widget: object, node: object, path: Path) -> None:
+    """The window behind *Follow-up…*: the sample's organs at two made-up dates, with lesions that are made up too."""
+    import slicer
+
+    from FlarePanCancerLib import scene
+    from flareseg.labels import by_name
+
+    result = widget.panel.parameters.segmentation
+    organs = np.zeros(slicer.util.arrayFromVolume(node).shape, np.uint8)
+    for segment_id, name in scene.own_segments(result).items():
+        organs[slicer.util.arrayFromSegmentBinaryLabelmap(result, segment_id, node) > 0] = by_name(name).value
+    spots = inner_places(organs == by_name("liver").value, 3)
+    made = []
+    for month, sizes_mm in (("March", (14, 9, 0)), ("June", (9, 0, 7))):
+        labels = organs.copy()
+        for spot, radius_mm in zip(spots, sizes_mm, strict=True):
+            labels[distances_mm(labels.shape, spot, node.GetSpacing()[::-1]) < radius_mm] = by_name("tumour").value
+        ct = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node).copy(), name=f"Abdomen CT, {month}")
+        ct.CopyOrientation(node)
+        one = scene.new_segmentation(ct)
+        scene.fill(one, labels_for(ct, labels, Path(os.environ["FLARESEG_DATA"])))
+        made += [ct, one]
+    widget.ui.followUpButton.click()
+    window = widget.panel.follow_up
+    for selector, one in zip(window.selectors, made[1::2], strict=True):
+        selector.setCurrentNode(one)
+    window.button.click()
+    wait_until(lambda: window.button.text == "Compare", 120)
+    window.dialog.resize(620, 300)
+    spin(0.3)
+    screenshot(window.dialog, path)
+    window.dialog.close()
+    for one in made:
+        slicer.mrmlScene.RemoveNode(one)
+
+
+def inner_places(mask: np.ndarray, count: int) -> list[np.ndarray]:
+    """Voxels far inside a mask, and far from each other."""
+    from scipy import ndimage
+
+    depth, places = ndimage.distance_transform_edt(mask), []
+    for _ in range(count):
+        places.append(np.array(np.unravel_index(depth.argmax(), depth.shape)))
+        depth[distances_mm(mask.shape, places[-1], (1, 1, 1)) < 25] = 0
+    return places
+
+
+def distances_mm(shape: tuple, place: np.ndarray, spacing_zyx: tuple) -> np.ndarray:
+    """Of every voxel to one."""
+    axes = np.indices(shape)
+    return np.sqrt(sum(((axis - at) * mm) ** 2 for axis, at, mm in zip(axes, place, spacing_zyx, strict=True)))
 
 
 def many_cts(widget: object, node: object, path: Path) -> None:
