@@ -85,6 +85,7 @@ class FollowUpWindow:
         self.table.setColumnCount(len(titles))
         self.table.setHorizontalHeaderLabels(list(titles))
         self.table.verticalHeader().setVisible(False)
+        self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.table.setToolTip(_("Click on a lesion to see it at both dates."))

@@ -16,7 +16,7 @@ from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, 
 from FlarePanCancerLib.mrml_conversion import volume_of
 from FlarePanCancerLib.results import newest_result
 from FlarePanCancerLib.run_request import CHOICES
-from FlarePanCancerLib.words import spoken
+from FlarePanCancerLib.words import for_window, spoken
 from flareseg.errors import InputError
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "ManyCts.ui"
@@ -74,7 +74,7 @@ class ManyCts:
         table.setHorizontalHeaderLabels([_("CT"), _("State")])
         table.verticalHeader().setVisible(False)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         table.connect("itemChanged(QTableWidgetItem*)", self._ticked)
         table.connect("cellClicked(int,int)", self._clicked)
         self.ui.manyProgressBar.visible = False
@@ -126,7 +126,6 @@ class ManyCts:
             state.setToolTip(row.state)
             table.setItem(place, 0, name)
             table.setItem(place, 1, state)
-        table.resizeColumnToContents(1)
         self._filling = False
         self._refresh()
 
@@ -137,7 +136,6 @@ class ManyCts:
         item = self.ui.ctsTable.item(self._rows.index(row), 1)
         item.setText(state)
         item.setToolTip(state)
-        self.ui.ctsTable.resizeColumnToContents(1)
 
     def _ticked(self, item: Any) -> None:
         if not self._filling and item.column() == 0:
@@ -239,7 +237,7 @@ class ManyCts:
         choices["structures"] = [name for name in parameters.structures.split(",") if name]
         callbacks = Callbacks(
             progress=self._on_progress,
-            message=self._panel_ui.logText.appendPlainText,
+            message=self._log,
             done=self._on_done,
             error=self._on_error,
             finished=self._finished,
@@ -284,11 +282,11 @@ class ManyCts:
             outcome.segmentation.GetDisplayNode().SetVisibility(False)
 
     def _on_error(self, text: str, _details: str) -> None:
-        self._panel_ui.logText.appendPlainText(text)
+        self._log(text)
         for outcome in self.run.outcomes if self.run is not None else ():
             row = self._row_of(outcome)
             if row is not None and outcome.error:
-                self._set_state(row, _("failed: {reason}").format(reason=outcome.error))
+                self._set_state(row, _("failed: {reason}").format(reason=for_window(outcome.error)))
 
     def _finished(self, cancelled: bool) -> None:
         self._timer.stop()
@@ -322,6 +320,9 @@ class ManyCts:
         self._reason = reason
         self.ui.sceneCtsButton.enabled = self.ui.dicomCtsButton.enabled = not busy
         self._panel.occupy(_("Many CTs are being segmented; wait for them, or cancel them below.") if busy else "")
+
+    def _log(self, text: str) -> None:
+        self._panel_ui.logText.appendPlainText(for_window(text))
 
     def _say(self, text: str) -> None:
         self.ui.manyStatusLabel.text = text

@@ -24,6 +24,7 @@ import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 from boot import application_logic, boot  # noqa: E402
 from helpers import labels_for  # noqa: E402
+from PIL import Image  # noqa: E402
 from standin import module  # noqa: E402
 from standin.events import screenshot, spin, wait_until  # noqa: E402
 from standin.install import install  # noqa: E402
@@ -63,7 +64,7 @@ def main(ct_file: Path | None, folder: Path) -> None:
     screenshot(representation, folder / "panel_running.png")
     wait_until(lambda: widget.panel.run is None, 120)
     widget.ui.show3DButton.checked = True
-    representation.resize(470, 1080)
+    representation.resize(470, 1190)
     spin(0.3)
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
@@ -71,8 +72,19 @@ def main(ct_file: Path | None, folder: Path) -> None:
     error(widget, representation, folder / "panel_error.png")
     many_cts(widget, node, folder / "many_cts.png")
     widget.cleanup()
+    for path in folder.glob("*.png"):
+        shrink(path)
     shutil.rmtree(os.environ["FLARESEG_DATA"], ignore_errors=True)
     app.quit()
+
+
+def shrink(path: Path) -> None:
+    """With 256 colours a picture takes a third of the room; those that had no more are left alone."""
+    with Image.open(path) as picture:
+        if picture.mode == "P":
+            return
+        small = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    small.save(path, optimize=True)
 
 
 def error(widget: object, representation: object, path: Path) -> None:
@@ -140,7 +152,8 @@ def inner_places(mask: np.ndarray, count: int) -> list[np.ndarray]:
     """Voxels far inside a mask, and far from each other."""
     from scipy import ndimage
 
-    depth, places = ndimage.distance_transform_edt(mask), []
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]  # the edge of the scan is one
+    places = []
     for _ in range(count):
         places.append(np.array(np.unravel_index(depth.argmax(), depth.shape)))
         depth[distances_mm(mask.shape, places[-1], (1, 1, 1)) < 25] = 0
@@ -160,6 +173,7 @@ def many_cts(widget: object, node: object, path: Path) -> None:
     for name in ("Abdomen CT, March", "Abdomen CT, June"):
         other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node).copy(), name=name)
         other.CopyOrientation(node)
+    widget.ui.ctSelector.setCurrentNode(node)
     section, representation = widget.many, widget.parent
     widget.ui.inputsCollapsible.collapsed = widget.ui.resultsCollapsible.collapsed = True
     section.ui.manyCollapsible.collapsed = False

@@ -143,7 +143,7 @@ def test_ticked_cts_are_segmented_in_one_run_with_the_panels_choices(widget, cts
     assert states(section) == [("anna", "50 %"), ("bert", ""), ("cleo", "waits")]
     assert section.ui.manyStatusLabel.text == "1 of 2: Segmenting; 30 s left"
     run.done(0)
-    run.fail(1, "This is no CT.")
+    run.fail(1, "This is no CT; use --force if it is one.")
     assert states(section)[0] == ("anna", "done: 2 structures")
     assert states(section)[2] == ("cleo", "failed: This is no CT.")
     run.callbacks.finished(False)

@@ -150,11 +150,12 @@ def test_a_structure_of_which_little_is_expected_is_to_be_checked(panel, first, 
     rows = [row | {"expected_dsc": expected.get(row["structure"])} for row in outcome.rows]
     results.write_table(rows, outcome.segmentation)
     panel.refresh()
-    assert shown(panel) == ["Liver", "Spleen – check this: expected DSC 0.55"]
+    assert shown(panel) == ["Liver", "Spleen\ncheck this: expected DSC 0.55"]
     panel.ui.ctSelector.setCurrentNode(second)
     panel.ui.ctSelector.setCurrentNode(first)
-    assert shown(panel) == ["Liver", "Spleen – check this: expected DSC 0.55"], "the scene remembers"
+    assert shown(panel) == ["Liver", "Spleen\ncheck this: expected DSC 0.55"], "the scene remembers"
     table = panel.ui.structuresTable
+    assert table.rowHeight(1) == 2 * table.rowHeight(0), "nothing of it is cut off"
     assert table.item(0, 1).toolTip() == ""
     assert "had a DSC below 0.70 on average" in table.item(1, 1).toolTip()
 
