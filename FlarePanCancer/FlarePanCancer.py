@@ -111,7 +111,7 @@ class FlarePanCancerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.refresh()
 
     def _scene_closes(self, caller, event):
-        self.panel.cancel()
+        self.panel.close_scene()
         self.many.close_scene()
         self._scene_imports(caller, event)
         self._emptied = True

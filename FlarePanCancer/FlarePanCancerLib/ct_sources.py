@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from FlarePanCancerLib.scene import own_segments
-
 KIND = "vtkMRMLScalarVolumeNode"
 MODALITY = "DICOM.Modality"
 MODALITY_TAG = "0008,0060"
@@ -18,16 +16,6 @@ def cts_of_scene() -> list[Any]:
 
     nodes = slicer.util.getNodesByClass(KIND)
     return [node for node in nodes if _may_be_ct(node)]
-
-
-def result_of(ct: Any) -> Any:
-    """The newest segmentation of a CT that this module made; None where there is none."""
-    import slicer
-
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    own = [node for node in nodes if node.GetNodeReferenceID(role) == ct.GetID() and own_segments(node)]
-    return own[-1] if own else None
 
 
 def selected_series() -> list[str]:

@@ -15,6 +15,8 @@ import numpy as np
 
 from FlarePanCancerLib.mrml_conversion import volume_of
 from FlarePanCancerLib.results import world_of
+from FlarePanCancerLib.scene import ct_of
+from FlarePanCancerLib.translation import tr as _
 from flareseg.io.files import write_segmentation
 from flareseg.labels import by_name, is_known, structures
 from flareseg.segmentation import Segmentation
@@ -32,13 +34,6 @@ class Command:
 
     arguments: tuple[str, ...]
     table: Path
-
-
-def ct_of(result: Any) -> Any:
-    """The CT that a segmentation node was made on; None where the scene has none."""
-    import slicer
-
-    return result.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
 
 
 def write_for_engine(results: Sequence[Any], folder: Path) -> Command:
@@ -155,7 +150,9 @@ def _segmentation_of(result: Any) -> Segmentation:
 
     ct = ct_of(result)
     if ct is None:
-        raise ValueError(f"'{result.GetName()}' has lost its CT; load it, or choose another result.")
+        raise ValueError(
+            _("'{name}' has lost its CT; load it, or choose another result.").format(name=result.GetName())
+        )
     volume = volume_of(ct)
     labels = np.zeros(volume.geometry.shape_zyx, np.uint8)
     segments = result.GetSegmentation()
@@ -165,5 +162,6 @@ def _segmentation_of(result: Any) -> Segmentation:
             mask = slicer.util.arrayFromSegmentBinaryLabelmap(result, segments.GetNthSegmentID(number), ct)
             labels[np.asarray(mask) > 0] = by_name(name).value
     if not labels.any():
-        raise ValueError(f"'{result.GetName()}' has no segment called as an organ, such as 'Liver'.")
+        words = _("'{name}' has no segment called as an organ, such as 'Liver'.")
+        raise ValueError(words.format(name=result.GetName()))
     return Segmentation(labels, volume.geometry, structures(), result.GetName())

@@ -50,6 +50,14 @@ class FollowUpWindow:
         self.dialog.show()
         self.dialog.activateWindow()
 
+    def forget(self) -> None:
+        """The scene goes: nothing that was compared is there any more."""
+        self._stop()
+        self.comparison, self._chosen = None, ()
+        if self.dialog is not None:
+            self.table.setRowCount(0)
+            self._say(_("Choose the results of two CTs of one patient."))
+
     def end(self) -> None:
         """Nothing may go on after the panel: the module is reloaded, or Slicer ends."""
         self._stop()
@@ -77,6 +85,7 @@ class FollowUpWindow:
         self.table.setColumnCount(len(titles))
         self.table.setHorizontalHeaderLabels(titles)
         self.table.verticalHeader().setVisible(False)
+        self.table.horizontalHeader().setStretchLastSection(True)
         self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
         self.table.setToolTip(_("Click on a lesion to see it at both dates."))

@@ -11,11 +11,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from FlarePanCancerLib.ct_sources import cts_of_scene, load_series, result_of, selected_series, title_of_series
+from FlarePanCancerLib.ct_sources import cts_of_scene, load_series, selected_series, title_of_series
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import volume_of
+from FlarePanCancerLib.results import newest_result
 from FlarePanCancerLib.run_request import CHOICES
-from FlarePanCancerLib.words import spoken
+from FlarePanCancerLib.words import for_window, spoken
 from flareseg.errors import InputError
 
 UI = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "ManyCts.ui"
@@ -73,7 +74,7 @@ class ManyCts:
         table.setHorizontalHeaderLabels([_("CT"), _("State")])
         table.verticalHeader().setVisible(False)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         table.connect("itemChanged(QTableWidgetItem*)", self._ticked)
         table.connect("cellClicked(int,int)", self._clicked)
         self.ui.manyProgressBar.visible = False
@@ -83,6 +84,8 @@ class ManyCts:
             (self.ui.segmentAllButton, self._segment_or_cancel),
         ):
             button.connect("clicked()", slot)
+        self._hint, self._reason = self.ui.segmentAllButton.toolTip, ""
+        panel.refreshed = self._refresh
         self._refresh()
 
     @property
@@ -123,7 +126,6 @@ class ManyCts:
             state.setToolTip(row.state)
             table.setItem(place, 0, name)
             table.setItem(place, 1, state)
-        table.resizeColumnToContents(1)
         self._filling = False
         self._refresh()
 
@@ -134,7 +136,6 @@ class ManyCts:
         item = self.ui.ctsTable.item(self._rows.index(row), 1)
         item.setText(state)
         item.setToolTip(state)
-        self.ui.ctsTable.resizeColumnToContents(1)
 
     def _ticked(self, item: Any) -> None:
         if not self._filling and item.column() == 0:
@@ -149,7 +150,7 @@ class ManyCts:
         self._panel_ui.ctSelector.setCurrentNode(ct)
         slicer.util.setSliceViewerLayers(background=ct, fit=True)
         for row in self._rows:
-            result = result_of(row.node) if row.node is not None else None
+            result = newest_result(row.node) if row.node is not None else None
             if result is not None and result.GetDisplayNode() is not None:
                 result.GetDisplayNode().SetVisibility(row.node is ct)
 
@@ -164,10 +165,7 @@ class ManyCts:
 
     def segment(self) -> None:
         """Load what is ticked and not loaded yet, and segment it all with one loaded model."""
-        if self._panel.run is not None:
-            self._say(_("Another CT is being segmented; wait for it, or cancel it."))
-            return
-        if not self._panel._is_ready():
+        if self._panel.why_busy() or not self._panel._is_ready():
             return
         self._at_work = [row for row in self._rows if row.wanted]
         self._wanted = len(self._at_work)
@@ -239,14 +237,14 @@ class ManyCts:
         choices["structures"] = [name for name in parameters.structures.split(",") if name]
         callbacks = Callbacks(
             progress=self._on_progress,
-            message=self._panel_ui.logText.appendPlainText,
+            message=self._log,
             done=self._on_done,
             error=self._on_error,
             finished=self._finished,
         )
         cts = [row.node for row in self._at_work]
         try:
-            results = [result_of(ct) for ct in cts]
+            results = [newest_result(ct) for ct in cts]
             self.run = process(cts, results, wait=False, callbacks=callbacks, preview=False, **choices)
         except SegmentationError as error:
             self._finished(False)
@@ -284,11 +282,11 @@ class ManyCts:
             outcome.segmentation.GetDisplayNode().SetVisibility(False)
 
     def _on_error(self, text: str, _details: str) -> None:
-        self._panel_ui.logText.appendPlainText(text)
+        self._log(text)
         for outcome in self.run.outcomes if self.run is not None else ():
             row = self._row_of(outcome)
             if row is not None and outcome.error:
-                self._set_state(row, _("failed: {reason}").format(reason=outcome.error))
+                self._set_state(row, _("failed: {reason}").format(reason=for_window(outcome.error)))
 
     def _finished(self, cancelled: bool) -> None:
         self._timer.stop()
@@ -302,7 +300,6 @@ class ManyCts:
         self.ui.manyProgressBar.visible = False
         self._at_work = []
         self._refresh()
-        self._panel.refresh()
 
     def _row_of(self, outcome: Outcome) -> _Row | None:
         return next((row for row in self._at_work if row.node is outcome.ct), None)
@@ -314,16 +311,25 @@ class ManyCts:
     def _refresh(self) -> None:
         button, count = self.ui.segmentAllButton, sum(row.wanted for row in self._rows)
         busy = self.running
+        reason = self._panel.why_busy()
         button.text = _("Cancel") if busy else _("Segment {count} CTs").format(count=count)
-        button.enabled = busy or bool(count)
+        button.enabled = busy or bool(count and not reason)
+        button.toolTip = reason or self._hint
+        if reason or self.ui.manyStatusLabel.text == self._reason:
+            self._say(reason)
+        self._reason = reason
         self.ui.sceneCtsButton.enabled = self.ui.dicomCtsButton.enabled = not busy
+        self._panel.occupy(_("Many CTs are being segmented; wait for them, or cancel them below.") if busy else "")
+
+    def _log(self, text: str) -> None:
+        self._panel_ui.logText.appendPlainText(for_window(text))
 
     def _say(self, text: str) -> None:
         self.ui.manyStatusLabel.text = text
 
 
 def _row_of(node: Any) -> _Row:
-    done = result_of(node) is not None
+    done = newest_result(node) is not None
     return _Row(node.GetName(), node.GetID(), state=_("has a result") if done else "", wanted=not done)
 
 

@@ -36,7 +36,14 @@ def measure_again(segmentation: Any, ct: Any, rows: Sequence[Row]) -> list[dict[
     labels = _labels(segmentation, ct, values, volume.hu.shape)
     before = rows[0] if rows else {"case": ct.GetName(), "model": ""}
     found = Segmentation(labels, volume.geometry, structures, before["case"] or "", before["model"] or "")
-    return [asdict(row) for row in measure(found, volume)]
+    return [_as_sure_as(rows, asdict(row)) for row in measure(found, volume)]
+
+
+def _as_sure_as(before: Sequence[Row], row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the DSC that was expected before, unless somebody edited the structure since."""
+    same = ("structure", "lesion", "voxels", "mean_hu")
+    kept = next((old for old in before if all(old[name] == row[name] for name in same)), None)
+    return row | {"expected_dsc": kept.get("expected_dsc")} if kept is not None else row
 
 
 def _labels(segmentation: Any, ct: Any, values: dict[str, int], shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from FlarePanCancerLib.sample_fetch import URL, fetch_sample
+
 CATEGORY = "FLARE"
 SAMPLE_NAME = "FlarePanCancerAbdomenCT"
 NODE_NAME = "AbdomenCT"
-URL = (
-    "https://github.com/wasserth/TotalSegmentator/raw/0effae9d718aab0c118ce1f8982dcd16b9e32a50"
-    "/tests/reference_files/example_ct.nii.gz"
-)
-"""The file that `flareseg sample` takes out of an archive of 38 MB, alone: 2 MB. The commit makes it unchangeable."""
 
 
 def load() -> Any:
-    """Download the sample CT with Slicer's Sample Data module, or take it from its cache; the node."""
-    import SampleData
+    """The node of the sample CT, loaded by Slicer's Sample Data module from its cache; downloaded there before.
 
+    Slicer processes events meanwhile.
+
+    Raises:
+        FetchError: when it cannot be downloaded.
+    """
+    import SampleData
+    import slicer
+
+    fetch_sample(slicer.app.processEvents)
     return SampleData.SampleDataLogic().downloadSample(SAMPLE_NAME)
 
 

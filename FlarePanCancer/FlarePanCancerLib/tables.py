@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from FlarePanCancerLib.offers import Offer
 from FlarePanCancerLib.results import Row, lesions, structure_of, whole_structures
-from flareseg.expectation import CHECK_BELOW, expected_quality
+from flareseg.expectation import CHECK_BELOW, is_doubtful
 from flareseg.labels import Structure, title_of
 
 ROW_HEIGHT = 24
@@ -97,8 +97,10 @@ class StructuresTable:
             structure = structure_of(row)
             swatch = qt.QTableWidgetItem()
             swatch.setBackground(qt.QBrush(qt.QColor(*structure.colour)))
-            for column, cell in enumerate((swatch, _titled(structure.title, row), *_cells(row))):
+            title = _titled(structure.title, row)
+            for column, cell in enumerate((swatch, title, *_cells(row))):
                 self._widget.setItem(place, column, cell)
+            self._widget.setRowHeight(place, ROW_HEIGHT * len(title.text().splitlines()))
         _fit_height(self._widget)
 
 
@@ -218,12 +220,14 @@ def _cells(row: Row) -> tuple[Any, Any]:
 
 
 def _titled(title: str, row: Row) -> Any:
-    """A structure's title, and where a low DSC is expected of it that it should be checked."""
-    check = expected_quality(row.get("expected_dsc"))
-    cell = _text(f"{title} – {check}" if check else title)
-    if check:
-        tip = _("In CTs that the model had not seen, what it was as unsure of had a DSC below {limit:.2f} on average.")
-        cell.setToolTip(tip.format(limit=CHECK_BELOW))
+    """A structure's title, and below, where a low DSC is expected of it, that it should be checked."""
+    expected_dsc = row.get("expected_dsc")  # not in scenes that earlier versions saved
+    if not is_doubtful(expected_dsc):
+        return _text(title)
+    words = _("{structure}\ncheck this: expected DSC {dsc}")
+    cell = _text(words.format(structure=title, dsc=f"{expected_dsc:.2f}"))
+    tip = _("In CTs that the model had not seen, what it was as unsure of had a DSC below {limit} on average.")
+    cell.setToolTip(tip.format(limit=f"{CHECK_BELOW:.2f}"))
     return cell
 
 

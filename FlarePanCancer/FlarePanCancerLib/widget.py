@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from FlarePanCancerLib import region, sampledata, scene
 from FlarePanCancerLib.choices import Choices
 from FlarePanCancerLib.dependencies import DependencyError
 from FlarePanCancerLib.first_use import install_missing, lacks_packages
+from FlarePanCancerLib.followup_window import FollowUpWindow
 from FlarePanCancerLib.get_models import GetModels
 from FlarePanCancerLib.logic import Callbacks, Outcome, Run, SegmentationError, process
 from FlarePanCancerLib.mrml_conversion import is_sequence
@@ -45,10 +47,13 @@ class Panel:
         self.choices = Choices(ui)
         self.results = ResultView(ui, self.choices.looks_for_lesions)
         self.get_models = GetModels(self._is_ready, self.choices.use_model)
+        self.follow_up = FollowUpWindow(self._is_ready)
+        self.refreshed: Callable[[], None] = lambda: None  # another part of the module follows
         self._details = ""
         self._reason = ""
         self._ct_id = ""
         self._installing = False
+        self._occupied = ""
         ui.detailsButton.visible = False
         ui.roiSelector.baseName = _("Region")
         for button, slot in (
@@ -58,6 +63,7 @@ class Panel:
             (ui.importModelButton, self._import_model),
             (ui.openModelsButton, self._open_models),
             (ui.detailsButton, self._show_details),
+            (ui.followUpButton, self.follow_up.show),
         ):
             button.connect("clicked()", slot)
         ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._roi_added)
@@ -95,6 +101,10 @@ class Panel:
         self._follow_ct(ct)
         self.results.show(ct, parameters.segmentation if parameters is not None else None)
         self.ui.sampleButton.visible = ct is None
+        self._show_button()
+        self.refreshed()
+
+    def _show_button(self) -> None:
         button = self.ui.segmentButton
         if self.run is not None:
             button.text, button.enabled = _("Cancel"), True
@@ -126,9 +136,21 @@ class Panel:
         if chosen is None or not scene.may_hold(chosen, ct):
             self.parameters.segmentation = newest_result(ct)
 
-    def _why_not(self) -> str:
+    def occupy(self, reason: str) -> None:
+        """Another part of the module is at work, for which *Segment* waits; "": it is done."""
+        if reason != self._occupied:
+            self._occupied = reason
+            self.refresh()
+
+    def why_busy(self) -> str:
+        """Why other parts of the module have to wait for the panel; "" where they need not."""
         if self._installing:
-            return _("Packages are being installed …")
+            return str(_("Packages are being installed …"))
+        return str(_("Another CT is being segmented; wait for it, or cancel it.")) if self.run is not None else ""
+
+    def _why_not(self) -> str:
+        if reason := self.why_busy() or self._occupied:
+            return reason
         if self.parameters is None or self.parameters.ct is None:
             return _("Load a CT, or choose one above.")
         ct, chosen = self.parameters.ct, self.parameters.segmentation
@@ -144,10 +166,16 @@ class Panel:
         region.start_at(roi, ct)
 
     def _load_sample(self) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
-            node = sampledata.load()
-            if self.parameters is not None:
-                self.parameters.ct = node
+        self.ui.sampleButton.enabled = False  # events are processed meanwhile, and no second press
+        self.ui.statusLabel.text = _("Loading the sample CT …")
+        try:
+            with slicer.util.tryWithErrorDisplay(_("The sample CT could not be loaded."), waitCursor=True):
+                node = sampledata.load()
+                if self.parameters is not None:
+                    self.parameters.ct = node
+        finally:
+            self.ui.sampleButton.enabled = True
+            self.refresh()
 
     # a run
 
@@ -203,6 +231,11 @@ class Panel:
             self.ui.segmentButton.enabled = False
             self.run.cancel()
 
+    def close_scene(self) -> None:
+        """The scene goes, and with it what is compared."""
+        self.cancel()
+        self.follow_up.forget()
+
     def end(self) -> None:
         """Nothing may go on after the panel: the module is reloaded, or Slicer ends."""
         self._timer.stop()
@@ -212,6 +245,7 @@ class Panel:
         if self._devices is not None:
             self._devices.kill()
         self.get_models.end()
+        self.follow_up.end()
         self.results.end()
 
     def _poll(self) -> None:

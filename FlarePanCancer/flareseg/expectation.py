@@ -52,6 +52,11 @@ class Expectation:
     expected_dsc: float | None = None
 
 
+def is_doubtful(expected_dsc: float | None) -> bool:
+    """Whether so little is expected of a structure, to two digits, that a reader should check it."""
+    return expected_dsc is not None and round(expected_dsc, 2) < CHECK_BELOW
+
+
 def expected_quality(expected_dsc: float | None) -> str:
     """What a reader should do about a structure; "" where nothing is known, or nothing need be done.
 
@@ -59,9 +64,7 @@ def expected_quality(expected_dsc: float | None) -> str:
         >>> expected_quality(0.554), expected_quality(0.93), expected_quality(None)
         ('check this: expected DSC 0.55', '', '')
     """
-    if expected_dsc is None or round(expected_dsc, 2) >= CHECK_BELOW:
-        return ""
-    return f"check this: expected DSC {expected_dsc:.2f}"
+    return f"check this: expected DSC {expected_dsc:.2f}" if is_doubtful(expected_dsc) else ""
 
 
 def _log_odds(share: float) -> float:

@@ -23,6 +23,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "slicer"), str(ROOT / "FlarePanCanc
 import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
 from boot import application_logic, boot  # noqa: E402
+from helpers import labels_for  # noqa: E402
+from PIL import Image  # noqa: E402
 from standin import module  # noqa: E402
 from standin.events import screenshot, spin, wait_until  # noqa: E402
 from standin.install import install  # noqa: E402
@@ -62,15 +64,27 @@ def main(ct_file: Path | None, folder: Path) -> None:
     screenshot(representation, folder / "panel_running.png")
     wait_until(lambda: widget.panel.run is None, 120)
     widget.ui.show3DButton.checked = True
-    representation.resize(470, 1080)
+    representation.resize(470, 1190)
     spin(0.3)
     screenshot(representation, folder / "panel_done.png")
     together(node, widget.panel.parameters.segmentation, folder / "panel_done.png", folder / "FlarePanCancer_1.png")
+    follow_up(widget, node, folder / "followup.png")
     error(widget, representation, folder / "panel_error.png")
     many_cts(widget, node, folder / "many_cts.png")
     widget.cleanup()
+    for path in folder.glob("*.png"):
+        shrink(path)
     shutil.rmtree(os.environ["FLARESEG_DATA"], ignore_errors=True)
     app.quit()
+
+
+def shrink(path: Path) -> None:
+    """With 256 colours a picture takes a third of the room; those that had no more are left alone."""
+    with Image.open(path) as picture:
+        if picture.mode == "P":
+            return
+        small = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    small.save(path, optimize=True)
 
 
 def error(widget: object, representation: object, path: Path) -> None:
@@ -98,6 +112,60 @@ def get_models(widget: object, path: Path) -> None:
     window.ui.closeButton.click()
 
 
+def follow_up(widget: object, node: object, path: Path) -> None:
+    """The window behind *Follow-up…*: the sample's organs at two made-up dates, with lesions that are made up too."""
+    import slicer
+
+    from FlarePanCancerLib import scene
+    from flareseg.labels import by_name
+
+    result = widget.panel.parameters.segmentation
+    organs = np.zeros(slicer.util.arrayFromVolume(node).shape, np.uint8)
+    for segment_id, name in scene.own_segments(result).items():
+        organs[slicer.util.arrayFromSegmentBinaryLabelmap(result, segment_id, node) > 0] = by_name(name).value
+    spots = inner_places(organs == by_name("liver").value, 3)
+    made = []
+    for month, sizes_mm in (("March", (14, 9, 0)), ("June", (9, 0, 7))):
+        labels = organs.copy()
+        for spot, radius_mm in zip(spots, sizes_mm, strict=True):
+            labels[distances_mm(labels.shape, spot, node.GetSpacing()[::-1]) < radius_mm] = by_name("tumour").value
+        ct = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node).copy(), name=f"Abdomen CT, {month}")
+        ct.CopyOrientation(node)
+        one = scene.new_segmentation(ct)
+        scene.fill(one, labels_for(ct, labels, Path(os.environ["FLARESEG_DATA"])))
+        made += [ct, one]
+    widget.ui.followUpButton.click()
+    window = widget.panel.follow_up
+    for selector, one in zip(window.selectors, made[1::2], strict=True):
+        selector.setCurrentNode(one)
+    window.button.click()
+    wait_until(lambda: window.button.text == "Compare", 120)
+    window.dialog.resize(620, 300)
+    spin(0.3)
+    screenshot(window.dialog, path)
+    window.dialog.close()
+    for one in made:
+        slicer.mrmlScene.RemoveNode(one)
+
+
+def inner_places(mask: np.ndarray, count: int) -> list[np.ndarray]:
+    """Voxels far inside a mask, and far from each other."""
+    from scipy import ndimage
+
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1]  # the edge of the scan is one
+    places = []
+    for _ in range(count):
+        places.append(np.array(np.unravel_index(depth.argmax(), depth.shape)))
+        depth[distances_mm(mask.shape, places[-1], (1, 1, 1)) < 25] = 0
+    return places
+
+
+def distances_mm(shape: tuple, place: np.ndarray, spacing_zyx: tuple) -> np.ndarray:
+    """Of every voxel to one."""
+    axes = np.indices(shape)
+    return np.sqrt(sum(((axis - at) * mm) ** 2 for axis, at, mm in zip(axes, place, spacing_zyx, strict=True)))
+
+
 def many_cts(widget: object, node: object, path: Path) -> None:
     """The section *Many CTs* while the second of three is at work; the first was done before."""
     import slicer
@@ -105,6 +173,7 @@ def many_cts(widget: object, node: object, path: Path) -> None:
     for name in ("Abdomen CT, March", "Abdomen CT, June"):
         other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node).copy(), name=name)
         other.CopyOrientation(node)
+    widget.ui.ctSelector.setCurrentNode(node)
     section, representation = widget.many, widget.parent
     widget.ui.inputsCollapsible.collapsed = widget.ui.resultsCollapsible.collapsed = True
     section.ui.manyCollapsible.collapsed = False

@@ -9,7 +9,7 @@ import slicer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 from helpers import ct_node
-from standin import sample_data
+from standin import dialogs, sample_data
 
 from FlarePanCancerLib.mrml_conversion import roi_of, volume_of
 
@@ -122,14 +122,32 @@ def test_a_label_map_is_not_taken_for_the_ct(scene, the_module):
 def test_an_empty_panel_loads_the_sample(widget, the_module, monkeypatch):
     ui = widget.ui
     assert not ui.sampleButton.isHidden()
-    from FlarePanCancerLib.sampledata import register
+    from FlarePanCancerLib import sampledata
 
-    register(Path(the_module.path).parent / "Resources")
+    sampledata.register(Path(the_module.path).parent / "Resources")
+    fetched = []
+    monkeypatch.setattr(sampledata, "fetch_sample", lambda keep_alive: fetched.append(ui.sampleButton.enabled))
     monkeypatch.setattr(sample_data.SampleDataLogic, "load", staticmethod(lambda: ct_node(name="AbdomenCT")))
     ui.sampleButton.click()
+    assert fetched == [False], "in a process of its own, and pressed once"
     assert widget.panel.parameters.ct.GetName() == "AbdomenCT"
     assert ui.sampleButton.isHidden()
     assert ui.segmentButton.enabled
+
+
+def test_a_sample_that_cannot_be_had_is_a_sentence_and_may_be_tried_again(widget, monkeypatch, nothing_goes_unseen):
+    from FlarePanCancerLib import sample_fetch, sampledata
+
+    def fail(keep_alive):
+        raise sample_fetch.FetchError("The network is not reached.")
+
+    monkeypatch.setattr(sampledata, "fetch_sample", fail)
+    dialogs.expect(0)
+    widget.ui.sampleButton.click()
+    assert "The network is not reached." in dialogs.shown[-1].text
+    nothing_goes_unseen.clear()  # Slicer raises again what it has shown
+    assert widget.ui.sampleButton.enabled
+    assert widget.ui.statusLabel.text == "Load a CT, or choose one above."
 
 
 def test_a_new_region_is_as_large_as_the_ct_and_can_be_dragged(ready, a_ct):

@@ -15,8 +15,11 @@ from helpers import LIVER, TUMOUR, ct_node, labels_for
 from standin.events import wait_until
 
 from FlarePanCancerLib import scene as segments
+from FlarePanCancerLib.followup import Comparison
 
 SHAPE = (16, 40, 40)
+SCAN = {"change_per_cent": None, "longest_mm": 12.0, "remarks": ""}
+LESION = {"number": 1, "target": True, "host": "liver", "scans": [SCAN, SCAN]}
 
 
 def a_result(name, tmp_path, *corners):
@@ -59,6 +62,19 @@ def test_two_results_are_compared_in_the_background_and_a_click_shows_both_dates
         assert red.GetSliceToRAS().GetElement(2, 3) == pytest.approx(place[2], abs=3)
     window.dialog.close()
     assert all(not result.GetDisplayNode().GetViewNodeIDs() for result in results)
+
+
+def test_the_panels_button_opens_the_window_and_with_the_scene_its_table_goes(widget, scene):
+    window = widget.panel.follow_up
+    widget.ui.followUpButton.click()
+    assert window.dialog.visible
+    window._fill(Comparison((), (LESION,), "PR", ()))
+    assert window.table.rowCount == 1
+    scene.Clear(False)
+    assert (window.table.rowCount, window.comparison) == (0, None)
+    assert window.label.text == "Choose the results of two CTs of one patient."
+    widget.cleanup()
+    assert window.dialog is None
 
 
 def test_what_the_engine_refuses_is_said_with_the_names_of_the_nodes(window, tmp_path):

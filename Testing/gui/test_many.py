@@ -1,6 +1,7 @@
 """Many CTs from the panel: the scene's, or a patient's in the DICOM browser's selection, with one list."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +14,15 @@ from helpers import ct_node, ijk_to_ras
 from standin import dialogs
 from standin.events import wait_until
 
-from FlarePanCancerLib import ct_sources
+from FlarePanCancerLib import ct_sources, results
 from FlarePanCancerLib import scene as segments
 from FlarePanCancerLib.logic import Outcome
+from flareseg.results.measure import Measurement
 
 pytestmark = pytest.mark.usefixtures("folders_of_its_own")
+
+
+ROWS = [asdict(Measurement("CT", "default", 1, "liver", None, 1, 0.1, 50.0, 0.0, False))]
 
 
 class Started:
@@ -44,7 +49,8 @@ class Started:
     def done(self, number):
         outcome = self.outcomes[number]
         outcome.segmentation = outcome.segmentation or segments.new_segmentation(outcome.ct)
-        outcome.rows, outcome.found = [{"structure": "liver"}], ("liver", "spleen")
+        outcome.rows, outcome.found = ROWS, ("liver", "spleen")
+        results.write_table(outcome.rows, outcome.segmentation)
         self.callbacks.done(outcome)
 
     def fail(self, number, text):
@@ -109,6 +115,8 @@ def test_the_scenes_cts_are_listed_without_what_is_none(widget, cts):
 
     one = np.ones((1, 1, 1), np.uint8)
     segments.fill(done, Labels(one, (0, 0, 0, 0, 0, 0), volume_of(cts[2]).geometry, (1,)))
+    results.write_table(ROWS, done)
+    segments.new_segmentation(cts[0], "drawn by hand")
     widget.many.ui.sceneCtsButton.click()
     assert states(widget.many) == [("anna", ""), ("cleo", "has a result")]
     assert widget.many.ui.segmentAllButton.text == "Segment 1 CTs", "what has a result is not ticked"
@@ -135,7 +143,7 @@ def test_ticked_cts_are_segmented_in_one_run_with_the_panels_choices(widget, cts
     assert states(section) == [("anna", "50 %"), ("bert", ""), ("cleo", "waits")]
     assert section.ui.manyStatusLabel.text == "1 of 2: Segmenting; 30 s left"
     run.done(0)
-    run.fail(1, "This is no CT.")
+    run.fail(1, "This is no CT; use --force if it is one.")
     assert states(section)[0] == ("anna", "done: 2 structures")
     assert states(section)[2] == ("cleo", "failed: This is no CT.")
     run.callbacks.finished(False)
@@ -171,7 +179,7 @@ def test_a_click_shows_a_ct_with_its_own_result_only(widget, cts, started):
     started[0].callbacks.finished(False)
     section.ui.ctsTable.cellClicked.emit(1, 0)
     assert widget.ui.ctSelector.currentNode() is cts[1]
-    shown = [ct_sources.result_of(ct).GetDisplayNode().GetVisibility() for ct in cts]
+    shown = [results.newest_result(ct).GetDisplayNode().GetVisibility() for ct in cts]
     assert shown == [0, 1, 0]
 
 
@@ -200,11 +208,34 @@ def test_with_the_scene_the_list_goes_and_the_run_stops(widget, cts, started, sc
 
 
 def test_while_one_ct_is_segmented_the_list_waits(widget, cts, started):
-    widget.many.ui.sceneCtsButton.click()
+    section = widget.many
+    section.ui.sceneCtsButton.click()
+    hint = section.ui.segmentAllButton.toolTip
     widget.panel.run = object()
-    widget.many.ui.segmentAllButton.click()
+    widget.panel.refresh()
+    assert not section.ui.segmentAllButton.enabled
+    why = "Another CT is being segmented; wait for it, or cancel it."
+    assert section.ui.manyStatusLabel.text == section.ui.segmentAllButton.toolTip == why
+    section.segment()
+    assert not section.running and not started
     widget.panel.run = None
-    assert not started and "Another CT is being segmented" in widget.many.ui.manyStatusLabel.text
+    widget.panel.refresh()
+    assert section.ui.segmentAllButton.enabled
+    assert (section.ui.manyStatusLabel.text, section.ui.segmentAllButton.toolTip) == ("", hint)
+
+
+def test_while_the_list_is_segmented_the_panel_waits(widget, cts, started):
+    widget.ui.ctSelector.setCurrentNode(cts[0])
+    assert widget.ui.segmentButton.enabled
+    widget.many.ui.sceneCtsButton.click()
+    widget.many.ui.segmentAllButton.click()
+    assert not widget.ui.segmentButton.enabled and widget.ui.segmentButton.text == "Segment"
+    why = "Many CTs are being segmented; wait for them, or cancel them below."
+    assert widget.ui.statusLabel.text == widget.ui.segmentButton.toolTip == why
+    assert wait_until(lambda: started, 5)
+    assert widget.many.ui.segmentAllButton.enabled, "it says Cancel"
+    started[0].callbacks.finished(False)
+    assert widget.ui.segmentButton.enabled and widget.ui.statusLabel.text == ""
 
 
 def test_when_the_panel_goes_the_run_goes_with_it(widget, cts, started):
@@ -225,7 +256,7 @@ def test_two_cts_of_the_scene_get_their_results(widget, a_patient):
     widget.many.ui.segmentAllButton.click()
     assert wait_until(lambda: not widget.many.running, 400)
     assert states(widget.many) == [("one", "done: 1 structures"), ("two", "done: 1 structures")]
-    assert all(ct_sources.result_of(node) is not None for node in nodes)
+    assert all(results.newest_result(node) is not None for node in nodes)
 
 
 # the DICOM browser

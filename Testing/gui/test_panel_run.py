@@ -29,7 +29,7 @@ def test_press_segment_and_get_a_segmentation(ready, a_ct):
     assert ui.segmentButton.text == "Segment"
     assert ui.segmentationSelector.currentNode() is node
     assert not ui.progressBar.visible
-    titles = [ui.structuresTable.item(row, 1).text() for row in range(ui.structuresTable.rowCount)]
+    titles = [ui.structuresTable.item(row, 1).text().splitlines()[0] for row in range(ui.structuresTable.rowCount)]
     assert sorted(titles) == sorted(name for name in names)
     assert not ui.resultsCollapsible.collapsed
 

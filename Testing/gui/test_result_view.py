@@ -143,6 +143,23 @@ def test_a_model_that_looks_for_lesions_counts_them(panel, first, tmp_path):
     assert panel.ui.resultLabel.text == "Result of 'first'.", "what nobody looked for is not missing"
 
 
+def test_a_structure_of_which_little_is_expected_is_to_be_checked(panel, first, second, tmp_path):
+    outcome = finish(panel, first, tmp_path)
+    assert shown(panel) == ["Liver", "Spleen"], "a model that was not calibrated promises nothing"
+    expected = {"liver": 0.93, "spleen": 0.554}
+    rows = [row | {"expected_dsc": expected.get(row["structure"])} for row in outcome.rows]
+    results.write_table(rows, outcome.segmentation)
+    panel.refresh()
+    assert shown(panel) == ["Liver", "Spleen\ncheck this: expected DSC 0.55"]
+    panel.ui.ctSelector.setCurrentNode(second)
+    panel.ui.ctSelector.setCurrentNode(first)
+    assert shown(panel) == ["Liver", "Spleen\ncheck this: expected DSC 0.55"], "the scene remembers"
+    table = panel.ui.structuresTable
+    assert table.rowHeight(1) == 2 * table.rowHeight(0), "nothing of it is cut off"
+    assert table.item(0, 1).toolTip() == ""
+    assert "had a DSC below 0.70 on average" in table.item(1, 1).toolTip()
+
+
 def test_measurements_bear_the_name_of_the_ct(panel, first, tmp_path):
     rows = results.rows_of(finish(panel, first, tmp_path).table)
     assert {row["case"] for row in rows} == {"first"}

@@ -65,6 +65,18 @@ def test_the_measurements_are_read_from_the_table_as_they_were(rows, a_segmentat
     ]
 
 
+def test_what_dsc_was_expected_outlives_the_scene_as_a_number_or_none(rows, a_ct, a_segmentation):
+    given = [row | {"expected_dsc": {"liver": 0.93, "spleen": 0.55}.get(row["structure"])} for row in rows]
+    table = results.write_table(given, a_segmentation)
+    assert table.GetTable().GetColumnName(len(COLUMNS) - 1) == "expected_dsc"
+    read = results.rows_of(table)
+    assert [row["expected_dsc"] for row in read] == [row["expected_dsc"] for row in given]
+    assert [row["expected_dsc"] for row in read][:3] == [0.93, None, 0.55]
+    slicer.util.updateSegmentBinaryLabelmapFromArray((ARRAY == 1).astype(np.uint8)[::-1], a_segmentation, "liver", a_ct)
+    again = {row["structure"]: row["expected_dsc"] for row in measure_again(a_segmentation, a_ct, read)}
+    assert (again["liver"], again["spleen"]) == (None, 0.55), "of what was edited nothing is expected any more"
+
+
 def test_a_table_of_something_else_has_no_measurements(scene):
     assert results.rows_of(scene.AddNewNodeByClass("vtkMRMLTableNode")) == []
 
