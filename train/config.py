@@ -42,6 +42,8 @@ class SourceConfig:
             elsewhere it is unknown whether there is one; where tumours are drawn in part, S_tum looks for the others.
         values: label values and their names, for layouts whose label maps may have any ("pairs", "nnunet", "msd",
             "flare_pancancer"); "background" for what is none of the structures, "unknown" for what may be one.
+        lesions: whether lesions.nii.gz of the layout "cases" is read. Without it lesions are what seg.nii.gz says: a
+            part of their organ, for a network that draws organs only.
         only: names of the cases to use; by default all.
         without: names of cases to leave out, such as those that another source has too.
     """
@@ -55,6 +57,7 @@ class SourceConfig:
     absent: list[str] = field(default_factory=list)
     in_part: list[str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
+    lesions: bool = True
     only: list[str] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
 

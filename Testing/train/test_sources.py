@@ -70,6 +70,14 @@ def test_sure_lesions_are_tumours_over_the_organs_and_doubtful_ones_unknown(tmp_
     assert load_cached(paths.grid(SPACING) / case.name, "truth").known[[1, 3, 14]].all()
 
 
+def test_lesions_are_left_to_their_organs_where_only_organs_are_learnt(tmp_path, paths):
+    data = tmp_path / "data"
+    with_lesions(data / "p0", 0, lesions(), labels=liver(), info={"labels_present": [1, 3]})
+    index = prepare(config_for(source(data, lesions=False)), paths)
+    case = of(index, "p0")
+    assert (case.annotated, case.labels) == (("liver", "spleen"), data / "p0" / "seg.nii.gz")
+
+
 def test_a_case_searched_in_vain_annotates_tumours(tmp_path, paths):
     data = tmp_path / "data"
     nothing = np.zeros(SHAPE, np.uint8)

@@ -23,12 +23,13 @@ _SURE = 1
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
-    return [_case(path.parent) for path in sorted(folder.glob(f"*/{CT}")) if not path.parent.name.startswith(".")]
+    folders = [path.parent for path in sorted(folder.glob(f"*/{CT}")) if not path.parent.name.startswith(".")]
+    return [_case(one, with_lesions=source.lesions) for one in folders]
 
 
-def _case(folder: Path) -> FoundCase:
+def _case(folder: Path, *, with_lesions: bool) -> FoundCase:
     image, labels, lesions, organs, about = (folder / name for name in (CT, TRUTH, LESIONS, ORGANS, INFO))
-    tumour = target_of("tumour")
+    tumour, searched = target_of("tumour"), with_lesions and lesions.exists()
     try:
         info = _info(about)
         annotated = annotated_values(info.get("labels_present"), about)
@@ -39,10 +40,10 @@ def _case(folder: Path) -> FoundCase:
         image=image,
         labels=(
             *((LabelFile(labels),) if labels.exists() else ()),
-            *((LabelFile(lesions, {_SURE: tumour}),) if lesions.exists() else ()),
+            *((LabelFile(lesions, {_SURE: tumour}),) if searched else ()),
         ),
         annotated=annotated if labels.exists() else (),
-        searched=(tumour,) if lesions.exists() else (),
+        searched=(tumour,) if searched else (),
         organs=organs if organs.exists() else None,
         split=info["split"] if info.get("split") in ("train", "validation") else None,
         licence=str(info.get("licence", "")),
