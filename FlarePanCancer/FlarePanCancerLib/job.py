@@ -17,6 +17,7 @@ from FlarePanCancerLib.events import Event
 from FlarePanCancerLib.mrml_conversion import Labels
 from FlarePanCancerLib.process import EngineProcess
 from FlarePanCancerLib.run_request import RunRequest
+from FlarePanCancerLib.translation import tr as _
 from flareseg.errors import OutputError
 from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE, share_done, title_of
 from flareseg.system.temporary import drop_temporary_folder, make_temporary_folder
@@ -136,7 +137,7 @@ class Job:
             self._cts.write_list()
             process.start()
         except Exception as error:
-            self._listener.error(None, f"The segmentation cannot be started: {error}", "")
+            self._listener.error(None, _("The segmentation cannot be started: {error}").format(error=error), "")
             self._finish()
             return
         self._process = process
@@ -148,7 +149,7 @@ class Job:
             try:
                 self._cts.write_on(len(self._answered))
             except Exception as error:
-                self._report_error(number, f"The CT cannot be handed over: {error}")
+                self._report_error(number, _("The CT cannot be handed over: {error}").format(error=error))
                 self._cts.give_up()
         except OSError:
             self._cancel_for_want_of_room()
@@ -157,7 +158,7 @@ class Job:
         assert self._process
         self._cts.stop()
         self._process.cancel()
-        self._report_error(None, "No more CTs can be handed over: Slicer's temporary folder cannot be written.")
+        self._report_error(None, _("No more CTs can be handed over: Slicer's temporary folder cannot be written."))
 
     def _report(self, event: Event) -> None:
         kind, number = event["event"], self._number_of(event)
@@ -186,7 +187,7 @@ class Job:
             with suppress(OSError):
                 Path(event["output"]).unlink()
         if labels.geometry.shape_zyx != self._grids[number]:
-            self._report_error(number, "The result does not lie on the grid of the CT; the details say more.")
+            self._report_error(number, _("The result does not lie on the grid of the CT; the details say more."))
             return
         self._answer({number})
         self._listener.done(number, labels, event["measurements"])
@@ -196,7 +197,7 @@ class Job:
         if self._messages < MOST_MESSAGES:
             self._listener.message(text)
         elif self._messages == MOST_MESSAGES:
-            self._listener.message("The engine says more, which is left out here.")
+            self._listener.message(_("The engine says more, which is left out here."))
 
     def _report_progress(self) -> None:
         """Once for all that the engine reported since the last time."""
@@ -239,7 +240,10 @@ class Job:
         if reason := process.why_it_failed():
             return reason
         missing, count = len(self._grids) - len(self._answered), len(self._grids)
-        return _SILENT.format(of="" if count == 1 else f" for {missing} of {count} CTs")
+        if count == 1:
+            return _("The engine ended without a result; the details say more.")
+        words = _("The engine ended without a result for {missing} of {count} CTs; the details say more.")
+        return words.format(missing=missing, count=count)
 
     def _finish(self) -> None:
         self._ended = True
@@ -256,6 +260,3 @@ def temporary_folder() -> Path:
         if chosen := str(app.temporaryPath or ""):
             return make_temporary_folder(Path(chosen))
     return make_temporary_folder()
-
-
-_SILENT = "The engine ended without a result{of}; the details say more."

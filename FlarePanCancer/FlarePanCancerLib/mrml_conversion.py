@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from FlarePanCancerLib.translation import tr as _
 from flareseg.errors import InputError
 from flareseg.nifti_transforms import LPS_TO_RAS
 from flareseg.volume import Geometry, Triple, Volume, as_rows
@@ -87,7 +88,8 @@ def geometry_of(node: Any, shape_zyx: tuple[int, ...], name: str) -> Geometry:
     spacing = np.linalg.norm(steps, axis=0)
     direction = steps / spacing
     if not np.allclose(direction.T @ direction, np.eye(3), atol=SHEAR):
-        raise InputError(f"The axes of '{name}' are not at right angles; resample it first (module Resample Scalar).")
+        words = _("The axes of '{name}' are not at right angles; resample it first (module Resample Scalar).")
+        raise InputError(words.format(name=name))
     z, y, x = shape_zyx
     origin = ijk_to_lps[:3, 3]
     return Geometry(

@@ -18,6 +18,7 @@ from FlarePanCancerLib.events import Event, one_line, parse_event
 from FlarePanCancerLib.mrml_conversion import read_result
 from FlarePanCancerLib.pipe_lines import PipeLines
 from FlarePanCancerLib.process_tree import ProcessTree
+from FlarePanCancerLib.translation import tr as _
 from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[1]
@@ -93,7 +94,10 @@ class EngineProcess:
         lines = [line for line in self.log if line.strip()]
         if self.status and len(lines) == 1:
             return lines[0].removeprefix("flareseg: ")
-        return _CRASHED.format(status=self.status) if self.status else ""
+        if not self.status:
+            return ""
+        words = _("The engine ended unexpectedly (status {status}), perhaps for want of memory; the details say more.")
+        return words.format(status=self.status)
 
     def events(self) -> list[Event]:
         """What it has said since the last call, a bounded part of it at a time; see `events.py`. Label maps come
@@ -172,8 +176,11 @@ class EngineProcess:
             return event | {"labels": read_result(Path(event["output"]))}
         except Exception as error:
             # a preview that fails is no reason to do without the result
-            kind, what = (ERROR, "result") if event["event"] == DONE else (PROGRESS, "preview")
-            return event | {"event": kind, "message": one_line(f"The {what} cannot be read: {error}")}
+            if event["event"] == DONE:
+                kind, words = ERROR, _("The result cannot be read: {error}")
+            else:
+                kind, words = PROGRESS, _("The preview cannot be read: {error}")
+            return event | {"event": kind, "message": one_line(words.format(error=error))}
 
     def _log(self, line: bytes) -> None:
         text = one_line(line[: 4 * LONGEST_LOGGED].decode("utf-8", "replace"))[:LONGEST_LOGGED]
@@ -196,6 +203,3 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
     """Of the process: as Slicer's own, with the engine first on the path and text in UTF-8 everywhere."""
     path = [str(ENGINE_FOLDER), *filter(None, [own.get("PYTHONPATH")])]
     return {**own, "PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-
-
-_CRASHED = "The engine ended unexpectedly (status {status}), perhaps for want of memory; the details say more."
