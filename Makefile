@@ -40,7 +40,7 @@ demo: $(READY) ## segment a real CT with the embedded model; look at demo/
 	  --measurements demo/measurements.csv --report demo/report --overwrite
 	@echo "Look at demo/report/report.html; open demo/segmentation.seg.nrrd in 3D Slicer."
 
-test: $(READY) lint ## run the linters and every test (ten minutes on two cores)
+test: $(READY) lint ## run the linters and every test (twelve minutes on two cores)
 	$(BIN)/python -m pytest Testing $(SIDE_BY_SIDE)
 
 lint: $(READY) ## ruff and mypy
