@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flareseg.errors import InputError
 from flareseg.io.atomic import atomic_path
 
 
@@ -26,3 +27,18 @@ def read_table(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def checked_table(path: Path, unreadable: str = "no valid JSON") -> dict[str, Any]:
+    """A table that somebody else wrote; `unreadable` is what a file that cannot be read is called.
+
+    Raises:
+        InputError: when it cannot be read, or is no table.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise InputError(f"'{path}' is {unreadable}.") from None
+    if not isinstance(found, dict):
+        raise InputError(f"'{path}' is no table of keys and values.")
+    return found

@@ -8,12 +8,12 @@ them, so tumours count as annotated, also where it has none, unless `annotated` 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from flareseg.errors import FlareError, InputError
 from flareseg.labels import by_name
+from train.common.json_files import checked_table
 from train.config import SourceConfig
 from train.data.case_folder import CT, INFO, LESIONS, ORGANS, TRUTH, patient_of
 from train.data.layouts.found import ALL, FoundCase, LabelFile
@@ -69,12 +69,4 @@ def annotated_values(present: Any, about: Path) -> tuple[int, ...] | None:
 
 
 def _info(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"'{path}' is no valid JSON.") from None
-    if not isinstance(data, dict):
-        raise InputError(f"'{path}' is no table of keys and values.")
-    return data
+    return checked_table(path) if path.exists() else {}

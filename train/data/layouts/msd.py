@@ -16,7 +16,7 @@ from typing import Any
 
 from train.config import SourceConfig
 from train.data.layouts.found import FoundCase, Pairing, images_in
-from train.data.layouts.names import names_in, read_dataset_json
+from train.data.layouts.names import data_sets_in, names_in, read_dataset_json
 
 _LUNG = {"background", "cancer"}
 """The labels of Task06_Lung: cancer, but no organ."""
@@ -24,9 +24,7 @@ _LICENCE = "CC BY-SA 4.0"
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
-    inside = sorted(path.parent for path in folder.glob("*/dataset.json"))
-    tasks = [folder] if (folder / "dataset.json").exists() else inside
-    return [case for task in tasks for case in _task(task, source)]
+    return [case for task in data_sets_in(folder) for case in _task(task, source)]
 
 
 def _task(folder: Path, source: SourceConfig) -> list[FoundCase]:

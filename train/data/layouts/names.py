@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from flareseg.errors import InputError, UsageError
 from flareseg.interop.nnunet.labels import IGNORE as IGNORE_NAME
 from flareseg.interop.nnunet.labels import structure_named, words_of
 from flareseg.labels import BACKGROUND, by_name, same_name
+from train.common.json_files import checked_table
 
 UNKNOWN = 255
 """Target value for labels of which it is not documented whether FLARE counts them as an organ or a tumour."""
@@ -108,19 +108,19 @@ def check_names(names: Mapping[int, str]) -> None:
             raise UsageError(f"values: '{name}' is no structure of FLARE; write background for what is none.")
 
 
+def data_sets_in(folder: Path) -> list[Path]:
+    """The folder itself where it has a dataset.json, or else those in it that have one."""
+    inside = sorted(path.parent for path in folder.glob("*/dataset.json"))
+    return [folder] if (folder / "dataset.json").exists() else inside
+
+
 def read_dataset_json(path: Path) -> dict[str, Any]:
     """The dataset.json of the Decathlon or of nnU-Net v2.
 
     Raises:
         InputError: when it is missing or no table.
     """
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"'{path}' is missing, or no valid JSON.") from None
-    if not isinstance(about, dict):
-        raise InputError(f"'{path}' is no table of keys and values.")
-    return about
+    return checked_table(path, "missing, or no valid JSON")
 
 
 def names_in(about: Mapping[str, Any], path: Path) -> dict[int, str]:

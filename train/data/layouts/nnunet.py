@@ -17,13 +17,11 @@ from typing import Any
 from flareseg.errors import InputError
 from train.config import SourceConfig
 from train.data.layouts.found import FoundCase, Pairing, images_in
-from train.data.layouts.names import names_in, read_dataset_json
+from train.data.layouts.names import data_sets_in, names_in, read_dataset_json
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
-    inside = sorted(path.parent for path in folder.glob("*/dataset.json"))
-    homes = [folder] if (folder / "dataset.json").exists() else inside
-    return [case for home in homes for case in _dataset(home, source)]
+    return [case for home in data_sets_in(folder) for case in _dataset(home, source)]
 
 
 def _dataset(home: Path, source: SourceConfig) -> list[FoundCase]:
