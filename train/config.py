@@ -210,6 +210,11 @@ class Config:
         """Name of a fit in tables; the name of the run if `export.fit` is a model instead of a fit."""
         return fit if fit in self.fits else self.name
 
+    @property
+    def folded(self) -> str:
+        """The fit that `folds` trains again: the exported one, or that which finds tumours for an exported model."""
+        return self.export.fit if self.export.fit in self.fits else self.export.tumour
+
     def net_of(self, fit: str) -> NetConfig:
         """The network that a fit trains."""
         return self.nets[self.fits[fit].net]

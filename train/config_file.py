@@ -90,8 +90,8 @@ def _check_exported(config: Config) -> tuple[str, ...]:
         raise UsageError(f"There is no fit '{export.fit}' in fits, nor a model of that name.")
     if not export.tumour:
         raise UsageError(f"export: '{export.fit}' is a model already; name the fit that finds tumours for it.")
-    if export.coarse or export.suppressed or config.fold_sources:
-        raise UsageError(f"export: '{export.fit}' is a model; coarse, suppressed and folds are for fits of this run.")
+    if export.coarse or export.suppressed:
+        raise UsageError(f"export: '{export.fit}' is a model; coarse and suppressed are for fits of this run.")
     model, net = read_description(find_model(export.fit)).plan, config.net_of(export.tumour)
     try:
         export.with_tumour_net(model, net.plan(ANY_RANGE))

@@ -112,12 +112,13 @@ def _report(run: Run, name: str) -> None:
 
 def folds(run: Run) -> None:
     """Train the exported fit once without each fold, and its helpers too if they were trained on its cases."""
-    export = run.config.export
+    export, folded = run.config.export, run.config.folded
+    helpers = [name for name in (export.coarse, export.tumour) if name and name != folded]
     for left_out in fold_groups(run.config, run.index):
-        for helper in filter(None, (export.coarse, export.tumour)):
+        for helper in helpers:
             if hidden := hidden_from(run.config, run.index, helper, left_out):
                 fit_named(run.config, run.paths, run.index, helper, hidden)
-        fit_named(run.config, run.paths, run.index, export.fit, left_out)
+        fit_named(run.config, run.paths, run.index, folded, left_out)
         run.barrier.wait(f"folds.{'+'.join(left_out)}")
 
 

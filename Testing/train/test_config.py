@@ -139,7 +139,7 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("export.fit=default", "'default' is a model already"),
         (
             "export={fit: default, tumour: tumor, suppressed: [liver]}",
-            "'default' is a model; coarse, suppressed and",
+            "'default' is a model; coarse and suppressed are",
         ),
         ("export={fit: default, tumour: tumor, components: {heart: {}}}", "does not segment 'heart'"),
         ("export={fit: default, tumour: tumor, components: {liver: {least_ml: 2}}}", "export: .*least_ml"),

@@ -180,3 +180,5 @@ def test_lesions_are_found_missed_and_invented_one_by_one(run):
     table = dict(lesion_table([found, missed]))
     assert sum(int(text.split(" of ")[0]) for text in table.values() if " of " in text) == 1
     assert table["false positives per case"] == "0.5 (0 to 1)"
+    assert found["false_in"] == [] and missed["false_in"] == [""]
+    assert table["of these in liver and kidneys"] == "0.0 (0 to 0)"

@@ -1,6 +1,7 @@
 """What is exported loads, gives the weights that were asked for, and tells the whole story of how it came to be."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from flareseg.model.catalogue import EMBEDDED
 from flareseg.model.plan import LesionRule
 from flareseg.model.structures import drawn_by
 from train.config import AblationConfig, ExportConfig
+from train.data.index import read_index
 from train.fit_config import FitConfig
+from train.stages.evaluate import models_to_evaluate
 from train.stages.export import export_model, read_scores
 from train.training.checkpoints import averaged_weights
 
@@ -113,6 +116,29 @@ def test_a_net_for_tumours_can_be_made_anew(run):
     bundle = exported((config, paths), "tumours")
     assert set(bundle.tumour_weights) == set(averaged_weights(paths.fit("tumor")))
     assert bundle.plan.tumour.spacing_zyx_mm == (6.0, 6.0, 6.0)
+
+
+def test_the_folds_of_a_net_for_tumours_go_with_the_model_that_it_is_made_for(run):
+    config, paths = run
+    settings = config.fits["tumor"]
+    config = replace(
+        config,
+        export=ExportConfig("default", tumour="tumor"),
+        fits=config.fits | {"tumor": replace(settings, cases="labelled")},
+        fold_sources=["mine"],
+        folds=[["mine_p1"]],
+    )
+    index = read_index(paths.index)
+    assert [job.name for job in models_to_evaluate(config, index)] == [
+        "small", "tumor_without_mine_p1", "tumor_without_mine_p0",
+    ]  # fmt: skip
+    without = paths.fit("tumor", ["mine_p1"])
+    shutil.copytree(paths.fit("tumor"), without)
+    shutil.rmtree(paths.fit("tumor"))
+    bundle = exported((config, paths), "default", left_out=["mine_p1"])
+    expected = averaged_weights(without)
+    assert all(torch.equal(bundle.tumour_weights[name].float(), expected[name].half().float()) for name in expected)
+    assert [one["case"] for one in provenance(bundle)["data"]][-1:] == ["mine_p0"]
 
 
 def test_the_provenance_tells_data_fits_and_recipe(run):

@@ -9,7 +9,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.labels import Structure, by_name, structures
+from flareseg.labels import TUMOUR, Structure, by_name, structures
 from flareseg.results.lesions import SMALLEST_ML, find_lesions
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
@@ -30,7 +30,8 @@ def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8],
 
     Returns:
         "annotated": for each lesion of at least 0.1 ml its host organ or "", longest axial diameter in mm, and whether
-        it was found. "false": number of predicted lesions of that size without any annotated tumour or unknown voxel.
+        it was found. "false": number of predicted lesions of that size without any annotated tumour or unknown voxel;
+        "false_in": for each of them the organ that most of it covers, or "".
     """
     tumour = by_name("tumour")
     annotated = []
@@ -41,7 +42,15 @@ def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8],
     sizes = np.bincount(parts.ravel())
     real = np.unique(parts[(reference == tumour.value) | (reference > max(s.value for s in structures()))])
     large = np.flatnonzero(sizes * volume.geometry.voxel_ml >= SMALLEST_ML)
-    return {"annotated": annotated, "false": len(set(large.tolist()) - set(real.tolist()) - {0})}
+    false = sorted(set(large.tolist()) - set(real.tolist()) - {0})
+    return {"annotated": annotated, "false": len(false), "false_in": [_covered(reference[parts == n]) for n in false]}
+
+
+def _covered(labels: NDArray[np.uint8]) -> str:
+    """The organ that has most of these voxels, if a third or more of them are its; otherwise ""."""
+    counts = {s.name: int(np.count_nonzero(labels == s.value)) for s in structures() if s.name != TUMOUR}
+    name = max(counts, key=counts.__getitem__)
+    return name if 3 * counts[name] >= labels.size else ""
 
 
 def _lesions(
@@ -74,4 +83,9 @@ def lesion_table(cases: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
             rows.append((f"{title}, {size}", f"{sum(mine)} of {len(mine)}"))
     false = [case["false"] for case in cases]
     rows.append(("false positives per case", f"{np.mean(false):.1f} ({min(false)} to {max(false)})"))
+    if all("false_in" in case for case in cases):  # not in scores that an older version stored
+        solid_ones = [sum(host in SOLID for host in case["false_in"]) for case in cases]
+        rows.append(
+            ("of these in liver and kidneys", f"{np.mean(solid_ones):.1f} ({min(solid_ones)} to {max(solid_ones)})")
+        )
     return rows

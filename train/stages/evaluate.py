@@ -103,7 +103,7 @@ def models_to_evaluate(config: Config, index: CaseIndex) -> list[EvaluationJob]:
     fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
     result = [EvaluationJob(config.called(fit), fit, (), validation) for fit in fits if validation]
     for group in fold_groups(config, index):
-        name = f"{config.export.fit}_without_{'+'.join(group)}"
+        name = f"{config.folded}_without_{'+'.join(group)}"
         result.append(EvaluationJob(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
     return result
 

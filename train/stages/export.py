@@ -66,7 +66,7 @@ def export_model(
         UsageError: when it, or one that it descends from, is of other settings or data than those of today.
     """
     if fit not in config.fits:
-        return _with_tumour_net(config, paths, folder, scores or [], lesions or [])
+        return _with_tumour_net(config, paths, folder, left_out, scores or [], lesions or [])
     same_net = config.fits[fit].net == config.fits[config.export.fit].net
     helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
     helpers = {prefix: name for prefix, name in helpers.items() if name}
@@ -90,7 +90,12 @@ def export_model(
 
 
 def _with_tumour_net(
-    config: Config, paths: RunPaths, folder: Path, scores: list[dict[str, Any]], lesions: list[dict[str, Any]]
+    config: Config,
+    paths: RunPaths,
+    folder: Path,
+    left_out: Sequence[str],
+    scores: list[dict[str, Any]],
+    lesions: list[dict[str, Any]],
 ) -> Path:
     """The model `export.fit` with the tumour network of this run instead of its own, if any.
 
@@ -102,9 +107,9 @@ def _with_tumour_net(
     shared = read_description(place).shared or Shared(place.name, base.sha256) if place.parent == EMBEDDED else None
     kept = {key: value for key, value in base.tensors.items() if not key.startswith(TUMOUR_NET) and not shared}
     index = read_index(paths.index)
-    line = lineage(config, index, net)
+    line = lineage(config, index, net, left_out=left_out)
     check_line(config, paths, index, line)
-    found = averaged_weights(paths.fit(net), config.export.weights)
+    found = averaged_weights(paths.fit(net, left_out), config.export.weights)
     plan = config.export.with_tumour_net(base.plan, plan_of(config, paths, net))
     before, own = base.info["provenance"], provenance_of(config, paths, index, line)
     provenance = own | {

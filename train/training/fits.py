@@ -196,7 +196,7 @@ def fold_groups(config: Config, index: CaseIndex) -> list[list[str]]:
 
 def _leaves_some(config: Config, index: CaseIndex, left_out: Sequence[str]) -> bool:
     try:
-        return bool(cases_of(config, index, config.export.fit, left_out))
+        return bool(cases_of(config, index, config.folded, left_out))
     except InputError:
         return False
 
