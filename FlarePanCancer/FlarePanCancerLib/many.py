@@ -312,7 +312,8 @@ class ManyCts:
         button, count = self.ui.segmentAllButton, sum(row.wanted for row in self._rows)
         busy = self.running
         reason = self._panel.why_busy()
-        button.text = _("Cancel") if busy else _("Segment {count} CTs").format(count=count)
+        wanted = _("Segment one CT") if count == 1 else _("Segment {count} CTs").format(count=count)
+        button.text = _("Cancel") if busy else wanted
         button.enabled = busy or bool(count and not reason)
         button.toolTip = reason or self._hint
         if reason or self.ui.manyStatusLabel.text == self._reason:

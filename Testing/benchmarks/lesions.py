@@ -114,7 +114,15 @@ def main() -> None:
     real = {folder.name: in_real_ct(segmenter, folder) for folder in folders}
 
     numbers = versions()
-    parts = ["liver, kidneys ≥ 20 mm", "smaller", "elsewhere ≥ 20 mm", "smaller", "false ones a case", "in liver, kidneys", "DSC"]
+    parts = [
+        "liver, kidneys ≥ 20 mm",
+        "smaller",
+        "elsewhere ≥ 20 mm",
+        "smaller",
+        "false ones a case",
+        "in liver, kidneys",
+        "DSC",
+    ]
     text = "\n\n".join(
         [
             f"# Tumours that the model {segmenter.model_name} finds",

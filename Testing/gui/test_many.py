@@ -119,7 +119,7 @@ def test_the_scenes_cts_are_listed_without_what_is_none(widget, cts):
     segments.new_segmentation(cts[0], "drawn by hand")
     widget.many.ui.sceneCtsButton.click()
     assert states(widget.many) == [("anna", ""), ("cleo", "has a result")]
-    assert widget.many.ui.segmentAllButton.text == "Segment 1 CTs", "what has a result is not ticked"
+    assert widget.many.ui.segmentAllButton.text == "Segment one CT", "what has a result is not ticked"
 
 
 def test_a_scene_without_cts_says_so(widget):
@@ -148,7 +148,7 @@ def test_ticked_cts_are_segmented_in_one_run_with_the_panels_choices(widget, cts
     assert states(section)[2] == ("cleo", "failed: This is no CT.")
     run.callbacks.finished(False)
     assert section.ui.manyStatusLabel.text == "1 of 2 CTs are done."
-    assert section.ui.segmentAllButton.text == "Segment 1 CTs", "what failed may be tried again"
+    assert section.ui.segmentAllButton.text == "Segment one CT", "what failed may be tried again"
     assert not section.ui.manyProgressBar.visible and section.run is None
 
 

@@ -16,7 +16,10 @@ from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
 from train.data.index import CaseIndex
-from train.training.fits import cases_of, fold_groups, weights_on_grid
+from train.fit_config import FitConfig
+from train.net_config import NetConfig
+from train.training.fits import cases_of, fold_groups, job_of, weights_on_grid
+from train.training.suppression import opened
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +93,33 @@ def test_a_fold_that_would_leave_nothing_to_learn_from_is_none(run):
 def test_who_starts_from_a_model_takes_its_net_on_the_same_grid(mm, net):
     model = load_bundle(EMBEDDED / "tumours")
     assert weights_on_grid(model, (mm, mm, mm)) is getattr(model, net)
+
+
+def test_a_fit_opens_outputs_that_the_model_it_begins_with_had_closed(run, monkeypatch):
+    config, places, index = run
+    model = load_bundle(EMBEDDED / "default")
+    assert model.plan.silent == ("tumour",)
+    net = NetConfig((3.0, 3.0, 3.0), (64, 80, 112), [16, 32, 64, 128, 160], clip_hu=(-200, 350), mean_hu=70, std_hu=100)
+    config = replace(
+        config,
+        nets=config.nets | {"final": net},
+        fits=config.fits | {"final": FitConfig(net="final", epochs=1, start="default")},
+    )
+    monkeypatch.setattr("train.training.fits.load_cached", lambda *_: None)
+    start = job_of(config, places, index, "final").start
+    key = "output_block.conv.conv.bias"
+    bias, before = start[key], model.weights[key]
+    assert before[net.names.index("tumour")] < -900
+    assert bias.min() > -10
+    assert bias[:-1].equal(before[:-1]), "the others stay as they are"
+
+
+def test_open_outputs_stay_as_they_are():
+    model = load_bundle(EMBEDDED / "tumours")
+    net = NetConfig(
+        (4.0, 4.0, 4.0), (48, 64, 64), [16, 32, 64, 128], segments=list(model.plan.tumour.labels.values())[1:]
+    )
+    assert opened(model.tumour_weights, net) is model.tumour_weights
 
 
 def test_a_fit_without_cases_is_refused(run):

@@ -12,18 +12,17 @@ from flareseg.labels import TUMOUR
 from flareseg.model.bundle import COARSE, TUMOUR_NET, load_bundle, read_description, save_bundle
 from flareseg.model.calibration import Calibration
 from flareseg.model.catalogue import find_model
-from flareseg.model.networks.registry import architecture_of
 from flareseg.model.plan import Plan
 from flareseg.model.shared_nets import EMBEDDED, Shared
 from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config
 from train.data.index import CaseIndex, read_index
-from train.net_config import NetConfig
 from train.reporting.card import model_card
 from train.reporting.provenance import lineage, provenance_of
 from train.training.checkpoints import DONE, averaged_weights
 from train.training.fits import check_fresh, hidden_from, plan_of
+from train.training.suppression import suppress
 
 if TYPE_CHECKING:
     import torch
@@ -33,9 +32,6 @@ CITATION = (
     "Method: Li, Han, Wang: Abdominal Organs and Pan-Cancer Segmentation Based on Self-supervised Pre-training and "
     "Self-training, FLARE 2023, doi:10.1007/978-3-031-58776-4_11. Weights: SlicerFlarePanCancer."
 )
-
-NEVER = 1000.0
-"""Subtracted from the logits of suppressed structures; representable in half precision."""
 
 
 def export_model(
@@ -75,11 +71,11 @@ def export_model(
     check_line(config, paths, index, line)
     weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
     suppressed = config.export.suppressed if fit == config.export.fit else []
-    _suppress(weights, config.net_of(fit), suppressed)
+    suppress(weights, config.net_of(fit), suppressed)
     for prefix, name in helpers.items():
         found = averaged_weights(paths.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
         if prefix == COARSE:
-            _suppress(found, config.net_of(name), suppressed)
+            suppress(found, config.net_of(name), suppressed)
         weights |= {prefix + key: value for key, value in found.items()}
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
@@ -155,14 +151,6 @@ def _save(
         shared=shared,
     )
     return folder
-
-
-def _suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
-    """Suppress these structures everywhere, by their output bias; modifies `weights`."""
-    output = f"{architecture_of(net.network()).head}.bias"
-    bias = weights[output].clone()
-    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
-    weights[output] = bias
 
 
 def _never_drawn(plan: Plan, suppressed: Sequence[str]) -> tuple[str, ...]:

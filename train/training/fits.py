@@ -25,6 +25,7 @@ from train.training.checkpoints import averaged_weights
 from train.training.claim import DESCRIPTION, refusal, stale_for, tell_unknown
 from train.training.module import FitJob
 from train.training.stamps import STAMP
+from train.training.suppression import opened
 from train.training.tasks import Distill, Reconstruct, Segment, Task
 from train.training.trainer import fit
 
@@ -206,7 +207,8 @@ def _start(config: Config, name: str, find: Find) -> dict[str, torch.Tensor] | N
     if not start or (start in config.fits and _is_pretraining(config, start) and not config.ablation.pretraining):
         return None
     if start not in config.fits:
-        return weights_on_grid(load_bundle(find_model(start)), config.net_of(name).spacing_zyx_mm)
+        net = config.net_of(name)
+        return opened(weights_on_grid(load_bundle(find_model(start)), net.spacing_zyx_mm), net)
     return find(start)[1]
 
 
