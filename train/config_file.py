@@ -6,6 +6,8 @@ unknown fit, or a missing folder is reported in one line.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
@@ -14,7 +16,7 @@ from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
 from train.config import NEW_PATIENTS, Config, NewPatientsConfig
 from train.data.layouts.names import check_names
-from train.fit_config import FitConfig
+from train.fit_config import AugmentConfig, FitConfig, NnunetAugmentConfig
 from train.net_config import ANY_RANGE
 from train.settings import build, read_tables
 
@@ -130,10 +132,13 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
         raise UsageError(f"{where}: a teacher belongs to the task 'distill', and to no other.")
     if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
         raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
+    _check_augment(where, fit.augment)
+    if not 0 <= fit.validation_memory < 1:
+        raise UsageError(f"{where}: validation_memory is a fraction from 0 to below 1.")
     net = config.nets[fit.net]
     unseen = {
-        "mirror_axes": net.mirror_axes and not fit.augment.flip,
-        "mirror_sides": net.mirror_sides and not max(fit.augment.flip, fit.augment.mirror),
+        "mirror_axes": any(not fit.augment.mirrored_zyx[axis] for axis in net.mirror_axes),
+        "mirror_sides": net.mirror_sides and not fit.augment.mirrored_zyx[2],
     }
     if fit.task != "reconstruct" and (missing := [key for key, value in unseen.items() if value]):
         raise UsageError(f"{where}: its net has {missing[0]}, but the fit sees no mirrored patches (augment).")
@@ -144,6 +149,23 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
         raise UsageError(
             f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."
         )
+
+
+def _check_augment(where: str, augment: AugmentConfig) -> None:
+    """Check nnU-Net's recipe, and that no key of one recipe is given to the other."""
+    if augment.recipe != "nnunet":
+        if augment.nnunet != NnunetAugmentConfig():
+            raise UsageError(f"{where}: augment.nnunet counts with `recipe: nnunet` only.")
+        return
+    if augment.flip or augment.mirror:
+        raise UsageError(f"{where}: with `recipe: nnunet`, mirroring is augment.nnunet.mirror.")
+    for key, value in asdict(augment.nnunet).items():
+        if isinstance(value, tuple):
+            low, high = value
+            if not 0 <= low <= high < inf or (not low and key != "noise_deviation"):
+                raise UsageError(f"{where}: augment.nnunet.{key} is no range: {low:g} to {high:g}.")
+        elif not 0 <= value <= (360 if key in ("rotation_degrees", "in_plane_degrees", "anisotropic") else 1):
+            raise UsageError(f"{where}: augment.nnunet.{key} cannot be {value:g}.")
 
 
 def _is_model(name: str) -> bool:
