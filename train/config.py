@@ -40,6 +40,8 @@ class SourceConfig:
         absent: structures that none of its CTs contains, as checked by a reader; they count as annotated.
         in_part: structures of which some are drawn and others not, such as tumours of one organ. What is drawn counts,
             elsewhere it is unknown whether there is one; where tumours are drawn in part, S_tum looks for the others.
+            A list of structures is true of every case; a table gives the cases of each: a list of their names, or a
+            file with a name a line. These cases are excepted from `annotated`.
         values: label values and their names, for layouts whose label maps may have any ("pairs", "nnunet", "msd",
             "flare_pancancer"); "background" for what is none of the structures, "unknown" for what may be one.
         lesions: whether lesions.nii.gz of the layout "cases" is read. Without it lesions are what seg.nii.gz says: a
@@ -55,7 +57,7 @@ class SourceConfig:
     validation: int | float | list[str] = 0
     annotated: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
-    in_part: list[str] = field(default_factory=list)
+    in_part: list[str] | dict[str, list[str] | str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     lesions: bool = True
     only: list[str] = field(default_factory=list)
@@ -121,15 +123,18 @@ class PseudoConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """The switches of the paper's ablation study; with both off it is the baseline.
+    """The switches of the paper's ablation study (tables 6 and 7). The baseline has all three the other way round.
 
     Attributes:
         label_fusion: off: S is trained on unchanged organ pseudo-labels, and on tumours of the ground truth only.
         pretraining: off: S_tum starts from random weights.
+        labelled_only: on: fits of fused labels, such as S, are trained on cases with ground truth alone, whatever their
+            `cases` says.
     """
 
     label_fusion: bool = True
     pretraining: bool = True
+    labelled_only: bool = False
 
 
 @dataclass(frozen=True)

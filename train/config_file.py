@@ -50,7 +50,8 @@ def _check(config: Config) -> None:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
         by_names([*source.annotated, *source.absent, *source.in_part])
-        if both := sorted({*source.annotated, *source.absent} & set(source.in_part)):
+        whole = {*source.absent} if isinstance(source.in_part, dict) else {*source.annotated, *source.absent}
+        if both := sorted(whole & {*source.in_part}):
             raise UsageError(f"The source '{source.name}' has '{both[0]}' in_part, and annotated or absent as well.")
         check_names(source.values)
     if config.new_patients:
