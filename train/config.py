@@ -138,6 +138,24 @@ class AblationConfig:
 
 
 @dataclass(frozen=True)
+class TumourRulesConfig:
+    """What `evaluate` tries as post-processing of tumours on cases that the nets have not seen; see
+    `stages/tumour_rule.py`. An empty list: as configured. Every pair of a lead and a peak segments all cases again.
+
+    Attributes:
+        minimum_ml: least volumes of a lesion.
+        largest_only: whether to try keeping the largest lesion alone.
+        leads, peaks: how sure the net must be, as `ExportConfig.lesions`: ln(p / (1 - p)) for a probability p where the
+            next best structure has the rest. Peaks need a net of its own for tumours.
+    """
+
+    minimum_ml: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0])
+    largest_only: bool = True
+    leads: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class ExportConfig:
     """What `export` writes: a fit, optionally with a coarse and a tumour network.
 
@@ -145,7 +163,8 @@ class ExportConfig:
         fit: name of a fit; or name or folder of a model, whose networks are exported unchanged with the tumour network.
         coarse: the fit of the coarse network, or none.
         tumour: the fit of the tumour network, or none; its spacing may differ.
-        lesions: thresholds of the tumour network; higher ones find fewer lesions, with fewer false positives.
+        lesions: thresholds of the tumour network; higher ones find fewer lesions, with fewer false positives. Without
+            such a network the lead counts for the exported one, whose bias for tumours is lowered by it.
         suppressed: structures that the exported fit and the coarse one never output because they are unreliable; their
             voxels get the next best label.
         mirroring: `evaluate` averages over mirrored windows, as `--tta` does.
@@ -183,6 +202,7 @@ class Config:
         output: model folder written by `export`.
         folds: names of cases that are left out together and evaluated by a fit trained without them, in the stage
             `folds`; every other labelled case of `fold_sources` is a fold on its own.
+        tumour_rules: what to try as post-processing of tumours; by default nothing.
         notes: sentences for the model card.
         processes: worker processes of `prepare` and `fuse`.
         deterministic: bitwise reproducible on the same machine; slower on a GPU.
@@ -207,6 +227,7 @@ class Config:
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    tumour_rules: TumourRulesConfig | None = None
     fold_sources: list[str] = field(default_factory=list)
     folds: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -7,14 +7,14 @@ unknown fit, or a missing folder is reported in one line.
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
-from train.config import NEW_PATIENTS, Config, NewPatientsConfig
+from train.config import NEW_PATIENTS, Config, NewPatientsConfig, TumourRulesConfig
 from train.data.layouts.names import check_names
 from train.fit_config import AugmentConfig, FitConfig, NnunetAugmentConfig
 from train.net_config import ANY_RANGE
@@ -75,6 +75,8 @@ def _check(config: Config) -> None:
             raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
     if export.lesions.peak < export.lesions.lead:
         raise UsageError("export: the peak of lesions is at least their lead.")
+    if config.tumour_rules:
+        _check_tumour_rules(config, config.tumour_rules, segmented)
     if export.tumour and TUMOUR not in segmented:
         raise UsageError("export: the exported net does not segment tumours, so that another cannot find them for it.")
 
@@ -103,6 +105,15 @@ def _check_exported(config: Config) -> tuple[str, ...]:
     if strange := sorted(set(export.components) - set(model.labels.values())):
         raise UsageError(f"export: the model '{export.fit}' does not segment '{strange[0]}'.")
     return tuple(model.labels.values())
+
+
+def _check_tumour_rules(config: Config, rules: TumourRulesConfig, segmented: tuple[str, ...]) -> None:
+    if TUMOUR not in segmented or (TUMOUR in config.export.suppressed and not config.export.tumour):
+        raise UsageError("tumour_rules: the exported model draws no tumours.")
+    if rules.peaks and not config.export.tumour:
+        raise UsageError("tumour_rules: peaks need a net of its own for tumours (export.tumour).")
+    if not all(0 <= ml < inf for ml in rules.minimum_ml) or not all(map(isfinite, [*rules.leads, *rules.peaks])):
+        raise UsageError("tumour_rules: volumes are ml from 0 up, leads and peaks are numbers.")
 
 
 def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:

@@ -76,6 +76,8 @@ def export_model(
     weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
     suppressed = config.export.suppressed if fit == config.export.fit else []
     _suppress(weights, config.net_of(fit), suppressed)
+    if fit == config.export.fit and not config.export.tumour and TUMOUR in config.net_of(fit).names:
+        _lower(weights, config.net_of(fit), [TUMOUR], config.export.lesions.lead)
     for prefix, name in helpers.items():
         found = averaged_weights(paths.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
         if prefix == COARSE:
@@ -154,9 +156,14 @@ def _save(
 
 def _suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
     """Suppress these structures everywhere, by their output bias; modifies `weights`."""
+    _lower(weights, net, names, NEVER)
+
+
+def _lower(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str], by: float) -> None:
+    """Lower the logits of these structures, by their output bias; modifies `weights`."""
     output = f"{architecture_of(net.network()).head}.bias"
     bias = weights[output].clone()
-    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
+    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= by
     weights[output] = bias
 
 
