@@ -40,6 +40,8 @@ class SourceConfig:
         absent: structures that none of its CTs contains, as checked by a reader; they count as annotated.
         in_part: structures of which some are drawn and others not, such as tumours of one organ. What is drawn counts,
             elsewhere it is unknown whether there is one; where tumours are drawn in part, S_tum looks for the others.
+            A list of structures is true of every case; a table gives the cases of each: a list of their names, or a
+            file with a name a line. These cases are excepted from `annotated`.
         values: label values and their names, for layouts whose label maps may have any ("pairs", "nnunet", "msd",
             "flare_pancancer"); "background" for what is none of the structures, "unknown" for what may be one.
         lesions: whether lesions.nii.gz of the layout "cases" is read. Without it lesions are what seg.nii.gz says: a
@@ -55,7 +57,7 @@ class SourceConfig:
     validation: int | float | list[str] = 0
     annotated: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
-    in_part: list[str] = field(default_factory=list)
+    in_part: list[str] | dict[str, list[str] | str] = field(default_factory=list)
     values: dict[int, str] = field(default_factory=dict)
     lesions: bool = True
     only: list[str] = field(default_factory=list)
@@ -121,15 +123,36 @@ class PseudoConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """The switches of the paper's ablation study; with both off it is the baseline.
+    """The switches of the paper's ablation study (tables 6 and 7). The baseline has all three the other way round.
 
     Attributes:
         label_fusion: off: S is trained on unchanged organ pseudo-labels, and on tumours of the ground truth only.
         pretraining: off: S_tum starts from random weights.
+        labelled_only: on: fits of fused labels, such as S, are trained on cases with ground truth alone, whatever their
+            `cases` says.
     """
 
     label_fusion: bool = True
     pretraining: bool = True
+    labelled_only: bool = False
+
+
+@dataclass(frozen=True)
+class TumourRulesConfig:
+    """What `evaluate` tries as post-processing of tumours on cases that the nets have not seen; see
+    `stages/tumour_rule.py`. An empty list: as configured. Every pair of a lead and a peak segments all cases again.
+
+    Attributes:
+        minimum_ml: least volumes of a lesion.
+        largest_only: whether to try keeping the largest lesion alone.
+        leads, peaks: how sure the net must be, as `ExportConfig.lesions`: ln(p / (1 - p)) for a probability p where the
+            next best structure has the rest. Peaks need a net of its own for tumours.
+    """
+
+    minimum_ml: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0])
+    largest_only: bool = True
+    leads: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -140,7 +163,8 @@ class ExportConfig:
         fit: name of a fit; or name or folder of a model, whose networks are exported unchanged with the tumour network.
         coarse: the fit of the coarse network, or none.
         tumour: the fit of the tumour network, or none; its spacing may differ.
-        lesions: thresholds of the tumour network; higher ones find fewer lesions, with fewer false positives.
+        lesions: thresholds of the tumour network; higher ones find fewer lesions, with fewer false positives. Without
+            such a network the lead counts for the exported one, whose bias for tumours is lowered by it.
         suppressed: structures that the exported fit and the coarse one never output because they are unreliable; their
             voxels get the next best label.
         mirroring: `evaluate` averages over mirrored windows, as `--tta` does.
@@ -178,6 +202,7 @@ class Config:
         output: model folder written by `export`.
         folds: names of cases that are left out together and evaluated by a fit trained without them, in the stage
             `folds`; every other labelled case of `fold_sources` is a fold on its own.
+        tumour_rules: what to try as post-processing of tumours; by default nothing.
         notes: sentences for the model card.
         processes: worker processes of `prepare` and `fuse`.
         deterministic: bitwise reproducible on the same machine; slower on a GPU.
@@ -202,6 +227,7 @@ class Config:
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    tumour_rules: TumourRulesConfig | None = None
     fold_sources: list[str] = field(default_factory=list)
     folds: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -6,15 +6,17 @@ unknown fit, or a missing folder is reported in one line.
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from math import inf, isfinite
 from pathlib import Path
 
 from flareseg.errors import ModelError, UsageError
 from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
-from train.config import NEW_PATIENTS, Config, NewPatientsConfig
+from train.config import NEW_PATIENTS, Config, NewPatientsConfig, TumourRulesConfig
 from train.data.layouts.names import check_names
-from train.fit_config import FitConfig
+from train.fit_config import AugmentConfig, FitConfig, NnunetAugmentConfig
 from train.net_config import ANY_RANGE
 from train.settings import build, read_tables
 
@@ -48,7 +50,8 @@ def _check(config: Config) -> None:
         if not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
         by_names([*source.annotated, *source.absent, *source.in_part])
-        if both := sorted({*source.annotated, *source.absent} & set(source.in_part)):
+        whole = {*source.absent} if isinstance(source.in_part, dict) else {*source.annotated, *source.absent}
+        if both := sorted(whole & {*source.in_part}):
             raise UsageError(f"The source '{source.name}' has '{both[0]}' in_part, and annotated or absent as well.")
         check_names(source.values)
     if config.new_patients:
@@ -72,6 +75,8 @@ def _check(config: Config) -> None:
             raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
     if export.lesions.peak < export.lesions.lead:
         raise UsageError("export: the peak of lesions is at least their lead.")
+    if config.tumour_rules:
+        _check_tumour_rules(config, config.tumour_rules, segmented)
     if export.tumour and TUMOUR not in segmented:
         raise UsageError("export: the exported net does not segment tumours, so that another cannot find them for it.")
 
@@ -102,6 +107,15 @@ def _check_exported(config: Config) -> tuple[str, ...]:
     return tuple(model.labels.values())
 
 
+def _check_tumour_rules(config: Config, rules: TumourRulesConfig, segmented: tuple[str, ...]) -> None:
+    if TUMOUR not in segmented or (TUMOUR in config.export.suppressed and not config.export.tumour):
+        raise UsageError("tumour_rules: the exported model draws no tumours.")
+    if rules.peaks and not config.export.tumour:
+        raise UsageError("tumour_rules: peaks need a net of its own for tumours (export.tumour).")
+    if not all(0 <= ml < inf for ml in rules.minimum_ml) or not all(map(isfinite, [*rules.leads, *rules.peaks])):
+        raise UsageError("tumour_rules: volumes are ml from 0 up, leads and peaks are numbers.")
+
+
 def _check_new_patients(config: Config, wanted: NewPatientsConfig) -> None:
     folders = {source.name: Path(source.path).expanduser() for source in config.sources if source.layout == "cases"}
     for case in wanted.cases:
@@ -130,10 +144,13 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
         raise UsageError(f"{where}: a teacher belongs to the task 'distill', and to no other.")
     if min(fit.epochs, fit.steps_per_epoch, fit.batch_size) < 1 or fit.learning_rate <= 0 or fit.max_minutes <= 0:
         raise UsageError(f"{where}: epochs, steps, batch size, learning rate and minutes must be more than 0.")
+    _check_augment(where, fit.augment)
+    if not 0 <= fit.validation_memory < 1:
+        raise UsageError(f"{where}: validation_memory is a fraction from 0 to below 1.")
     net = config.nets[fit.net]
     unseen = {
-        "mirror_axes": net.mirror_axes and not fit.augment.flip,
-        "mirror_sides": net.mirror_sides and not max(fit.augment.flip, fit.augment.mirror),
+        "mirror_axes": any(not fit.augment.mirrored_zyx[axis] for axis in net.mirror_axes),
+        "mirror_sides": net.mirror_sides and not fit.augment.mirrored_zyx[2],
     }
     if fit.task != "reconstruct" and (missing := [key for key, value in unseen.items() if value]):
         raise UsageError(f"{where}: its net has {missing[0]}, but the fit sees no mirrored patches (augment).")
@@ -144,6 +161,23 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
         raise UsageError(
             f"{where}: a net of {len(net.filters)} stages has {len(net.filters) - 2} deep outputs at most."
         )
+
+
+def _check_augment(where: str, augment: AugmentConfig) -> None:
+    """Check nnU-Net's recipe, and that no key of one recipe is given to the other."""
+    if augment.recipe != "nnunet":
+        if augment.nnunet != NnunetAugmentConfig():
+            raise UsageError(f"{where}: augment.nnunet counts with `recipe: nnunet` only.")
+        return
+    if augment.flip or augment.mirror:
+        raise UsageError(f"{where}: with `recipe: nnunet`, mirroring is augment.nnunet.mirror.")
+    for key, value in asdict(augment.nnunet).items():
+        if isinstance(value, tuple):
+            low, high = value
+            if not 0 <= low <= high < inf or (not low and key != "noise_deviation"):
+                raise UsageError(f"{where}: augment.nnunet.{key} is no range: {low:g} to {high:g}.")
+        elif not 0 <= value <= (360 if key in ("rotation_degrees", "in_plane_degrees", "anisotropic") else 1):
+            raise UsageError(f"{where}: augment.nnunet.{key} cannot be {value:g}.")
 
 
 def _is_model(name: str) -> bool:

@@ -13,12 +13,59 @@ Labels = Literal["truth", "fused"]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 
 
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class NnunetAugmentConfig:
+    """The augmentation of nnU-Net's default trainer (2.8.1), with its values, see `augmentation/nnunet.py`.
+
+    The numbers without further words are probabilities of a patch. Intensities are normalised ones.
+
+    Attributes:
+        rotation, rotation_degrees: about all three axes, by up to so many degrees.
+        anisotropic, in_plane_degrees: a patch whose longest axis has more than `anisotropic` times the voxels of z is
+            turned in its slices only, scaled there only, and loses resolution there only ("dummy 2D").
+        scaling, scaling_range: one factor for all axes; above 1 the patch shows more of the patient.
+        noise, noise_deviation: Gaussian noise of a standard deviation in this range.
+        blur, blur_voxels: Gaussian, a standard deviation in voxels for each axis. nnU-Net says 0.2, and 0.5 for each
+            channel of an image: of one channel, a tenth of the patches.
+        brightness, brightness_range: all is multiplied.
+        contrast, contrast_range: the distances from the mean are multiplied, within the range of the patch.
+        low_resolution, low_resolution_range: to this fraction of the voxels and back; again half of nnU-Net's 0.25.
+        inverted_gamma, gamma, gamma_range: gamma of the patch turned upside down, then of the patch, each between its
+            lowest and highest intensity; mean and standard deviation stay.
+        mirror: of each axis; with x the structures of the two sides are swapped.
+    """
+
+    rotation: float = 0.2
+    rotation_degrees: float = 30.0
+    anisotropic: float = 3.0
+    in_plane_degrees: float = 180.0
+    scaling: float = 0.2
+    scaling_range: Range = (0.7, 1.4)
+    noise: float = 0.1
+    noise_deviation: Range = (0.0, 0.1)
+    blur: float = 0.1
+    blur_voxels: Range = (0.5, 1.0)
+    brightness: float = 0.15
+    brightness_range: Range = (0.75, 1.25)
+    contrast: float = 0.15
+    contrast_range: Range = (0.75, 1.25)
+    low_resolution: float = 0.125
+    low_resolution_range: Range = (0.5, 1.0)
+    inverted_gamma: float = 0.1
+    gamma: float = 0.3
+    gamma_range: Range = (0.7, 1.5)
+    mirror: float = 0.5
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """Augmentation parameters, see `augmentation/`; those without a unit are probabilities, except for scales.
 
     `flip` is the probability of each axis, `mirror` that of left and right alone; the structures of the two sides are
-    swapped then.
+    swapped then. With the recipe "nnunet" the table `nnunet` counts, and none of the other keys.
     """
 
     rotation_degrees: Triple = (12.0, 8.0, 8.0)
@@ -38,6 +85,15 @@ class AugmentConfig:
     low_resolution: float = 0.15
     noise: float = 0.6
     noise_hu: float = 30.0
+    recipe: Literal["own", "nnunet"] = "own"
+    nnunet: NnunetAugmentConfig = field(default_factory=NnunetAugmentConfig)
+
+    @property
+    def mirrored_zyx(self) -> Triple:
+        """Probability that the patch is mirrored along each axis."""
+        if self.recipe == "nnunet":
+            return (self.nnunet.mirror,) * 3
+        return self.flip, self.flip, max(self.flip, self.mirror)
 
 
 @dataclass(frozen=True)
@@ -72,11 +128,17 @@ class FitConfig:
         terms: of Dice and cross entropy, their "sum" or their "mean", whose gradient is half as large.
         batch_size: patches per process and step.
         foreground: fraction of patches centred near an annotated structure.
+        foreground_rule: "each": every patch with that probability, near the structure; "nnunet": the last of a step's
+            patches over all processes, as many as that fraction rounded by nnU-Net (0.33 of 2 is one, of 10 three),
+            with the voxel in their middle as far as the case reaches, the others anywhere within the case.
         emphasis: factors for structures that are to be sampled more often than others.
         largest_weight: maximum weight of small structures in the cross entropy (1: no weighting), see
             `dice_and_cross_entropy.py`.
         validate_every, validation_patches: epochs between validations, and number of fixed patches to score; the best
             averaged weights are kept as best.ckpt. 0: no validation.
+        validation_drawn: whether each validation draws new patches, by `foreground` and its rule.
+        validation_memory: what is best is told by a moving average of the scores, this times the average before plus
+            the rest times the score; 0.9 in nnU-Net. 0: by the score.
         precision: without hardware support for bf16, fp16 on a GPU and fp32 on a CPU are used instead.
         augment_on: "device" (training device), "workers" (data loading), or "auto": on the device if it is a GPU.
         workers: data loading processes; 0: load in the training process.
@@ -108,10 +170,13 @@ class FitConfig:
     average_decay: float = 0.999
     precision: Precision = "bf16-mixed"
     foreground: float = 0.67
+    foreground_rule: Literal["each", "nnunet"] = "each"
     emphasis: dict[str, float] = field(default_factory=dict)
     largest_weight: float = 1.0
     validate_every: int = 0
     validation_patches: int = 16
+    validation_drawn: bool = False
+    validation_memory: float = 0.0
     augment_on: Literal["auto", "device", "workers"] = "auto"
     workers: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)

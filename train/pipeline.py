@@ -70,14 +70,17 @@ def fuse(run: Run) -> None:
 
 def evaluate(run: Run) -> None:
     from train.stages.evaluate import evaluate as work
+    from train.stages.tumour_rule import choose_tumour_rule
 
     work(run.config, run.paths, run.index)
+    choose_tumour_rule(run.config, run.paths, run.index)
 
 
 def export(run: Run) -> None:
     from train.stages.export import export_model, read_calibration, read_scores
+    from train.stages.tumour_rule import with_chosen_rule
 
-    config, paths = run.config, run.paths
+    config, paths = with_chosen_rule(run.config, run.paths), run.paths
     scores, lesions = read_scores(paths), read_scores(paths, "lesions")
     learnt = read_calibration(paths)
     path = export_model(

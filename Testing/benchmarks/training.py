@@ -146,7 +146,7 @@ def draw_cases(folder: Path) -> None:
 
 
 def loading(batches: int) -> list[Row]:
-    """nnU-Net's loader with its default augmentation, and ours with the paper's and with the embedded model's."""
+    """nnU-Net's loader with its default augmentation, and ours with the paper's, the embedded model's and nnU-Net's."""
     from train.settings import read_tables
 
     paper = read_tables(ROOT / "train" / "configs" / "paper.yaml", [])["fits"]["final"]["augment"]
@@ -155,6 +155,7 @@ def loading(batches: int) -> list[Row]:
         Row(NNUNET, "its default augmentation", order),
         Row(OWN, "augmentation of paper.yaml", order | {"augment": paper}),
         Row(OWN, "default augmentation (all of it)", order | {"augment": {}}),
+        Row(OWN, "nnU-Net's augmentation, `recipe: nnunet`", order | {"augment": {"recipe": "nnunet"}}),
     ]
 
 
@@ -244,7 +245,7 @@ def _what_ran(threads: int, prepared: list[Row]) -> str:
         f"loaders with {threads} worker processes. A preprocessed case has {sizes[NNUNET]:.0f} MiB for nnU-Net and "
         f"{sizes[OWN]:.0f} MiB here. Every figure is the median of rounds in which the programs took turns, each in a "
         "fresh process. nnU-Net rotates and scales one patch in three, here slices only for this patch, and mirrors; "
-        "train turns, scales and bends every patch in space."
+        "train turns, scales and bends every patch in space, but with `recipe: nnunet`."
     )
 
 

@@ -15,7 +15,8 @@ from small_run import small_run
 from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
-from train.data.index import CaseIndex
+from train.config_file import load_config
+from train.data.index import CaseIndex, IndexedCase
 from train.fit_config import FitConfig
 from train.net_config import NetConfig
 from train.training.fits import cases_of, fold_groups, job_of, weights_on_grid
@@ -76,6 +77,28 @@ def test_a_list_of_cases_that_cannot_be_met_is_refused(run, fit, only, words):
     config = replace(config, fits=config.fits | {fit: replace(config.fits[fit], only=only)})
     with pytest.raises(InputError, match=words):
         cases_of(config, index, fit)
+
+
+def test_the_papers_baseline_learns_from_labelled_images_alone(tmp_path):
+    kinds = {"organs": ("liver",), "cancer": ("liver", "tumour"), "unlabelled": ()}
+    index = CaseIndex(
+        tuple(
+            IndexedCase(name, "flare23", Path(name), Path(name) if shown else None, shown, shown, organs=Path(name))
+            for name, shown in kinds.items()
+        )
+    )
+    path = Path(__file__).parents[2] / "train" / "configs" / "paper.yaml"
+
+    def taught(*switches):
+        words = [f"sources.flare23.path={tmp_path}", *(f"ablation.{switch}" for switch in switches)]
+        config = load_config(path, words)
+        return {fit: names(cases_of(config, index, fit)) for fit in ("pretrain", "tumor", "final")}
+
+    everybody, labelled = ["cancer", "organs", "unlabelled"], ["cancer", "organs"]
+    assert taught() == {"pretrain": everybody, "tumor": ["cancer"], "final": everybody}
+    assert taught("label_fusion=false", "pretraining=false")["final"] == everybody
+    baseline = taught("label_fusion=false", "pretraining=false", "labelled_only=true")
+    assert baseline == {"pretrain": everybody, "tumor": ["cancer"], "final": labelled}
 
 
 def test_other_cases_of_a_patient_make_no_fold_of_their_own(run):

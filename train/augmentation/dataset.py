@@ -53,6 +53,25 @@ class Unreadable:
     reason: str
 
 
+@dataclass(frozen=True)
+class Oversampling:
+    """nnU-Net's rule: of each step the last patches are those that show a structure.
+
+    nnU-Net's last patches of a step are those of its last ranks; here every rank has some, as `StepSampler` deals them.
+
+    Attributes:
+        per_step: patches of a step, over all ranks.
+        foreground: fraction of them; in a batch of 2, 0.33 is one.
+    """
+
+    per_step: int
+    foreground: float
+
+    def chance(self, index: int) -> float:
+        """1 if the patch of this index shows a structure, else 0."""
+        return float(index % self.per_step >= round(self.per_step * (1 - self.foreground)))
+
+
 class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
     """Patch i is always the same: its case, position and augmentation are drawn from (seed, i)."""
 
@@ -69,6 +88,7 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
         length: int,
         finished: bool,
         emphasis: Mapping[str, float] | None = None,
+        oversampling: Oversampling | None = None,
     ) -> None:
         """
         Args:
@@ -83,6 +103,7 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
             length: number of patches.
             finished: yield `Patch`; otherwise `Sample`, to be augmented by `to_batch`.
             emphasis: factors for structures that are to be chosen more often, by name.
+            oversampling: which patches are near a structure instead of a `foreground` of them.
 
         Raises:
             InputError: when there are no cases.
@@ -94,6 +115,7 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
         self._net, self._plan, self._augment = net, plan, augment
         self._emphasis = {by_name(name).value: factor for name, factor in (emphasis or {}).items()}
         self._foreground, self._seed, self._length, self._finished = foreground, seed, length, finished
+        self._oversampling = oversampling
 
     def __len__(self) -> int:
         return self._length
@@ -106,11 +128,18 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
                 raise
             return Unreadable(str(error))  # an exception of a worker would arrive with its traceback as its text
 
+    def batch(self, indices: Sequence[int], device: torch.device) -> dict[str, Any]:
+        """These patches as a batch on `device`, in full precision also where the caller computes in half."""
+        with torch.autocast(device.type, enabled=False):
+            return to_batch([self._patch(index) for index in indices], self._net, self._plan, self._augment, device)
+
     def _patch(self, index: int) -> Sample | Patch:
         rng = np.random.default_rng([self._seed, index])
         number = int(np.searchsorted(self._shares, rng.random(), side="right"))
         case = self._cases[min(number, len(self._cases) - 1)]
-        sample = read_sample(case, self._net, self._plan, self._augment, self._foreground, self._emphasis, rng)
+        share = self._oversampling.chance(index) if self._oversampling else self._foreground
+        centred = self._oversampling is not None
+        sample = read_sample(case, self._net, self._plan, self._augment, share, self._emphasis, rng, centred=centred)
         if not self._finished:
             return sample
         return finished_patch(sample, self._net, self._plan, self._augment, torch.device("cpu"))

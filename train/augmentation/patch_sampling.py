@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flareseg.model.plan import Plan
 from flareseg.volume import Index, Triple
+from train.augmentation import nnunet
 from train.augmentation.intensity import OrganValues
 from train.augmentation.lesions import draw_places
 from train.augmentation.spatial import Pose, draw_pose
@@ -63,25 +64,34 @@ def read_sample(
     foreground: float,
     emphasis: Mapping[int, float],
     rng: np.random.Generator,
+    *,
+    centred: bool = False,
 ) -> Sample:
     """Draw a position and a pose in `case`, and read the data they need from the cache.
 
     Args:
         foreground: probability of a patch centred near a structure of the network.
         emphasis: factors for choosing a label value as that structure; default 1.
+        centred: nnU-Net's positions: a voxel of the structure in the middle, and no patch beyond the end of its case
+            as far as that is possible.
     """
     patch, shape = plan.patch_zyx, case.shape_zyx
-    pose = draw_pose(case.spacing_zyx_mm, plan.spacing_zyx_mm, patch, augment, rng)
+    own = augment.recipe == "own"
+    if own:
+        pose = draw_pose(case.spacing_zyx_mm, plan.spacing_zyx_mm, patch, augment, rng)
+    else:
+        pose = nnunet.draw_pose(case.spacing_zyx_mm, plan.spacing_zyx_mm, patch, augment.nnunet, rng)
     wanted = sorted(set(case.centres) & set(net.values))
     points = None
     if wanted and rng.random() < foreground:
         chances = np.cumsum([emphasis.get(value, 1.0) for value in wanted])
         if chances[-1] > 0:
             points = case.centres[wanted[int(np.searchsorted(chances, rng.random() * chances[-1], side="right"))]]
-    pose = pose.at(_centre(shape, pose.extent(patch), points, rng), patch)
+    place = _centre_within if centred else _centre
+    pose = pose.at(place(shape, pose.extent(patch), points, rng), patch)
     has_labels = bool(case.known[1:].any() or case.centres)
     lesions = np.zeros((0, 4), np.int64)
-    if has_labels and rng.random() < augment.lesion:
+    if own and has_labels and rng.random() < augment.lesion:
         lesions = draw_places(case.centres, pose, patch, rng)
     box = pose.box(patch, shape)
     corner = np.array([part.start for part in box])
@@ -89,7 +99,7 @@ def read_sample(
     inside = ((lesions[:, 1:] >= 0) & (lesions[:, 1:] < [part.stop - part.start for part in box])).all(axis=1)
     hu = case.hu(box)
     labels = case.labels(box) if has_labels else None
-    organs_change = max(augment.phase, augment.organ_hu, augment.lesion) > 0
+    organs_change = own and max(augment.phase, augment.organ_hu, augment.lesion) > 0
     return Sample(
         name=case.name,
         hu=torch.from_numpy(hu),
@@ -117,3 +127,18 @@ def _centre(
     low = (0.5 - BORDER) * extent
     free = shape / 2 + rng.uniform(-0.12, 0.12, 3) * extent
     return np.where(low < shape - low, np.clip(middle, low, np.maximum(low, shape - low)), free) - 0.5
+
+
+def _centre_within(
+    shape_zyx: Index, extent: NDArray[np.float64], points: NDArray[Any] | None, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """As `_centre`, but in the middle of the patch lies one of `points` itself, and all of the patch in the case.
+
+    nnU-Net lets a patch around a voxel reach beyond the last voxels of its case, though not beyond the first ones.
+    """
+    shape = np.asarray(shape_zyx, np.float64)
+    middle = rng.uniform(extent / 2, np.maximum(shape - extent / 2, extent / 2))
+    if points is not None:
+        middle = points[int(rng.integers(len(points)))]  # of an even number of voxels the one after the middle
+        middle = np.clip(middle, extent / 2, np.maximum(shape - extent / 2, extent / 2))
+    return np.where(extent < shape, middle, shape / 2) - 0.5

@@ -54,19 +54,23 @@ class Pose:
     @property
     def is_crop(self) -> bool:
         """Whether no interpolation is needed: no rotation, scaling or deformation, but possibly flips."""
-        return self.bend_zyx is None and bool(np.array_equal(np.abs(self.matrix), np.eye(3)))
+        return bool(self._cropped_axes().all())
 
     def extent(self, patch_zyx: Index) -> NDArray[np.float64]:
         """Extent of the patch in voxels of the case along z, y and x."""
         return np.linalg.norm(self.matrix * np.asarray(patch_zyx), axis=1)
 
     def at(self, centre_zyx: NDArray[Any], patch_zyx: Index) -> Pose:
-        """The same pose at another centre; a plain crop is aligned to the voxel grid."""
-        centre = np.asarray(centre_zyx, np.float64)
-        if self.is_crop:
-            half = (np.asarray(patch_zyx) - 1) / 2
-            centre = np.floor(centre - half + 0.5) + half
-        return replace(self, centre_zyx=centre)
+        """The same pose at another centre; axes that are only cropped are aligned to the voxel grid."""
+        centre, half = np.asarray(centre_zyx, np.float64), (np.asarray(patch_zyx) - 1) / 2
+        return replace(self, centre_zyx=np.where(self._cropped_axes(), np.floor(centre - half + 0.5) + half, centre))
+
+    def _cropped_axes(self) -> NDArray[np.bool_]:
+        """Which axes of the case run along those of the patch, voxel for voxel."""
+        if self.bend_zyx is not None:
+            return np.zeros(3, bool)
+        as_it_is = np.abs(self.matrix) == np.eye(3)
+        return as_it_is.all(axis=0) & as_it_is.all(axis=1)
 
     def control(self, patch_zyx: Index) -> NDArray[np.float64]:
         """Control points (kz, ky, kx, 3) of the whole transform, in voxels of the case."""
@@ -116,19 +120,43 @@ def draw_pose(
         config: rotation, scale, elastic deformation and flips.
         rng: of this patch.
     """
-    case_spacing, spacing = np.asarray(case_spacing_zyx_mm), np.asarray(spacing_zyx_mm)
-    case_spacing = np.where(np.abs(case_spacing / spacing - 1) < SAME, spacing, case_spacing)
     scale = np.exp(rng.uniform(-1, 1) * config.scale + rng.uniform(-1, 1, 3) * config.scale_per_axis)
-    turn = _rotation(np.radians(rng.uniform(-1, 1, 3) * config.rotation_degrees))
-    flipped = rng.random(3) < (config.flip, config.flip, max(config.flip, config.mirror))
-    matrix = turn * (scale * spacing * np.where(flipped, -1.0, 1.0)) / case_spacing[:, None]
-    bend = None
+    turn = rotation(np.radians(rng.uniform(-1, 1, 3) * config.rotation_degrees))
+    flipped = rng.random(3) < config.mirrored_zyx
+    pose = affine_pose(case_spacing_zyx_mm, spacing_zyx_mm, turn, scale, flipped)
     if config.elastic_mm > 0:
-        knots = [max(1, round(n * mm / KNOTS_MM)) + 3 for n, mm in zip(patch_zyx, spacing, strict=True)]
+        knots = [max(1, round(n * mm / KNOTS_MM)) + 3 for n, mm in zip(patch_zyx, spacing_zyx_mm, strict=True)]
         deviation_mm = rng.uniform(0, config.elastic_mm) / _SPREAD
-        bend = rng.standard_normal((*knots, 3)) * (deviation_mm / case_spacing)
+        case_spacing = _case_spacing(case_spacing_zyx_mm, spacing_zyx_mm)
+        pose = replace(pose, bend_zyx=rng.standard_normal((*knots, 3)) * (deviation_mm / case_spacing))
+    return pose
+
+
+def affine_pose(
+    case_spacing_zyx_mm: Triple,
+    spacing_zyx_mm: Triple,
+    turn: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    flipped: NDArray[np.bool_],
+) -> Pose:
+    """A pose without bend and centre.
+
+    Args:
+        case_spacing_zyx_mm, spacing_zyx_mm: as in `draw_pose`.
+        turn: rotation matrix (3, 3) of (z, y, x) vectors in mm.
+        scale: of the patch along z, y and x; above 1 it shows more of the patient.
+        flipped: per axis z, y, x.
+    """
+    case_spacing, spacing = _case_spacing(case_spacing_zyx_mm, spacing_zyx_mm), np.asarray(spacing_zyx_mm)
+    matrix = turn * (scale * spacing * np.where(flipped, -1.0, 1.0)) / case_spacing[:, None]
     z, y, x = (bool(flip) for flip in flipped)
-    return Pose(matrix, bend, (z, y, x), np.zeros(3))
+    return Pose(matrix, None, (z, y, x), np.zeros(3))
+
+
+def _case_spacing(case_spacing_zyx_mm: Triple, spacing_zyx_mm: Triple) -> NDArray[np.float64]:
+    """The spacing of the case, or that of the patch where the two are the same but for rounding."""
+    case_spacing, spacing = np.asarray(case_spacing_zyx_mm), np.asarray(spacing_zyx_mm)
+    return np.where(np.abs(case_spacing / spacing - 1) < SAME, spacing, case_spacing)
 
 
 def read_patch(
@@ -220,7 +248,7 @@ def _cropped(
     return image, None if labels is None else F.pad(labels, padding, value=IGNORE).flip(axes)
 
 
-def _rotation(angles_zyx: NDArray[Any]) -> NDArray[np.float64]:
+def rotation(angles_zyx: NDArray[Any]) -> NDArray[np.float64]:
     """Rotation matrix (3, 3) of (z, y, x) vectors: about z, then y, then x."""
     matrix = np.eye(3)
     for axis, angle in enumerate(angles_zyx):

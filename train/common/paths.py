@@ -88,3 +88,8 @@ class RunPaths:
     def calibration(self) -> Path:
         """What `evaluate` learnt of the DSC that is to be expected, by structure, for `export`."""
         return self.scores / "calibration.json"
+
+    @property
+    def tumour_rule(self) -> Path:
+        """The post-processing of tumours that `evaluate` chose, for `export`."""
+        return self.scores / "tumour_rule.json"

@@ -21,8 +21,8 @@ from train.data.layouts.found import FoundCase
 
 VERSION = 1
 """Version of the prepared data; cases prepared by another version are prepared again."""
-_NO_INPUT = ("split", "patient", "others", "left_out")
-"""What a case says that does not change how it is prepared."""
+_NO_INPUT = ("split", "patient", "others", "left_out", "in_part")
+"""What a case says that does not change how it is prepared, or that the job says of it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PrepareJob:
         found: the case.
         annotated: label values that are annotated according to the configuration; None: according to the data set.
         absent: label values of structures that the CT does not contain.
-        in_part: label values of structures of which not all are drawn.
+        in_part: label values of structures of which not all are drawn, by the source or by the case.
         paths: of the run.
         grids: spacings and resampling rules to cache it for.
     """

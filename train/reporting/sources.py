@@ -45,6 +45,7 @@ def _facts(source: SourceConfig, found: Findings, results: Mapping[str, Prepared
             refused[result.refused].append(name)
     shown = Counter(name for case in kept for name in case.occurring)
     drawn = Counter(name for case in kept for name in case.annotated)
+    partly = Counter(name for case in kept for name in case.in_part)
     guessed = Counter(name for result in mine.values() if result.case for name in result.pseudo)
     every = [structure.name for structure in structures()]
     return {
@@ -58,6 +59,7 @@ def _facts(source: SourceConfig, found: Findings, results: Mapping[str, Prepared
         "refused": dict(refused),
         "left out": {reason: list(names) for reason, names in found.left_out.items()},
         "structures": {name: [shown[name], drawn[name]] for name in every if drawn[name]},
+        "drawn in part": {name: partly[name] for name in every if partly[name]},
         "pseudo-labels": {name: guessed[name] for name in every if guessed[name]},
         "read as background": list(found.others),
     }
@@ -85,9 +87,10 @@ def _details(entry: Mapping[str, Any]) -> list[str]:
     if entry["structures"]:
         found = (f"{name} {shown}/{drawn}" for name, (shown, drawn) in entry["structures"].items())
         lines.append(f"structures, cases that show them / that annotate them: {', '.join(found)}")
-    if entry["pseudo-labels"]:
-        found = (f"{name} {count}" for name, count in entry["pseudo-labels"].items())
-        lines.append(f"structures in pseudo-labels, cases: {', '.join(found)}")
+    for key, title in (("drawn in part", "structures drawn in part"), ("pseudo-labels", "structures in pseudo-labels")):
+        if entry[key]:
+            found = (f"{name} {count}" for name, count in entry[key].items())
+            lines.append(f"{title}, cases: {', '.join(found)}")
     if entry["read as background"]:
         lines.append(f"labels read as background, no structures of FLARE: {', '.join(entry['read as background'])}")
     together: defaultdict[str, list[str]] = defaultdict(list)

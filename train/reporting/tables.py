@@ -85,7 +85,10 @@ def _title(switches: dict[str, bool]) -> str:
     parts = [
         text for key, text in (("label_fusion", "+ label fusion"), ("pretraining", "+ pre-training")) if switches[key]
     ]
-    return " ".join(parts) or "baseline"
+    title, alone = " ".join(parts) or "baseline", switches.get("labelled_only")  # older runs do not say
+    if parts:
+        return f"{title}, labelled images only" if alone else title
+    return f"{title} + unlabelled images" if alone is False else title
 
 
 def _scores(rows: Sequence[Row]) -> list[str]:

@@ -20,7 +20,7 @@ from flareseg.commands.bench import ResourceCurve
 from flareseg.errors import FlareError, InputError
 from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import TUMOUR, by_names
-from flareseg.model.bundle import load_bundle
+from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.options import Options
 from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
@@ -164,12 +164,11 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
 
 def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, options: Options) -> list[dict[str, Any]]:
     bundle, segmenter = load_bundle(folder), None
-    plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
-    fingerprint = f"{bundle.sha256} {plan}{' mirrored' if options.mirroring else ''}"
+    fingerprint = fingerprint_of(bundle, options)
     result = []
     for case in model.cases:
         path = paths.scores / model.name / f"{case.name}.json"
-        facts = _kept(path, fingerprint, _inputs(case))
+        facts = _kept(path, fingerprint, inputs_of(case))
         if facts is None:
             segmenter = segmenter or Segmenter(folder, options)
             try:
@@ -177,12 +176,18 @@ def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, options: Option
             except FlareError as error:
                 facts = {"failed": str(error)}
                 print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
-            write_json(path, {"sha256": fingerprint, "made_of": _inputs(case)} | facts)
+            write_json(path, {"sha256": fingerprint, "made_of": inputs_of(case)} | facts)
             rows = facts.get("rows", [])
             mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
             print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
         result.append(facts)
     return result
+
+
+def fingerprint_of(bundle: Bundle, options: Options) -> str:
+    """Changes with weights, plan and how they are applied."""
+    plan = hashlib.sha256(json.dumps(bundle.plan.to_json()).encode()).hexdigest()
+    return f"{bundle.sha256} {plan}{' mirrored' if options.mirroring else ''}"
 
 
 def _kept(path: Path, fingerprint: str, inputs: list[Any]) -> dict[str, Any] | None:
@@ -193,6 +198,6 @@ def _kept(path: Path, fingerprint: str, inputs: list[Any]) -> dict[str, Any] | N
     return facts if same and "signs" in facts else None
 
 
-def _inputs(case: IndexedCase) -> list[Any]:
+def inputs_of(case: IndexedCase) -> list[Any]:
     """Changes with the files of a case, and with what its labels annotate."""
     return [file_stamp(case.image), file_stamp(case.labels), list(case.annotated)]

@@ -22,7 +22,7 @@ from train.reporting.card import model_card
 from train.reporting.provenance import lineage, provenance_of
 from train.training.checkpoints import DONE, averaged_weights
 from train.training.fits import check_fresh, hidden_from, plan_of
-from train.training.suppression import suppress
+from train.training.suppression import lower, suppress
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,8 @@ def export_model(
     weights = averaged_weights(paths.fit(fit, left_out), config.export.weights)
     suppressed = config.export.suppressed if fit == config.export.fit else []
     suppress(weights, config.net_of(fit), suppressed)
+    if fit == config.export.fit and not config.export.tumour and TUMOUR in config.net_of(fit).names:
+        lower(weights, config.net_of(fit), [TUMOUR], config.export.lesions.lead)
     for prefix, name in helpers.items():
         found = averaged_weights(paths.fit(name, hidden_from(config, index, name, left_out)), config.export.weights)
         if prefix == COARSE:

@@ -20,6 +20,7 @@ from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config, SourceConfig
 from train.data.fingerprint import measure, write_statistics
+from train.data.in_part import drawn_in_part
 from train.data.index import CaseIndex, IndexedCase, Split, write_index
 from train.data.layouts import Findings, look_into
 from train.data.prepare_case import prepare_case
@@ -104,11 +105,14 @@ def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
 def _jobs(
     source: SourceConfig, findings: Findings, paths: RunPaths, grids: tuple[tuple[Triple, ResamplingRule], ...]
 ) -> list[PrepareJob]:
-    annotated, absent, in_part = (
-        tuple(structure.value for structure in by_names(names))
-        for names in (source.annotated, source.absent, source.in_part)
+    annotated, absent = (
+        tuple(structure.value for structure in by_names(names)) for names in (source.annotated, source.absent)
     )
-    return [PrepareJob(source.name, case, annotated or None, paths, grids, absent, in_part) for case in findings.cases]
+    in_part = drawn_in_part(source, findings.cases)
+    return [
+        PrepareJob(source.name, case, annotated or None, paths, grids, absent, in_part[case.name])
+        for case in findings.cases
+    ]
 
 
 def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:

@@ -27,6 +27,7 @@ from flareseg.volume import Geometry, Orientation, Triple
 from train.common.parallel import in_parallel, with_progress
 from train.config import NewPatientsConfig, SourceConfig
 from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
+from train.data.in_part import names_in_part
 from train.data.index import IGNORE
 from train.data.layouts.cases import annotated_values
 from train.synthetic.body.contrast import PHASES, draw_hu, draw_phase
@@ -164,7 +165,14 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
 
 
 def synthesize_patients(
-    source: Path, folder: Path, count: int, seed: int = 0, *, annotated: Sequence[str] = (), absent: Sequence[str] = ()
+    source: Path,
+    folder: Path,
+    count: int,
+    seed: int = 0,
+    *,
+    annotated: Sequence[str] = (),
+    absent: Sequence[str] = (),
+    in_part: Sequence[str] = (),
 ) -> list[Path]:
     """Write `count` new patients of a case as cases under `folder`; existing ones are kept.
 
@@ -175,6 +183,7 @@ def synthesize_patients(
         seed: of the first.
         annotated: annotated structures of the case, hence also of its new patients; by default those in its info.json.
         absent: further structures that count as annotated because the case does not have them.
+        in_part: structures of which not all are drawn, besides those in its info.json.
 
     Returns:
         The folders of all new patients.
@@ -199,12 +208,16 @@ def synthesize_patients(
     if annotated or absent:
         present = by_names(annotated) or _annotated(info.get("labels_present"), truth, source / "info.json")
         info["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
+    partly = {one.value for one in by_names(in_part)}
+    partly |= {*(annotated_values(info.pop("in_part", None), source / "info.json", "in_part") or ())}
+    if partly:
+        info["in_part"] = [one.name for one in structures() if one.value in partly]
     paths = []
     for number in range(count):
         path = folder / f"{source.name}_{seed + number}"
         paths.append(path)
         known = read_info(path)
-        if known is not None and known.get("labels_present") == info.get("labels_present"):
+        if known is not None and _said_of_labels(known) == _said_of_labels(info):
             continue
         rng = np.random.default_rng(seed + number)
         phase = str(rng.choice(PHASES))
@@ -213,6 +226,10 @@ def synthesize_patients(
         )
         _write(path, new_hu, labels, geometry.spacing_zyx_mm, info, {"seed": seed + number, "phase": phase})
     return paths
+
+
+def _said_of_labels(info: Mapping[str, Any]) -> tuple[Any, Any]:
+    return info.get("labels_present"), info.get("in_part")
 
 
 def draw_all(
@@ -242,7 +259,8 @@ def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count
     name, _, own_name = case.partition("/")
     source = sources[name]
     home = Path(source.path).expanduser()
-    return synthesize_patients(home / own_name, folder, count, seed, annotated=source.annotated, absent=source.absent)
+    said = {"annotated": source.annotated, "absent": source.absent, "in_part": names_in_part(source, own_name)}
+    return synthesize_patients(home / own_name, folder, count, seed, **said)
 
 
 def _annotated(present: Any, truth: NDArray[Any], about: Path) -> list[Structure]:
@@ -271,7 +289,9 @@ def _write(
 ) -> None:  # fmt: skip
     grid = Geometry((hu.shape[0], hu.shape[1], hu.shape[2]), spacing)
     kept: dict[str, Any] = {
-        key: info[key] for key in ("licence", "citation", "labels_present", "source", "patient") if key in info
+        key: info[key]
+        for key in ("licence", "citation", "labels_present", "in_part", "source", "patient")
+        if key in info
     }
     info = {
         "case": path.name, **kept, "split": "train", **drawn,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from train.training.module import TrainingModule, without_heads
 from train.training.tasks import Batch
 
 LAST, BEST, DONE, LOG = "last.ckpt", "best.ckpt", "done.json", "metrics.csv"
+MOVING = "moving_score"
+"""Column of the log: the moving average that tells which weights are best."""
 
 
 class CheckpointCallback(Callback):
@@ -30,10 +32,11 @@ class CheckpointCallback(Callback):
 
     Args:
         folder: of the fit.
-        batches: creates the validation batches; called once, on the main rank only.
+        batches: creates the validation batches of an epoch, counted from 0; called on the main rank only, and only
+            once where they are a list, which serves all epochs.
     """
 
-    def __init__(self, folder: Path, batches: Callable[[], Sequence[Batch]]) -> None:
+    def __init__(self, folder: Path, batches: Callable[[int], Iterable[Batch]]) -> None:
         self._folder, self._make_batches = folder, batches
         self._batches: Sequence[Batch] | None = None
         self._losses: list[torch.Tensor] = []
@@ -76,16 +79,25 @@ class CheckpointCallback(Callback):
             "score": "",
         }
         if settings.validate_every and row["epoch"] % settings.validate_every == 0 and trainer.is_global_zero:
-            if self._batches is None:
-                self._batches = self._make_batches()
-            if self._batches:
-                score = row["score"] = round(module.score(self._batches), 5)
-                module.log("score", score, rank_zero_only=True)
-                if all(score > old["score"] for old in module.rows if old["score"] != ""):
-                    with self._told(BEST), atomic_path(self._folder / BEST, overwrite=True) as partial:
-                        average = {name: value.cpu() for name, value in module.average.items()}
-                        torch.save({"average": average, "score": score, "step": trainer.global_step}, partial)
+            batches = self._batches or self._make_batches(trainer.current_epoch)
+            if isinstance(batches, list):
+                self._batches = batches
+            if batches != []:
+                self._score(row, batches, trainer, module)
         return row
+
+    def _score(self, row: dict[str, Any], batches: Iterable[Batch], trainer: L.Trainer, module: TrainingModule) -> None:
+        """Add the score to the row, and write best.ckpt where it, or its moving average, is higher than ever."""
+        memory, before = module.settings.validation_memory, [old for old in module.rows if old["score"] != ""]
+        score = row["score"] = round(module.score(batches), 5)
+        module.log("score", score, rank_zero_only=True)
+        if memory:
+            last = _judged(before[-1]) if before else score
+            row[MOVING] = round(memory * last + (1 - memory) * score, 5)
+        if all(_judged(row) > _judged(old) for old in before):
+            with self._told(BEST), atomic_path(self._folder / BEST, overwrite=True) as partial:
+                average = {name: value.cpu() for name, value in module.average.items()}
+                torch.save({"average": average, "score": score, "step": trainer.global_step}, partial)
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
@@ -104,9 +116,14 @@ class CheckpointCallback(Callback):
 def write_log(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Write metrics.csv: one row per epoch."""
     with atomic_path(path, overwrite=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _judged(row: dict[str, Any]) -> float:
+    """What tells whether the weights of a row are the best."""
+    return float(row.get(MOVING, row["score"]))
 
 
 def write_done(folder: Path, facts: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -19,6 +18,7 @@ from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
 from train.data.cache import load_cached
+from train.data.case_lists import listed_names
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
 from train.training.checkpoints import averaged_weights
@@ -118,7 +118,7 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     cases = [case for case in index.split("train") if case.source in wanted]
     if settings.cases == "tumour":
         cases = [case for case in cases if case.has_tumour]
-    elif settings.cases == "labelled":
+    elif settings.cases == "labelled" or (settings.labels == "fused" and config.ablation.labelled_only):
         cases = [case for case in cases if case.labels]
     if settings.only:
         cases = _listed(settings.only, name, cases)
@@ -135,12 +135,7 @@ def _listed(wanted: list[str] | str, fit: str, cases: list[IndexedCase]) -> list
     Raises:
         InputError: when the file cannot be read, or a name is that of no case that the fit may use.
     """
-    if isinstance(wanted, str):
-        try:
-            lines = Path(wanted).expanduser().read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            raise InputError(f"The list of cases '{wanted}' of the fit '{fit}' cannot be read.") from None
-        wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    wanted = listed_names(wanted, f"of the fit '{fit}'")
     short = Counter(case.name.removeprefix(f"{case.source}_") for case in cases)
     names = {case.name: case.name for case in cases}
     for case in cases:

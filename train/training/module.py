@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +157,7 @@ class TrainingModule(L.LightningModule):
                     average = self.average[name] = average.to(current[name].device)
                 average.lerp_(current[name].float(), 1 - decay)
 
-    def score(self, batches: Sequence[Batch]) -> float:
+    def score(self, batches: Iterable[Batch]) -> float:
         """Validation score of the averaged weights."""
         kept = {name: value.clone() for name, value in exported(self.network).items()}
         mode = self.network.training

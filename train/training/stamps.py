@@ -27,7 +27,9 @@ _TRAINED = ("spacing_zyx_mm", "patch_zyx", "intensity", "resampling", "network",
 """Parts of a plan that a network is trained with; the others tell how it is applied."""
 _NAMED_ELSEWHERE = {"net", "stage", "cases", "sources", "only", "start", "teacher"}
 """Settings that choose what the stamp lists itself, by content."""
-_WITHOUT_EFFECT = {"workers", "augment_on", "validate_every", "validation_patches"}
+_WITHOUT_EFFECT = {
+    "workers", "augment_on", "validate_every", "validation_patches", "validation_drawn", "validation_memory",
+}  # fmt: skip
 _SHOWN, _LONGEST = 3, 60
 """Cases that are named, and characters of a setting that is shown."""
 
@@ -45,6 +47,8 @@ def stamp_of(job: FitJob) -> Stamp:
         "validation": {
             "every": settings.validate_every,
             "patches": settings.validation_patches,
+            "drawn": settings.validation_drawn,
+            "memory": settings.validation_memory,
             "cases": {case.name: [case.image_hash, case.labels_hash] for case in job.validation},
         },
     }
@@ -111,7 +115,9 @@ def _settings(settings: FitConfig) -> dict[str, Any]:
 
 
 def _counts(validation: Mapping[str, Any]) -> dict[str, Any]:
-    return {"validate_every": validation["every"], "validation_patches": validation["patches"]}
+    counts = {"validate_every": validation["every"], "validation_patches": validation["patches"]}
+    younger = {"validation_drawn": False, "validation_memory": 0.0}
+    return counts | {key: validation.get(key.partition("_")[2], value) for key, value in younger.items()}
 
 
 def _changed(before: Stamp, now: Stamp, part: str, defaults: Mapping[str, Any]) -> list[str]:

@@ -19,9 +19,14 @@ NEVER = 1000.0
 
 def suppress(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str]) -> None:
     """Close the outputs of these structures; modifies `weights`."""
+    lower(weights, net, names, NEVER)
+
+
+def lower(weights: dict[str, torch.Tensor], net: NetConfig, names: Sequence[str], by: float) -> None:
+    """Lower the logits of these structures everywhere, by their output bias; modifies `weights`."""
     output = _bias_of(net)
     bias = weights[output].clone()
-    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= NEVER
+    bias[[channel for channel, name in enumerate(net.names) if name in names]] -= by
     weights[output] = bias
 
 

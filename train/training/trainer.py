@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -24,7 +25,8 @@ from torch.utils.data import DataLoader
 
 from flareseg.errors import Cancelled, FlareError, InputError, OutputError, UsageError
 from flareseg.inference.devices import cpu_multiplies_bf16
-from train.augmentation.dataset import PatchDataset, StepSampler, collate, validation_batches
+from train.augmentation.dataset import Oversampling, PatchDataset, StepSampler, collate, validation_batches
+from train.augmentation.pipeline import NOTHING
 from train.common.distributed import Rank, this_rank
 from train.common.memory import keep_memory
 from train.fit_config import Precision
@@ -102,6 +104,7 @@ def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:
         settings.augment,
         foreground=settings.foreground,
         emphasis=settings.emphasis,
+        oversampling=_oversampling(job, per_step),
         seed=job.seed,
         length=job.steps * per_step,
         finished=settings.augment_on == "workers" or (settings.augment_on == "auto" and not torch.cuda.is_available()),
@@ -118,10 +121,29 @@ def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:
     )
 
 
-def _validation(job: FitJob, device: torch.device) -> Sequence[Batch]:
-    """The fixed validation patches; they stay on the training device."""
-    count = job.settings.validation_patches
-    return validation_batches(job.validation, job.net, job.plan, count, job.seed, device) if job.validation else []
+def _oversampling(job: FitJob, per_step: int) -> Oversampling | None:
+    return Oversampling(per_step, job.settings.foreground) if job.settings.foreground_rule == "nnunet" else None
+
+
+def _validation(job: FitJob, device: torch.device, epoch: int) -> Iterable[Batch]:
+    """Validation batches of one patch each: fixed ones on the training device, or new ones of this epoch."""
+    settings = job.settings
+    count = settings.validation_patches if job.validation else 0
+    if not settings.validation_drawn or not count:
+        return validation_batches(job.validation, job.net, job.plan, count, job.seed, device)
+    dataset = PatchDataset(
+        job.validation,
+        [1.0] * len(job.validation),
+        job.net,
+        job.plan,
+        NOTHING,
+        foreground=settings.foreground,
+        oversampling=_oversampling(job, settings.batch_size),
+        seed=job.seed + 1,
+        length=settings.epochs * count,
+        finished=True,
+    )
+    return (dataset.batch([number], device) for number in range(epoch * count, (epoch + 1) * count))
 
 
 def _trainer(job: FitJob, rank: Rank) -> L.Trainer:
@@ -139,7 +161,7 @@ def _trainer(job: FitJob, rank: Rank) -> L.Trainer:
         precision=precision_of(settings.precision, cuda=cuda),
         gradient_clip_val=settings.gradient_clip,
         deterministic=job.deterministic,
-        callbacks=[CheckpointCallback(job.folder, lambda: _validation(job, device))],
+        callbacks=[CheckpointCallback(job.folder, partial(_validation, job, device))],
         logger=TensorBoardLogger(job.folder, name="", version="tensorboard"),
         log_every_n_steps=min(10, settings.steps_per_epoch),
         enable_checkpointing=False,  # `CheckpointCallback` does it

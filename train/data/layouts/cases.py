@@ -1,6 +1,6 @@
 """The project's own layout: a folder per case with ct.nii.gz and, optionally, seg.nii.gz (FLARE label values, 255
 unknown), lesions.nii.gz (1 a sure lesion, 255 a doubtful one), organs.nii.gz (organ pseudo-labels) and info.json
-(labels_present, licence, split, patient).
+(labels_present, in_part, licence, split, patient).
 
 Lesions lie over the organs: sure ones become tumours, doubtful ones unknown. The file means that somebody searched for
 them, so tumours count as annotated, also where it has none, unless `annotated` of the source says what is.
@@ -33,6 +33,7 @@ def _case(folder: Path, *, with_lesions: bool) -> FoundCase:
     try:
         info = _info(about)
         annotated = annotated_values(info.get("labels_present"), about)
+        in_part = annotated_values(info.get("in_part"), about, "in_part")
     except FlareError as error:  # one unusable case does not stop the others
         return FoundCase(folder.name, image, problem=str(error))
     return FoundCase(
@@ -44,6 +45,7 @@ def _case(folder: Path, *, with_lesions: bool) -> FoundCase:
         ),
         annotated=annotated if labels.exists() else (),
         searched=(tumour,) if searched else (),
+        in_part=in_part or (),
         organs=organs if organs.exists() else None,
         split=info["split"] if info.get("split") in ("train", "validation") else None,
         licence=str(info.get("licence", "")),
@@ -51,11 +53,11 @@ def _case(folder: Path, *, with_lesions: bool) -> FoundCase:
     )
 
 
-def annotated_values(present: Any, about: Path) -> tuple[int, ...] | None:
+def annotated_values(present: Any, about: Path, key: str = "labels_present") -> tuple[int, ...] | None:
     """Label values from `labels_present`: a list of values or names, or a table value -> name; None stays None.
 
     Raises:
-        InputError: when it is neither; `about` is the file to name in the message.
+        InputError: when it is neither; `about` is the file, and `key` the entry, to name in the message.
     """
     if present is None:
         return None
@@ -64,7 +66,7 @@ def annotated_values(present: Any, about: Path) -> tuple[int, ...] | None:
     except (TypeError, AttributeError, FlareError):
         values = (0,)
     if not set(values) <= set(ALL):
-        raise InputError(f"'{about}': labels_present must list label values from 1 to {max(ALL)}, or structures.")
+        raise InputError(f"'{about}': {key} must list label values from 1 to {max(ALL)}, or structures.")
     return values
 
 

@@ -37,6 +37,7 @@ class FoundCase:
         labels: label maps, later ones overwrite earlier ones; empty if unlabelled.
         annotated: annotated label values; None: those that occur.
         searched: label values that count as annotated besides, also where they do not occur and without any label map.
+        in_part: label values of structures of which not all are drawn, as the case's own files say.
         organs: label map of organ pseudo-labels, FLARE label values.
         split: as defined by the data set, or None.
         licence: as stated by the data set or the case, or empty.
@@ -53,6 +54,7 @@ class FoundCase:
     labels: tuple[LabelFile, ...] = ()
     annotated: tuple[int, ...] | None = None
     searched: tuple[int, ...] = ()
+    in_part: tuple[int, ...] = ()
     organs: Path | None = None
     split: Literal["train", "validation"] | None = None
     licence: str = ""
