@@ -178,6 +178,8 @@ class Config:
         output: model folder written by `export`.
         folds: names of cases that are left out together and evaluated by a fit trained without them, in the stage
             `folds`; every other labelled case of `fold_sources` is a fold on its own.
+        reviews: files of reviews, saved by the page that `review` or `flareseg segment --report` writes: in `fuse`,
+            structures that readers judged right are labels, others that they judged are unknown.
         notes: sentences for the model card.
         processes: worker processes of `prepare` and `fuse`.
         deterministic: bitwise reproducible on the same machine; slower on a GPU.
@@ -204,6 +206,7 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     fold_sources: list[str] = field(default_factory=list)
     folds: list[list[str]] = field(default_factory=list)
+    reviews: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def called(self, fit: str) -> str:
