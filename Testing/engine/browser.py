@@ -90,6 +90,10 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def resize(self, width: int, height: int) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", size)

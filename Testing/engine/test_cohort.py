@@ -59,7 +59,7 @@ def test_a_volume_far_from_the_others_stands_out_by_its_robust_score() -> None:
     middle = np.median(logarithms)
     spread = max(1.4826 * np.median(np.abs(logarithms - middle)), 0.05)
     assert found[3].scores["spleen"] == pytest.approx((logarithms[3] - middle) / spread)
-    assert found[3].unusual and found[3].reasons[0].text.startswith("Spleen small (z -")
+    assert found[3].unusual and found[3].reasons[0].text.startswith("Spleen small (z \N{MINUS SIGN}")
     assert not any(one.unusual for number, one in enumerate(found) if number != 3)
     assert all(abs(one.scores["liver"]) < FAR for one in found)
 

@@ -67,7 +67,8 @@ def read_as(browser: Browser, name: str) -> None:
 
 def begin(browser: Browser, name: str = "A. Reader") -> None:
     read_as(browser, name)
-    click(browser, "#begin")
+    browser.evaluate("document.getElementById('reader').focus()")
+    browser.key("Enter")
     browser.until("document.querySelectorAll('#pictures canvas').length === 6")
 
 

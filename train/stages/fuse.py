@@ -159,7 +159,7 @@ class Layers:
     def digests(self, fused: Fused) -> dict[str, str]:
         """By which a review knows what it is of: the fused labels, and the organ pseudo-labels as they came."""
         found = {"fused": digest_of(fused.labels, self.geometry)}
-        if self.organs is not None and self.organs is not fused.labels:
+        if self.organs is not None:
             organs = digest_of(self.organs, self.geometry)
             found |= {"organs": organs} if organs != found["fused"] else {}
         return found

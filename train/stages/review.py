@@ -19,7 +19,15 @@ from flareseg.errors import FlareError, InputError
 from flareseg.io.files import read_volume
 from flareseg.labels import structures
 from flareseg.results.cohort.page import PAGE, CohortCase, write_page
-from flareseg.results.cohort.summary import STORE, Summary, check_pictures, read_summary, summarise, write_summary
+from flareseg.results.cohort.summary import (
+    STORE,
+    Summary,
+    check_pictures,
+    labels_digest,
+    read_summary,
+    summarise,
+    write_summary,
+)
 from flareseg.results.measure import measure
 from flareseg.segmentation import Segmentation
 from train.common.hashes import file_stamp
@@ -27,7 +35,6 @@ from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import CLASSES, CaseIndex
-from train.pseudolabels.reviews import digest_of
 from train.stages.fuse import TOLERANCE_MM, Sources, read_layers, sources_of
 
 
@@ -95,4 +102,4 @@ def _summary(shown: Shown, label_fusion: bool) -> Summary:
     known = tuple(one for one in structures() if fused.known[one.value])
     segmentation = Segmentation(drawn, layers.geometry, known, shown.sources.name)
     made = summarise(segmentation, volume, measure(segmentation, volume))
-    return replace(made, labels_sha256=digest_of(fused.labels, layers.geometry)[-64:], stamp=shown.stamp)
+    return replace(made, labels_sha256=labels_digest(fused.labels, layers.geometry), stamp=shown.stamp)

@@ -1,5 +1,8 @@
 """The page over all cases of a folder of results: after `flareseg segment --report`, and by `flareseg cohort`."""
 
+# Addresses between folders that need not be there yet, on any drive: os.path knows them, pathlib does not.
+# ruff: noqa: PTH100
+
 from __future__ import annotations
 
 import argparse
@@ -153,15 +156,15 @@ class Cohort:
         return self.results / next(iter(record.outputs), "")
 
     def _report_of(self, record: Record) -> str:
-        """Its address relative to the page, where both are below one folder."""
+        """The address of its report, relative to the page; "" without one, or where no relative address leads there."""
         report = _report_key(record)
         if report is None:
             return ""
         try:
-            relative = (self.results / report).resolve().relative_to(self.folder.resolve())
-        except (OSError, ValueError):
+            relative = Path(os.path.relpath(os.path.abspath(self.results / report), os.path.abspath(self.folder)))
+        except ValueError:  # another drive of Windows
             return ""
-        return "./" + quote(relative.as_posix().encode("utf-8", "surrogateescape"))
+        return "./" + quote(os.fsencode(relative.as_posix()))
 
 
 def cohort_command(arguments: argparse.Namespace) -> int:
@@ -201,8 +204,8 @@ def _report_key(record: Record) -> str | None:
 
 def _reports_folder(results: Path, records: Mapping[str, Record]) -> Path | None:
     """The folder in which most of the cases have the folders of their reports."""
-    keys = (_report_key(record) for record in records.values())
-    places = Counter(PurePosixPath(key).parent.parent for key in keys if key)
+    pages = [(record.case, PurePosixPath(key)) for record in records.values() if (key := _report_key(record))]
+    places = Counter(page.parent.parent for case, page in pages if page.parent.name == case)
     return Path(os.path.normpath(results / places.most_common(1)[0][0])) if places else None
 
 

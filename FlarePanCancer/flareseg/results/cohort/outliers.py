@@ -21,6 +21,7 @@ LEAST_SPREAD = 0.05
 NEARLY_ALL = 0.9
 CONSISTENT = 1.4826
 """Times the median absolute deviation is the standard deviation, in a normal distribution."""
+MINUS = "\N{MINUS SIGN}"
 MISSING, UNSURE = 4.0, 3.0
 WEIGHTS = {
     "unusual_volume": 3.0, "low_confidence": UNSURE, "no_contrast": 1.0, "thick_slices": 1.0, "metal": 1.0,
@@ -159,4 +160,5 @@ def _warned(case: Summary) -> list[Reason]:
 def _far(one: Found, score: float) -> list[Reason]:
     if abs(score) < FAR:
         return []
-    return [Reason(f"{one.title} {'large' if score > 0 else 'small'} (z {score:+.1f})", min(abs(score), MOST_WEIGHT))]
+    signed = f"{score:+.1f}".replace("-", MINUS)
+    return [Reason(f"{one.title} {'large' if score > 0 else 'small'} (z {signed})", min(abs(score), MOST_WEIGHT))]

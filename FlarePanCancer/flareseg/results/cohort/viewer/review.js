@@ -14,6 +14,7 @@ function open(number) {
   section.hidden = false;
   document.body.style.overflow = "hidden";
   section.scrollTop = 0;
+  if (document.activeElement?.matches("input, select")) document.activeElement.blur(); // keys are for the case now
   listCase();
   changed();
   pictures(number);
