@@ -138,8 +138,14 @@ def test_a_digest_is_that_of_the_voxels_whatever_the_order_of_the_axes() -> None
 def test_rows_that_make_no_sense_are_passed_over() -> None:
     good = {"structure": "liver", "value": 1, "lesion": None, "voxels": 5, "volume_ml": 1.5, "touches_border": False}
     bad = [{}, {**good, "voxels": "many"}, {**good, "value": None}, {"lesion": "x"}, {**good, "voxels": math.inf}]
-    found = summary_of_rows([*bad, {**good, "volume_ml": math.nan, "structure": "spleen", "value": 3}, good])
-    assert [(one.name, one.volume_ml) for one in found.structures] == [("spleen", None), ("liver", 1.5)]
+    odd = [{**good, "structure": name, "volume_ml": ml} for name, ml in (("spleen", math.nan), ("aorta", -3.0))]
+    found = summary_of_rows([*bad, {**good, "volume_ml": 10**400}, *odd, good])
+    assert [(one.name, one.volume_ml) for one in found.structures] == [
+        ("spleen", None),
+        ("aorta", None),
+        ("liver", 1.5),
+    ]
+    assert standings([found] * 12)[0].scores == {"liver": 0.0}
 
 
 # The page

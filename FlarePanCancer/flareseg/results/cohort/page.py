@@ -91,24 +91,17 @@ def write_page(cases: Sequence[CohortCase], path: Path, *, anonymous: bool = Fal
             file.write(part)
 
 
+Ranked = tuple[CohortCase, Summary, Standing]
+
+
 def page_of(cases: Sequence[CohortCase], *, anonymous: bool = False) -> Iterable[str]:
     """The page, in parts."""
-    failed = [case for case in cases if case.summary is None]
-    known = [(case, case.summary) for case in cases if case.summary]
-    placed = zip(known, standings([summary for _, summary in known]), strict=True)
-    ranked = [(case, summary, standing) for (case, summary), standing in placed]
-    ranked.sort(key=lambda one: one[0].name)
-    ranked.sort(key=lambda one: one[2].rank, reverse=True)
-    if anonymous:
-        ranked = [
-            (_nameless(case, number), summary, standing) for number, (case, summary, standing) in enumerate(ranked, 1)
-        ]
-        failed = [_nameless(case, number) for number, case in enumerate(failed, len(ranked) + 1)]
+    ranked, failed = _ranked(cases, anonymous)
     columns = _columns([summary for _, summary, _ in ranked])
     parts = [(REPORT_PARTS / "unpack.js").read_text(encoding="utf-8"), *map(_part, SCRIPTS)]
     script = "'use strict';\n(() => {\n" + "\n".join(parts) + "})();\n"
     unusual = sum(standing.unusual for _, _, standing in ranked)
-    rows = [_failed_row(case, len(columns)) for case in sorted(failed, key=lambda case: case.name)]
+    rows = [_failed_row(case, len(columns)) for case in failed]
     rows += [_row(number, *one, columns) for number, one in enumerate(ranked)]
     yield Template(_part("page.html")).substitute(
         policy=policy(script),
@@ -131,6 +124,21 @@ def page_of(cases: Sequence[CohortCase], *, anonymous: bool = False) -> Iterable
         slices = [one.to_json() for one in _shown(summary.slices, number, len(ranked))]
         yield f'<script type="application/json" id="slices-{number}">{as_script(slices)}</script>\n'
     yield f"<script>{script}</script>\n</body>\n</html>\n"
+
+
+def _ranked(cases: Sequence[CohortCase], anonymous: bool) -> tuple[list[Ranked], list[CohortCase]]:
+    """Cases with results, those that stand out first, and those that failed, by name; or all by numbers."""
+    failed = sorted((case for case in cases if case.summary is None), key=lambda case: case.name)
+    known = [(case, case.summary) for case in cases if case.summary]
+    placed = zip(known, standings([summary for _, summary in known]), strict=True)
+    ranked = sorted(((*one, standing) for one, standing in placed), key=lambda one: one[0].name)
+    ranked.sort(key=lambda one: one[2].rank, reverse=True)
+    if anonymous:
+        ranked = [
+            (_nameless(one, number), summary, standing) for number, (one, summary, standing) in enumerate(ranked, 1)
+        ]
+        failed = [_nameless(case, number) for number, case in enumerate(failed, len(ranked) + 1)]
+    return ranked, failed
 
 
 def _part(name: str) -> str:

@@ -170,7 +170,7 @@ def _found(row: Mapping[str, Any]) -> Found:
         title=structure.title,
         value=structure.value,
         colour=structure.colour,
-        volume_ml=_number(row["volume_ml"]) if voxels else None,
+        volume_ml=_volume(row["volume_ml"]) if voxels else None,
         cut=bool(row["touches_border"]),
         expected_dsc=_number(row.get("expected_dsc")),
     )
@@ -187,6 +187,12 @@ def _number(value: Any) -> float | None:
     if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
         return None
     return float(value)
+
+
+def _volume(value: Any) -> float | None:
+    """A volume of something, or none."""
+    number = _number(value)
+    return number if number and number > 0 else None
 
 
 def write_summary(summary: Summary, path: Path) -> None:
@@ -236,7 +242,7 @@ def _read_found(data: dict[str, Any]) -> Found:
         title=str(data["title"]),
         value=int(data["value"]),
         colour=(red, green, blue),
-        volume_ml=_number(data["volume_ml"]),
+        volume_ml=_volume(data["volume_ml"]),
         cut=bool(data["cut"]),
         expected_dsc=_number(data["expected_dsc"]),
     )

@@ -18,6 +18,7 @@ from flareseg.errors import InputError, UsageError
 from flareseg.io.files import read_labels
 from flareseg.labels import structures
 from flareseg.results.cohort.summary import labels_digest
+from train.__main__ import main
 from train.config import PseudoConfig
 from train.config_file import _check
 from train.data.cache import labels_hash, load_cached
@@ -202,6 +203,11 @@ def test_a_damaged_file_stops_the_stage_and_a_missing_one_the_start(run, tmp_pat
         fuse(replace(config, reviews=[saved(tmp_path / "a.json", broken)]), paths, index)
     with pytest.raises(UsageError, match=r"There is no file of reviews '.*b\.json'"):
         _check(replace(config, reviews=[str(tmp_path / "b.json")]))
+
+
+def test_the_command_needs_a_configuration_that_can_be_read(tmp_path, capsys):
+    assert main(["review", "--config", str(tmp_path / "none.yaml"), "--count", "5"]) == 2
+    assert "none.yaml' cannot be read" in capsys.readouterr().err
 
 
 def test_the_page_shows_the_labels_as_they_would_be_fused_and_its_reviews_fit(run, tmp_path):
