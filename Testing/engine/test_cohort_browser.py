@@ -130,6 +130,7 @@ def a_review(**more: Any) -> dict:
     return {
         "case": "small_spleen", "labels_sha256": SMALL_SPLEEN, "reviewer": "B", "time": "2026-01-31T12:00:00Z",
         "verdict": "accept", "structures": {}, "shown": ["liver", "spleen", "pancreas"],
+        "absent": [],
     } | more  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from flareseg.results.reviews import agreed, read_reviews
 GOOD = {
     "case": "p1", "labels_sha256": "a" * 64, "reviewer": "A. Reader", "time": "2026-01-31T12:00:00.000Z",
     "verdict": "accept", "structures": {"spleen": "wrong"}, "shown": ["liver", "spleen", "tumour"],
+    "absent": [],
 }  # fmt: skip
 
 
@@ -29,6 +30,16 @@ def test_a_verdict_on_the_case_holds_for_structures_that_have_none_of_their_own(
     assert review.of_structures() == {"spleen": "wrong"}
     [review] = read_reviews([a_file(tmp_path, {**GOOD, "verdict": "reject", "structures": {"liver": "right"}})])
     assert review.of_structures() == {"liver": "right", "spleen": "wrong", "tumour": "wrong"}
+
+
+def test_accepting_a_case_says_nothing_of_what_was_not_found_in_it(tmp_path: Path) -> None:
+    def said(**more: object) -> dict[str, str]:
+        [review] = read_reviews([a_file(tmp_path, {**GOOD, "structures": {}, "absent": ["tumour"], **more})])
+        return review.of_structures()
+
+    assert said() == {"liver": "right", "spleen": "right"}
+    assert said(structures={"tumour": "right"}) == {"liver": "right", "spleen": "right", "tumour": "right"}
+    assert said(verdict="reject") == {"liver": "wrong", "spleen": "wrong", "tumour": "wrong"}
 
 
 def test_of_one_reader_the_later_review_counts_and_of_several_what_they_agree_on(tmp_path: Path) -> None:
@@ -56,6 +67,7 @@ def test_of_one_reader_the_later_review_counts_and_of_several_what_they_agree_on
         ({"structures": {"colon": "right"}}, "'colon' is judged, but was not shown"),
         ({"structures": ["liver"]}, "'structures' is no table"),
         ({"shown": "liver"}, "'shown' is no list of names"),
+        ({"absent": ["colon"]}, "'absent' is no list of names that were shown"),
         ({"labels_sha256": "A" * 64}, "'labels_sha256' is no SHA-256"),
         ({"labels_sha256": "a" * 64 + "\n"}, "'labels_sha256' is no SHA-256"),
         ({"time": "yesterday"}, "'yesterday' is no time like"),
@@ -82,7 +94,7 @@ def test_files_that_are_none_of_reviews_are_refused(tmp_path: Path) -> None:
         '{"flareseg_review": true, "reviews": []}': "of version True",
         '{"flareseg_review": 1}': "has no list of reviews",
         '{"flareseg_review": 1, "reviews": [3]}': "review 1 of 1: it is no table",
-        '{"flareseg_review": 1, "reviews": [{"case": "x"}]}': "it lacks 'labels_sha256'",
+        '{"flareseg_review": 1, "reviews": [{"case": "x"}]}': "it lacks 'absent'",
     }
     for text, said in texts.items():
         path.write_text(text, encoding="utf-8")

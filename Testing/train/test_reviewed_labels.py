@@ -50,9 +50,11 @@ def run(tmp_path):
 def entry(labels, case="p2", verdict=None, reviewer="A. Reader", time="2026-01-31T12:00:00.000Z", **said):
     digest = labels if isinstance(labels, str) else labels_digest(labels, GRID)
     shown = [one.name for one in structures()]
+    drawn = () if isinstance(labels, str) else np.unique(labels)
+    absent = [one.name for one in structures() if one.value not in drawn]
     return {
         "case": case, "labels_sha256": digest, "reviewer": reviewer, "time": time, "verdict": verdict,
-        "structures": said, "shown": shown,
+        "structures": said, "shown": shown, "absent": absent,
     }  # fmt: skip
 
 
@@ -80,6 +82,13 @@ def test_a_review_of_organs_that_came_with_the_source_teaches_what_is_right(run,
     assert (labels == SPLEEN).sum() == 0 and (labels[organs == SPLEEN] == IGNORE).all()
     assert not {"spleen", "stomach"} & known(paths, 2)
     assert {"liver", "pancreas", "tumour"} <= known(paths, 2)  # the pancreas as before: nobody judged it
+
+
+def test_accepted_organs_leave_tumours_to_the_net_that_looks_for_them(run, tmp_path):
+    config, paths, index = run
+    organs = read_labels(index.of("mine_p2").organs)[0]  # without a tumour
+    fuse(replace(config, reviews=[saved(tmp_path / "a.json", entry(organs, verdict="accept"))]), paths, index)
+    assert ((fused(paths, 2) == TUMOUR) == (truth_of(2) == TUMOUR)).all()
 
 
 def test_a_review_of_the_fused_labels_may_judge_tumours_too(run, tmp_path):
@@ -219,8 +228,8 @@ def test_the_page_shows_the_labels_as_they_would_be_fused_and_its_reviews_fit(ru
     assert {one["name"] for one in shown} == {"mine_p0", "mine_p1", "mine_p2", "mine_p3"}
     [third] = [one for one in shown if one["name"] == "mine_p3"]
     assert set(third["structures"]) == {"liver", "tumour"}  # of the others nothing is known
-    said = {"case": "mine_p3", "labels_sha256": third["labels"], "reviewer": "A", "time": "2026-01-31T12:00:00Z",
-            "verdict": "accept", "structures": {"tumour": "wrong"}, "shown": list(third["structures"])}  # fmt: skip
+    said = entry(third["labels"], "mine_p3", verdict="accept", tumour="wrong")
+    said |= {"shown": list(third["structures"]), "absent": []}
     fuse(replace(config, reviews=[saved(tmp_path / "a.json", said)]), paths, index)
     assert known(paths, 3) == {"liver"} and (fused(paths, 3) == IGNORE).sum() == (truth_of(3) == TUMOUR).sum()
     before = page.stat().st_mtime_ns, {path: path.stat().st_mtime_ns for path in page.parent.glob("*/*.json")}

@@ -3,10 +3,11 @@
 {"flareseg_review": 1, "saved": TIME, "reviews": [REVIEW, ...]}, where a REVIEW is
 
 {"case": NAME, "labels_sha256": DIGEST, "reviewer": WHO, "time": TIME, "verdict": "accept" | "reject" | "unsure" | null,
- "structures": {NAME: "right" | "wrong" | "unsure", ...}, "shown": [NAME, ...]}
+ "structures": {NAME: "right" | "wrong" | "unsure", ...}, "shown": [NAME, ...], "absent": [NAME, ...]}
 
 DIGEST is `labels_digest` of the labels that were looked at: a review holds for them and for no others. A verdict on the
-case holds for the structures that were shown and have none of their own.
+case holds for the structures that were shown and have none of their own; but accepting a case says nothing of those
+that were not found in it ("absent"): some slices cannot show that there is no tumour.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CaseVerdict = Literal["accept", "reject", "unsure"]
 Verdict = Literal["right", "wrong", "unsure"]
 OF_STRUCTURES: dict[CaseVerdict, Verdict] = {"accept": "right", "reject": "wrong", "unsure": "unsure"}
 """What a verdict on a case says of its structures."""
-_KEYS = {"case", "labels_sha256", "reviewer", "time", "verdict", "structures", "shown"}
+_KEYS = {"case", "labels_sha256", "reviewer", "time", "verdict", "structures", "shown", "absent"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,6 +46,7 @@ class Review:
         verdict: on the case; None: only some structures were judged.
         structures: verdicts by structure's name.
         shown: names of the structures that the page had.
+        absent: of these, the structures that were not found.
     """
 
     case: str
@@ -54,10 +56,14 @@ class Review:
     verdict: CaseVerdict | None
     structures: Mapping[str, Verdict]
     shown: tuple[str, ...]
+    absent: tuple[str, ...]
 
     def of_structures(self) -> dict[str, Verdict]:
         """The verdict on each structure that has one: its own, or that of the case."""
-        whole = dict.fromkeys(self.shown, OF_STRUCTURES[self.verdict]) if self.verdict else {}
+        if self.verdict is None:
+            return dict(self.structures)
+        silent = self.absent if self.verdict == "accept" else ()
+        whole = {name: OF_STRUCTURES[self.verdict] for name in self.shown if name not in silent}
         return {**whole, **self.structures}
 
 
@@ -126,11 +132,13 @@ def _review(entry: Any) -> Review:
             raise ValueError(f"'{name}' is no text")
     if not _DIGEST.fullmatch(entry["labels_sha256"]):
         raise ValueError("'labels_sha256' is no SHA-256")
-    verdict, structures, shown = entry["verdict"], entry["structures"], entry["shown"]
+    verdict, structures, shown, absent = (entry[name] for name in ("verdict", "structures", "shown", "absent"))
     if verdict is not None and (not isinstance(verdict, str) or verdict not in OF_STRUCTURES):
         raise ValueError(f"the verdict {shortened(str(verdict), 40)!r} is none of {', '.join(OF_STRUCTURES)}")
     if not isinstance(shown, list) or not all(isinstance(name, str) for name in shown):
         raise ValueError("'shown' is no list of names")
+    if not isinstance(absent, list) or any(name not in shown for name in absent):
+        raise ValueError("'absent' is no list of names that were shown")
     if not isinstance(structures, dict):
         raise ValueError("'structures' is no table")
     for name, said in structures.items():
@@ -147,6 +155,7 @@ def _review(entry: Any) -> Review:
         verdict=verdict,
         structures=dict(structures),
         shown=tuple(shown),
+        absent=tuple(absent),
     )
 
 

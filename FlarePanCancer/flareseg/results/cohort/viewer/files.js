@@ -1,6 +1,6 @@
 /* Reviews out of files and into one. What is checked here is what Python checks. */
 
-const KEYS = ["case", "labels_sha256", "reviewer", "time", "verdict", "structures", "shown"];
+const KEYS = ["case", "labels_sha256", "reviewer", "time", "verdict", "structures", "shown", "absent"];
 const DAY = 10; // letters of a date
 
 /* Why a review is none; "" where it is one. */
@@ -15,6 +15,7 @@ function problemOf(entry) {
   if (!/(Z|[+-]\d\d:\d\d)$/.test(entry.time) || Number.isNaN(Date.parse(entry.time))) return "its time is none";
   if (entry.verdict !== null && !Object.hasOwn(IMPLIED, entry.verdict)) return "its verdict is none";
   if (!Array.isArray(entry.shown) || entry.shown.some((name) => typeof name !== "string")) return "'shown' is no list of names";
+  if (!Array.isArray(entry.absent) || entry.absent.some((name) => !entry.shown.includes(name))) return "'absent' is no list of names that were shown";
   if (typeof entry.structures !== "object" || entry.structures === null || Array.isArray(entry.structures)) return "'structures' is no table";
   for (const [name, said] of Object.entries(entry.structures)) {
     if (!Object.values(IMPLIED).includes(said)) return `'${name.slice(0, 40)}' has a verdict that is none`;

@@ -27,10 +27,11 @@ function entriesOf(one) {
   return [...store.entries.values()].filter((entry) => entry.labels_sha256 === one.labels && entry.case === one.name);
 }
 
-/* The verdict on a structure: its own, or that of the case. */
+/* The verdict on a structure: its own, or that of the case; accepting one says nothing of what was not found in it. */
 function verdictOf(entry, name) {
   if (!entry) return undefined;
-  return Object.hasOwn(entry.structures, name) ? entry.structures[name] : IMPLIED[entry.verdict];
+  if (Object.hasOwn(entry.structures, name)) return entry.structures[name];
+  return entry.verdict === "accept" && entry.absent.includes(name) ? undefined : IMPLIED[entry.verdict];
 }
 
 function says(entry) {
@@ -49,7 +50,7 @@ function apart(one) {
 function empty(one) {
   return {
     case: one.name, labels_sha256: one.labels, reviewer: store.reader, time: "", verdict: null, structures: {},
-    shown: Object.keys(one.structures),
+    shown: Object.keys(one.structures), absent: Object.keys(one.structures).filter((name) => one.structures[name][0] === null),
   };
 }
 
