@@ -40,15 +40,16 @@ from train.stages.fuse import TOLERANCE_MM, Sources, read_layers, sources_of
 
 @dataclass(frozen=True)
 class Shown:
-    """A case that the page shows: its CT, and the labels that `fuse` reads."""
+    """A case that the page shows: its CT, the labels that `fuse` reads, and whether it fuses them."""
 
     image: Path
     sources: Sources
+    label_fusion: bool
 
     @property
     def stamp(self) -> tuple[int, int]:
         """Changes with the labels and the CT."""
-        facts = json.dumps([self.sources.facts(), file_stamp(self.image)]).encode()
+        facts = json.dumps([self.sources.facts(), self.label_fusion, file_stamp(self.image)]).encode()
         return int.from_bytes(hashlib.sha256(facts).digest()[:6], "big"), 0
 
 
@@ -65,35 +66,36 @@ def review(config: Config, paths: RunPaths, index: CaseIndex, count: int = 0) ->
     """
     check_pictures()
     images = {case.name: case.image for case in index.split("train")}
-    found = [Shown(images[one.name], one) for one in sources_of(config, paths, index) if one.organs or one.tumours]
+    fusion = config.ablation.label_fusion
+    sources = [one for one in sources_of(config, paths, index) if one.organs or one.tumours]
+    found = [Shown(images[one.name], one, fusion) for one in sources]
     if not found:
         raise InputError("No training case has pseudo-labels that could be reviewed.")
     if 0 < count < len(found):
         found = sorted(random.Random(config.seed).sample(found, count), key=lambda one: one.sources.name)
-    work = partial(_case, paths, config.ablation.label_fusion)
-    made = in_parallel(work, found, config.processes, "review")
+    made = in_parallel(partial(_case, paths), found, config.processes, "review")
     cases = list(with_progress(made, len(found), "review"))
     path = paths.review / PAGE
     write_page(cases, path)
     return path
 
 
-def _case(paths: RunPaths, label_fusion: bool, shown: Shown) -> CohortCase:
+def _case(paths: RunPaths, shown: Shown) -> CohortCase:
     """A row of the page; what goes wrong with a case is said there."""
     file = paths.review / STORE / f"{shown.sources.name}.json"
     summary = read_summary(file)
     if summary is None or summary.stamp != shown.stamp:
         try:
-            summary = _summary(shown, label_fusion)
+            summary = _summary(shown)
         except (FlareError, MemoryError) as error:
             return CohortCase(shown.sources.name, failure=str(error) or "There is not enough memory.")
         write_summary(summary, file)
     return CohortCase(shown.sources.name, summary)
 
 
-def _summary(shown: Shown, label_fusion: bool) -> Summary:
+def _summary(shown: Shown) -> Summary:
     layers = read_layers(shown.sources)
-    fused = layers.fused(label_fusion)
+    fused = layers.fused(shown.label_fusion)
     volume = read_volume(shown.image)
     if not volume.geometry.same_as(layers.geometry, tolerance_mm=TOLERANCE_MM):
         raise InputError(f"The labels of '{shown.sources.name}' lie on another grid than its CT.")
