@@ -1,6 +1,7 @@
 """The training's command line.
 
 python -m train STAGE --config train/configs/NAME.yaml [key=value ...]
+python -m train review --config train/configs/NAME.yaml [--count N] [key=value ...]
 python -m train plan --config train/configs/NAME.yaml --out PLANNED.yaml [--gpu-memory GB] [key=value ...]
 python -m train table RUN [RUN ...]
 torchrun --nproc-per-node 8 -m train all --config train/configs/paper.yaml
@@ -33,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         stage.add_argument("--redo", action="store_true", help="train stale fits again, instead of refusing them")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
+    reviewer = commands.add_parser("review", help="a page to judge pseudo-labels on; 'fuse' reads what it saves")
+    reviewer.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
+    reviewer.add_argument("--count", type=int, default=0, metavar="N", help="N cases drawn at random (default: all)")
+    reviewer.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    reviewer.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER")
     planner = commands.add_parser("plan", help="spacing, patch, stages and batch of the nets, as nnU-Net v2 plans them")
     planner.add_argument("--config", type=Path, required=True, help="whose sources are measured and nets planned")
     planner.add_argument("--out", type=Path, required=True, help="the file to write, which extends that of --config")
@@ -56,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
 
             given = (options.config, options.out, options.overrides, options.net, options.fingerprint)
             plan(PlanRequest(*given, memory_gb=options.gpu_memory, preset=options.preset))
+        elif options.command == "review":
+            _review(options.config, options.overrides, options.count)
         else:
             _run(options.command, options.config, [*options.overrides, *(["redo=true"] if options.redo else [])])
     except FlareError as error:
@@ -76,6 +84,16 @@ def _run(command: str, path: Path, overrides: list[str]) -> None:
     run = Run(load_config(path, overrides))
     for name in STAGES if command == "all" else (command,):
         run.stage(name)
+
+
+def _review(path: Path, overrides: list[str], count: int) -> None:
+    from train.config_file import load_config
+    from train.pipeline import Run
+    from train.stages.review import review
+
+    run = Run(load_config(path, overrides))
+    page = review(run.config, run.paths, run.index, count)
+    print(f"Wrote {page}; open it, save your reviews, and name the file in `reviews` of the configuration.", flush=True)
 
 
 if __name__ == "__main__":

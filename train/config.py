@@ -203,6 +203,8 @@ class Config:
         folds: names of cases that are left out together and evaluated by a fit trained without them, in the stage
             `folds`; every other labelled case of `fold_sources` is a fold on its own.
         tumour_rules: what to try as post-processing of tumours; by default nothing.
+        reviews: files of reviews, saved by the page that `review` or `flareseg segment --report` writes: in `fuse`,
+            structures that readers judged right are labels, others that they judged are unknown.
         notes: sentences for the model card.
         processes: worker processes of `prepare` and `fuse`.
         deterministic: bitwise reproducible on the same machine; slower on a GPU.
@@ -230,6 +232,7 @@ class Config:
     tumour_rules: TumourRulesConfig | None = None
     fold_sources: list[str] = field(default_factory=list)
     folds: list[list[str]] = field(default_factory=list)
+    reviews: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def called(self, fit: str) -> str:

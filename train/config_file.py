@@ -54,6 +54,9 @@ def _check(config: Config) -> None:
         if both := sorted(whole & {*source.in_part}):
             raise UsageError(f"The source '{source.name}' has '{both[0]}' in_part, and annotated or absent as well.")
         check_names(source.values)
+    for name in config.reviews:
+        if not Path(name).expanduser().is_file():
+            raise UsageError(f"There is no file of reviews '{name}'.")
     if config.new_patients:
         _check_new_patients(config, config.new_patients)
     for name, net in config.nets.items():

@@ -1,4 +1,4 @@
-"""The command line: `flareseg segment | evaluate | compare | models | bench | devices | sample | pacs | watch`.
+"""The command line: `flareseg segment | evaluate | compare | cohort | models | bench | devices | sample | pacs | watch`
 
 Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 cancelled.
 """
@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from flareseg import __version__
 from flareseg.commands.beside_options import add_beside_options
+from flareseg.commands.cohort_options import add_cohort
 from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.compare_options import add_compare
 from flareseg.commands.model_options import add_model_options
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_segment(commands)
     _add_evaluate(commands)
     add_compare(commands)
+    add_cohort(commands)
     _add_models(commands)
     _add_bench(commands)
     _add_devices(commands)

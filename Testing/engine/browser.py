@@ -40,11 +40,13 @@ class Browser:
     Attributes:
         requests: every address the page asked for.
         errors: uncaught errors and refusals, as the console has them.
+        dialogs: kinds of the questions that were asked, such as "beforeunload"; each was answered with yes.
     """
 
     def __init__(self, profile: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
         self.requests: list[str] = []
         self.errors: list[str] = []
+        self.dialogs: list[str] = []
         self._number, self._buffer, self._loaded = 0, b"", False
         program = browser_path()
         assert program
@@ -88,6 +90,10 @@ class Browser:
         os.close(self._read)
         os.close(self._write)
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def resize(self, width: int, height: int) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", size)
@@ -124,18 +130,23 @@ class Browser:
             self._call("Input.dispatchKeyEvent", {"type": kind, "key": name, "code": name})
 
     def _call(self, method: str, parameters: dict[str, Any] | None = None, session: bool = True) -> dict[str, Any]:
+        number = self._send(method, parameters, session)
+        while True:
+            answer = self._next()
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                result: dict[str, Any] = answer["result"]
+                return result
+            self._note(answer)
+
+    def _send(self, method: str, parameters: dict[str, Any] | None = None, session: bool = True) -> int:
+        """Ask, without waiting; gives the number that the answer will have."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters or {}}
         if session:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
-            self._note(answer)
+        return self._number
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -153,6 +164,9 @@ class Browser:
         self._loaded = self._loaded or event.get("method") == "Page.loadEventFired"
         if event.get("method") == "Network.requestWillBeSent":
             self.requests.append(what["request"]["url"])
+        elif event.get("method") == "Page.javascriptDialogOpening":
+            self.dialogs.append(what["type"])
+            self._send("Page.handleJavaScriptDialog", {"accept": True})
         elif event.get("method") == "Runtime.exceptionThrown":
             self.errors.append(str(what["exceptionDetails"]))
         elif event.get("method") == "Log.entryAdded" and what["entry"]["level"] == "error":

@@ -64,6 +64,15 @@ class RunPaths:
         """Fused labels of a case."""
         return self.root / "fused" / f"{case}.nii.gz"
 
+    def fused_record(self, case: str) -> Path:
+        """What the fused labels of a case were made of, and what readers said of them."""
+        return self.root / "fused" / f"{case}.json"
+
+    @property
+    def review(self) -> Path:
+        """The folder of the page on which labels are looked through and judged."""
+        return self.root / "review"
+
     @property
     def fusion_report(self) -> Path:
         """Report of the label fusion, written when every case is fused, with a .md beside it."""

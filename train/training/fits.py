@@ -9,6 +9,7 @@ from functools import partial
 import torch
 
 from flareseg.errors import FlareError, InputError, UsageError
+from flareseg.labels import TUMOUR
 from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
@@ -17,10 +18,11 @@ from train.common.hashes import weights_hash
 from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
-from train.data.cache import load_cached
+from train.data.cache import CachedCase, Kind, load_cached
 from train.data.case_lists import listed_names
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
+from train.pseudolabels.reviews import right_structures
 from train.training.checkpoints import averaged_weights
 from train.training.claim import DESCRIPTION, refusal, stale_for, tell_unknown
 from train.training.module import FitJob
@@ -79,7 +81,7 @@ def job_of(
     settings, net = config.fits[name], config.net_of(name)
     kind = None if settings.task == "reconstruct" else settings.labels
     grid = paths.grid(net.spacing_zyx_mm)
-    chosen = cases_of(config, index, name, left_out)
+    chosen, cached = _taught(cases_of(config, index, name, left_out), grid, kind)
     validation = [case for case in index.split("validation") if case.labels]
     find = partial(_weights, config, paths, index, left_out=left_out, train=train)
     return FitJob(
@@ -87,7 +89,7 @@ def job_of(
         net=net,
         plan=plan_of(config, paths, name),
         settings=settings,
-        cases=[load_cached(grid / case.name, kind) for case in chosen],
+        cases=cached,
         shares=shares_of(config, chosen),
         validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
         start=_start(config, name, find),
@@ -97,6 +99,19 @@ def job_of(
         teacher_hash=weights_hash(find(settings.teacher)[1]) if settings.teacher else "",
         by_score=config.export.weights == "best",
     )
+
+
+def _taught(cases: Sequence[IndexedCase], grid: Path, kind: Kind | None) -> tuple[list[IndexedCase], list[CachedCase]]:
+    """The cases in the cache, but for those of whose labels nothing is known, as after a review that rejects them.
+
+    Raises:
+        InputError: when a case is not in the cache, or nothing is known of any.
+    """
+    cached = [(case, load_cached(grid / case.name, kind)) for case in cases]
+    taught = [(case, one) for case, one in cached if kind != "fused" or one.known[1:].any() or one.centres]
+    if not taught:
+        raise InputError(f"Of none of the {len(cases)} cases any label is known; the reviews reject all of them.")
+    return [case for case, _ in taught], [one for _, one in taught]
 
 
 def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
@@ -116,10 +131,14 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     wanted = settings.sources or config.source_names()
     hidden = {index.of(name).patient for name in left_out}
     cases = [case for case in index.split("train") if case.source in wanted]
-    if settings.cases == "tumour":
-        cases = [case for case in cases if case.has_tumour]
-    elif settings.cases == "labelled" or (settings.labels == "fused" and config.ablation.labelled_only):
+    if settings.labels == "fused" and config.ablation.labelled_only:
         cases = [case for case in cases if case.labels]
+    if settings.cases != "all":
+        right = _judged_right(config, cases) if settings.labels == "fused" else {}
+        if settings.cases == "tumour":
+            cases = [case for case in cases if case.has_tumour or TUMOUR in right.get(case.name, ())]
+        else:
+            cases = [case for case in cases if case.labels or right.get(case.name)]
     if settings.only:
         cases = _listed(settings.only, name, cases)
     cases = [case for case in cases if case.patient not in hidden]
@@ -127,6 +146,19 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
         which = {"all": "", "labelled": "labelled ", "tumour": "tumour "}[settings.cases]
         raise InputError(f"The fit '{name}' has no {which}case to train on in {', '.join(wanted)}.")
     return sorted(cases, key=lambda case: case.name)
+
+
+def _judged_right(config: Config, cases: Sequence[IndexedCase]) -> dict[str, set[str]]:
+    """By case, the structures that readers judged right and that it shows: fused labels as good as ground truth."""
+    if not config.reviews:
+        return {}
+    paths = RunPaths(config.runs)
+    found = {}
+    for case in cases:
+        record = read_table(paths.fused_record(case.name))
+        shown = {row["structure"] for row in record.get("rows", ()) if row["fused_voxels"]}
+        found[case.name] = right_structures(record) & shown
+    return found
 
 
 def _listed(wanted: list[str] | str, fit: str, cases: list[IndexedCase]) -> list[IndexedCase]:

@@ -132,6 +132,11 @@ def listed_results(folder: Path) -> frozenset[str]:
     return frozenset(name for record in _records(folder / NAME) if record.status != FAILED for name in record.outputs)
 
 
+def last_by_case(folder: Path) -> dict[str, Record]:
+    """The last line about each case in the manifest of `folder`, by its name; empty without a manifest."""
+    return {record.case: record for record in _records(folder / NAME)}
+
+
 def fingerprint(source: Path, others: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The fingerprint of an input: path, size, date, and a checksum of both ends of the file.
 
@@ -197,7 +202,8 @@ def _record(line: bytes) -> Record | None:
         return None
     if not all(isinstance(about, dict) for about in data["outputs"].values()):
         return None
-    return Record(**{name: data[name] for name in kinds}, flareseg=str(data.get("flareseg", "")))
+    texts: dict[str, Any] = {name: str(data.get(name, "")) for name in ("message", "flareseg")}
+    return Record(**{name: data[name] for name in kinds}, **texts)
 
 
 def _last_byte(handle: int, size: int) -> bytes:

@@ -17,6 +17,7 @@ from flareseg.cases.manifest import Manifest
 from flareseg.errors import FlareError, OutputError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import read_labels
+from flareseg.results.cohort.page import PAGE as COHORT_PAGE
 from flareseg.results.measure import COLUMNS
 from flareseg.text import shown
 
@@ -91,6 +92,8 @@ class Outputs:
             ]
             if preview := self.preview(case):
                 result.append(Written(preview, f"the preview of '{shown(case.name)}'"))
+        if self._reports and not self.alone:
+            result.append(Written(self._reports.folder / COHORT_PAGE, "the page of all cases"))
         if self._table:
             result.append(Written(self._table, "the table of measurements"))
         if manifest:

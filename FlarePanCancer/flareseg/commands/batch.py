@@ -19,6 +19,7 @@ from flareseg.cases.dicom_files import DicomFiles
 from flareseg.cases.find import Case
 from flareseg.cases.outputs import Beside, Outputs, Reports, check_preview, check_table
 from flareseg.cases.resume import Decision, Log
+from flareseg.commands.cohort import Cohort
 from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener
 from flareseg.commands.in_turn import InTurn, Voice
 from flareseg.commands.segment_request import SegmentRequest, model_and_options
@@ -32,6 +33,8 @@ from flareseg.labels import Structure
 from flareseg.progress import Progress
 from flareseg.reading.awaiting import wait_for_file
 from flareseg.reading.reader import CaseReader, room_for_another
+from flareseg.results.cohort.page import check_page
+from flareseg.results.cohort.summary import summarise
 from flareseg.results.dicom_files import DicomResults
 from flareseg.results.measure import Measurement, as_table, measure, write_measurements
 from flareseg.results.report import check_report, write_report
@@ -40,6 +43,7 @@ from flareseg.system.background import aside, result_of
 from flareseg.system.failures import reported
 from flareseg.system.leftovers import remove_leftovers
 from flareseg.system.streams import OutputGone, print_text, tell
+from flareseg.text import shown
 from flareseg.volume import Orientation, Volume
 
 if TYPE_CHECKING:
@@ -96,6 +100,7 @@ class Batch:
         reports = Reports(request.report, request.report_options.files) if request.report else None
         self._outputs = Outputs(cases, Beside(reports, request.preview, request.measurements, request.dicom))
         manifest = self._outputs.manifest(request.skip_existing or self.keeps_manifest)
+        self._cohort = self._cohort_of(cases)
         refuse_clashes(cases, self._outputs.all(manifest))
         if request.measurements:
             check_table(request.measurements, request.overwrite, request.skip_existing)
@@ -118,6 +123,7 @@ class Batch:
             if self._writing:
                 wait([self._writing])
             self._write_table(cases)
+            self._write_cohort()
         return 1 if self._failed else 0
 
     def _run(self, cases: Sequence[Case]) -> None:
@@ -248,6 +254,8 @@ class Batch:
         if work.report:
             options = self.request.report_options
             write_report(result, volume, work.report, rows, overwrite=replaces, options=options)
+        if cohort := self._cohort:
+            cohort.add(case.name, summarise(result, volume, rows), case.outputs[0])
         self._log.done(case, work.files, rows)
         work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
@@ -298,6 +306,14 @@ class Batch:
         if rows:
             write_measurements(self.request.measurements, rows, overwrite=True)
 
+    def _write_cohort(self) -> None:
+        """The page over all results of the folder, those of earlier runs as well."""
+        if self._cohort and (without := self._cohort.write()):
+            command = f"flareseg cohort {shown(self._cohort.results)} --report {shown(self._cohort.folder)}"
+            self._say(
+                self.listener.message, f"{without} of the cases on '{self._cohort.page}' have no pictures; {command}"
+            )
+
     def _say(self, message: Callable[[str], None], text: str) -> None:
         """Report a message, also to users who want no progress."""
         if text:
@@ -310,6 +326,15 @@ class Batch:
         make_folder(work.preview.parent)
         write_segmentation(coarse, work.preview, overwrite=True)
         work.voice.preview(str(work.preview))
+
+    def _cohort_of(self, cases: Sequence[Case]) -> Cohort | None:
+        """With reports of several cases there is a page over all of them."""
+        request = self.request
+        if not request.report or self._outputs.alone:
+            return None
+        cohort = Cohort(cases[0].outputs[0].parent, request.report, request.report_options.anonymous)
+        check_page(cohort.page, overwrite=request.overwrite)
+        return cohort
 
     def _folders_written_to(self, cases: Sequence[Case]) -> set[Path]:
         request = self.request

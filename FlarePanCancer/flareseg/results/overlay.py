@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ OPACITY = 0.45
 OUTLINE_PX = 1.5
 OVERSAMPLING = 2
 BACKGROUND = (13 / 255, 15 / 255, 19 / 255)
+MOST_SIZES = 64
+"""Of slices whose weights are kept: those of a few cases, not of all cases of a long run."""
 
 
 def draw(view: View, width: int, height: int, structures: Sequence[Structure] | None = None) -> NDArray[np.float32]:
@@ -30,8 +32,7 @@ def draw(view: View, width: int, height: int, structures: Sequence[Structure] | 
     Returns:
         (height, width, 3) red, green and blue, 0 to 1.
     """
-    hu = _weights(view.hu.shape[0], height, 3) @ view.hu.astype(np.float32) @ _weights(view.hu.shape[1], width, 3).T
-    grey = np.clip((hu - LEVEL_HU) / WINDOW_HU + 0.5, 0, 1)[..., None]
+    grey = grey_levels(view, width, height)[..., None]
     overlay = _overlay(view.labels, height, width, structures or labels.structures())
     # Air has the colour of the picture's background, so that panels have no frames.
     background = np.array(BACKGROUND, np.float32)
@@ -39,11 +40,17 @@ def draw(view: View, width: int, height: int, structures: Sequence[Structure] | 
     return np.asarray(np.clip(image, 0, 1))
 
 
+def grey_levels(view: View, width: int, height: int) -> NDArray[np.float32]:
+    """(height, width) of the slice in a soft-tissue window, 0 to 1."""
+    hu = _weights(view.hu.shape[0], height, 3) @ view.hu.astype(np.float32) @ _weights(view.hu.shape[1], width, 3).T
+    return np.asarray(np.clip((hu - LEVEL_HU) / WINDOW_HU + 0.5, 0, 1))
+
+
 def _overlay(
     values: NDArray[np.uint8], height: int, width: int, structures: Sequence[Structure]
 ) -> NDArray[np.float32]:
     """(height, width, 4) colour of the labels times their opacity, and the opacity."""
-    fine = _resized_labels(values, (height * OVERSAMPLING, width * OVERSAMPLING))
+    fine = resized_labels(values, (height * OVERSAMPLING, width * OVERSAMPLING))
     table = np.zeros((2, 256, 4), np.float32)  # inside, outline
     for structure in structures:
         colour = np.array([*structure.colour, 255]) / 255
@@ -53,7 +60,7 @@ def _overlay(
     return np.asarray(sum(corners[1:], corners[0]) / len(corners))
 
 
-def _resized_labels(values: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def resized_labels(values: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Smooth outlines instead of stairs: each label is interpolated, and the strongest wins."""
     result = np.zeros(shape, np.uint8)
     strongest = np.full(shape, 0.5, np.float32)
@@ -75,7 +82,7 @@ def _resized_labels(values: NDArray[np.uint8], shape: tuple[int, int]) -> NDArra
     return result
 
 
-@cache
+@lru_cache(MOST_SIZES)
 def _weights(old: int, new: int, order: int) -> NDArray[np.float32]:
     """(new, old) how much each old pixel along an axis counts for each new one, in a spline interpolation.
 

@@ -28,7 +28,7 @@ from flareseg.text import visible
 from flareseg.volume import Triple
 
 PARTS = Path(__file__).with_name("viewer")
-SCRIPTS = ("data.js", "planes.js", "surface.js", "solid.js", "main.js")
+SCRIPTS = ("unpack.js", "data.js", "planes.js", "surface.js", "solid.js", "main.js")
 WINDOWS = (
     ("Soft tissue", WINDOW_HU, LEVEL_HU),
     ("Liver", 160.0, 90.0),
@@ -51,7 +51,7 @@ def page_of(case: Reported, picture: bytes) -> str:
     script = "'use strict';\n(() => {\n" + "\n".join(_part(name) for name in SCRIPTS) + "})();\n"
     known = {structure.name: structure for structure in segmentation.structures}
     return Template(_part("page.html")).substitute(
-        policy=_policy(script),
+        policy=policy(script),
         style=_part("page.css"),
         script=script,
         name=escape(segmentation.name),
@@ -65,7 +65,7 @@ def page_of(case: Reported, picture: bytes) -> str:
         resolution=escape(_resolution(voxels)),
         notes="\n".join(f"<p>{escape(note)}</p>" for note in segmentation.notes),
         details="\n".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in _details(segmentation)),
-        facts=_as_script(_facts(segmentation, voxels, rows)),
+        facts=as_script(_facts(segmentation, voxels, rows)),
         ct=ct.decode("ascii"),
         labels=labels.decode("ascii"),
     )
@@ -79,7 +79,8 @@ def _part(name: str) -> str:
     return (PARTS / name).read_text(encoding="utf-8")
 
 
-def _policy(script: str) -> str:
+def policy(script: str) -> str:
+    """Of a page that runs this script and no other, and connects to nothing."""
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src 'unsafe-inline'; "
@@ -87,7 +88,7 @@ def _policy(script: str) -> str:
     )
 
 
-def _as_script(facts: dict[str, Any]) -> str:
+def as_script(facts: Any) -> str:
     """JSON in which no text can end the element that holds it."""
     return json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
 

@@ -64,16 +64,8 @@ function placeOf(index) {
   return `${parts.join(" · ")} mm`;
 }
 
-async function unpacked(id) {
-  const text = atob(document.getElementById(id).textContent.trim());
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 async function load() {
-  const [codes, values] = await Promise.all([unpacked("ct"), unpacked("labels")]);
+  const [codes, values] = await Promise.all(["ct", "labels"].map((id) => unpacked(document.getElementById(id).textContent.trim())));
   if (codes.length !== DEPTH * HEIGHT * WIDTH || values.length !== codes.length) throw new Error("the file is damaged");
   for (let row = 0; row < codes.length; row += WIDTH) {
     for (let i = row + 1; i < row + WIDTH; i++) codes[i] += codes[i - 1]; // stored as differences, modulo 256

@@ -1,0 +1,213 @@
+"""The page over all cases of a folder of results: after `flareseg segment --report`, and by `flareseg cohort`."""
+
+# Addresses between folders that need not be there yet, on any drive: os.path knows them, pathlib does not.
+# ruff: noqa: PTH100
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from flareseg.cases.clashes import refuse_over_inputs
+from flareseg.cases.manifest import DONE, STARTED, TAKEN, Record, last_by_case
+from flareseg.cases.manifest import NAME as MANIFEST
+from flareseg.errors import Cancelled, FlareError, InputError
+from flareseg.io.files import read_labels
+from flareseg.labels import structures
+from flareseg.model.structures import structure_called
+from flareseg.reading.reader import CaseReader
+from flareseg.results.cohort.page import PAGE, CohortCase, check_page, write_page
+from flareseg.results.cohort.summary import (
+    STORE,
+    Summary,
+    check_pictures,
+    labels_digest,
+    read_summary,
+    stamp_of,
+    summarise,
+    summary_of_rows,
+    write_summary,
+)
+from flareseg.results.measure import measure
+from flareseg.results.report import PAGE as REPORT_PAGE
+from flareseg.segmentation import Segmentation
+from flareseg.system.interrupt import run_until_signal
+from flareseg.system.streams import print_line, tell
+from flareseg.text import shown
+
+GRID_TOLERANCE_MM = 0.1
+GONE = "Its result is not there any more."
+UNFINISHED = "The run that began it did not end."
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The page over a folder of results.
+
+    Attributes:
+        results: the folder with the results and their manifest.
+        folder: where the page is, or will be.
+        anonymous: see `write_page`.
+    """
+
+    results: Path
+    folder: Path
+    anonymous: bool = False
+
+    @property
+    def page(self) -> Path:
+        return self.folder / PAGE
+
+    def file_of(self, case: str) -> Path:
+        """What the page is made of for one case.
+
+        Raises:
+            InputError: for what can be no name of a case, in a manifest that somebody changed.
+        """
+        if case in ("", ".", "..") or any(letter in case for letter in "/\\\0"):
+            raise InputError(f"'{shown(case)}' is no name of a case.")
+        return self.folder / STORE / f"{case}.json"
+
+    def add(self, case: str, summary: Summary, result: Path) -> None:
+        """Keep what the page shows of a case, whose result lies in the file `result`.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        notes = () if self.anonymous else summary.notes
+        write_summary(replace(summary, notes=notes, stamp=stamp_of(result)), self.file_of(case))
+
+    def write(self) -> int:
+        """Write the page of what is there; returns how many cases have no pictures.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        cases = [self._case(record) for record in last_by_case(self.results).values()]
+        write_page(cases, self.page, anonymous=self.anonymous)
+        return sum(case.summary is not None and not case.summary.slices for case in cases)
+
+    def complete(self, cancelled: Callable[[], bool]) -> None:
+        """Read again the results, and the CTs, of cases of which the page has nothing, or what is out of date.
+
+        What goes wrong with a case is said in a line, and leaves its row without pictures.
+
+        Raises:
+            Cancelled: when the user asked to stop.
+        """
+        from tqdm import tqdm
+
+        records = [one for one in last_by_case(self.results).values() if one.status in (DONE, TAKEN)]
+        with CaseReader() as reader:
+            for record in tqdm(records, desc="cohort", unit="case", disable=not _on_terminal(), leave=False):
+                if cancelled():
+                    raise Cancelled
+                try:
+                    self._renew(record, reader, cancelled)
+                except Cancelled:
+                    raise
+                except FlareError as error:
+                    tell(f"flareseg: {shown(record.case)} has no pictures: {error}")
+
+    def _renew(self, record: Record, reader: CaseReader, cancelled: Callable[[], bool]) -> None:
+        result, file = self._result_of(record), self.file_of(record.case)
+        kept = read_summary(file)
+        if not result.is_file() or (kept and kept.slices and kept.stamp == stamp_of(result)):
+            return
+        labels, geometry = read_labels(result)
+        if kept and kept.slices and kept.labels_sha256 == labels_digest(labels, geometry):  # copied, or touched
+            self.add(record.case, kept, result)
+            return
+        source, order = str(record.source.get("path", "")), record.order
+        series = record.source.get("series") or order.get("series")
+        volume = reader.read(
+            Path(source), force=bool(order.get("force")), series=str(series) if series else None, cancelled=cancelled
+        )
+        if not volume.geometry.same_as(geometry, GRID_TOLERANCE_MM):
+            raise InputError(f"'{shown(result)}' does not lie on the grid of '{shown(source)}', which has changed.")
+        of_rows = summary_of_rows(record.rows)
+        looked_for = tuple(structure_called(one.name, one.value) for one in of_rows.structures) or structures()
+        segmentation = Segmentation(labels, geometry, looked_for, record.case, of_rows.model, volume.notes)
+        made = summarise(segmentation, replace(volume, name=record.case), measure(segmentation, volume))
+        self.add(record.case, _with_expectations(made, of_rows), result)
+
+    def _case(self, record: Record) -> CohortCase:
+        if record.status not in (DONE, TAKEN):
+            failure = UNFINISHED if record.status == STARTED else record.message
+            return CohortCase(record.case, failure=failure or "Nobody wrote down why.")
+        result = self._result_of(record)
+        if not result.exists():
+            return CohortCase(record.case, failure=GONE)
+        try:
+            summary = read_summary(self.file_of(record.case))
+        except InputError:
+            summary = None
+        if summary is None or summary.stamp != stamp_of(result):
+            summary = summary_of_rows(record.rows)
+        return CohortCase(record.case, summary, report=self._report_of(record))
+
+    def _result_of(self, record: Record) -> Path:
+        return self.results / next(iter(record.outputs), "")
+
+    def _report_of(self, record: Record) -> str:
+        """The address of its report, relative to the page; "" without one, or where no relative address leads there."""
+        report = _report_key(record)
+        if report is None:
+            return ""
+        try:
+            relative = Path(os.path.relpath(os.path.abspath(self.results / report), os.path.abspath(self.folder)))
+        except ValueError:  # another drive of Windows
+            return ""
+        return "./" + quote(os.fsencode(relative.as_posix()))
+
+
+def cohort_command(arguments: argparse.Namespace) -> int:
+    """Run `flareseg cohort`; returns its exit status."""
+    results: Path = arguments.results
+    records = last_by_case(results)
+    if not records:
+        raise InputError(
+            f"'{shown(results)}' has no {MANIFEST} that tells of results; name the folder that was given to "
+            "'flareseg segment' as --output."
+        )
+    check_pictures()
+    anonymous = arguments.anonymous or any(record.order.get("anonymous") for record in records.values())
+    cohort = Cohort(results, arguments.report or _reports_folder(results, records) or results / "cohort", anonymous)
+    refuse_over_inputs(cohort.page, [results], "the page of all cases")
+    check_page(cohort.page, overwrite=arguments.overwrite)
+
+    def work(cancelled: Callable[[], bool]) -> int:
+        cohort.complete(cancelled)
+        cohort.write()
+        print_line(str(cohort.page), sys.stdout)
+        return 0
+
+    return run_until_signal(work)
+
+
+def _with_expectations(made: Summary, known: Summary) -> Summary:
+    """What only the network could tell, and the manifest kept."""
+    expected = {one.name: one.expected_dsc for one in known.structures}
+    found = tuple(replace(one, expected_dsc=expected.get(one.name)) for one in made.structures)
+    return replace(made, structures=found)
+
+
+def _report_key(record: Record) -> str | None:
+    return next((key for key in record.outputs if PurePosixPath(key).name == REPORT_PAGE), None)
+
+
+def _reports_folder(results: Path, records: Mapping[str, Record]) -> Path | None:
+    """The folder in which most of the cases have the folders of their reports."""
+    pages = [(record.case, PurePosixPath(key)) for record in records.values() if (key := _report_key(record))]
+    places = Counter(page.parent.parent for case, page in pages if page.parent.name == case)
+    return Path(os.path.normpath(results / places.most_common(1)[0][0])) if places else None
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
