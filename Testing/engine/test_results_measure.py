@@ -8,7 +8,8 @@ import pytest
 
 from flareseg.errors import OutputError, UsageError
 from flareseg.labels import structures
-from flareseg.results.measure import as_table, measure, write_measurements
+from flareseg.results.measure import as_table, measure
+from flareseg.results.measurement_files import write_measurements
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 

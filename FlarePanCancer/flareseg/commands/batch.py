@@ -33,7 +33,8 @@ from flareseg.progress import Progress
 from flareseg.reading.awaiting import wait_for_file
 from flareseg.reading.reader import CaseReader, room_for_another
 from flareseg.results.dicom_files import DicomResults
-from flareseg.results.measure import Measurement, as_table, measure, write_measurements
+from flareseg.results.measure import Measurement, as_table, measure
+from flareseg.results.measurement_files import write_measurements
 from flareseg.results.report import check_report, write_report
 from flareseg.segmentation import Segmentation
 from flareseg.system.background import aside, result_of
@@ -239,11 +240,11 @@ class Batch:
             for path in case.outputs:
                 if not is_dicom_result(path):
                     write_segmentation(result, path, overwrite=replaces)
-            rows = measure(result, volume) if work.dicom.sr else []
+            rows = self._measure(result, volume) if work.dicom.sr else []
             self._write_dicom(work, result, rows)
         asked = self.request.measurements or work.report or self._log.kept or isinstance(self.listener, JsonListener)
         if asked or alone:
-            rows = rows or measure(result, volume)
+            rows = rows or self._measure(result, volume)
             self.rows[case.name] = rows
         if work.report:
             options = self.request.report_options
@@ -252,6 +253,9 @@ class Batch:
         work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print_text(f"{as_table(rows)}\n\n{times(result)}", sys.stdout)
+
+    def _measure(self, result: Segmentation, volume: Volume) -> list[Measurement]:
+        return measure(result, volume, features=self.request.features)
 
     def _write_dicom(self, work: _CaseAtWork, result: Segmentation, rows: Sequence[Measurement]) -> None:
         files, replaces = work.dicom, work.decision.replace

@@ -23,7 +23,7 @@ from flareseg.results.followup.files import as_data, write_follow_up
 from flareseg.results.followup.page import check_page, write_page
 from flareseg.results.followup.table import as_text
 from flareseg.results.followup.timepoint import Timepoint
-from flareseg.results.measure import check_table_name
+from flareseg.results.measurement_files import check_table_name
 from flareseg.segmentation import Segmentation
 from flareseg.system.interrupt import run_until_signal
 from flareseg.system.streams import print_line, print_text
@@ -71,7 +71,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("The pictures of --report need the CTs: --ct EARLIER LATER.")
     inputs = [*arguments.results, *(arguments.ct or ())]
     if arguments.output:
-        check_table_name(arguments.output)
+        check_table_name(arguments.output, "Follow-ups")
         refuse_over_inputs(arguments.output, inputs, "the table of the follow-up")
         check_destination(arguments.output, overwrite=arguments.overwrite)
     if arguments.report:
