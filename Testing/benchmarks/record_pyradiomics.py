@@ -1,6 +1,8 @@
 """What PyRadiomics itself says of small masks, recorded for the tests in Testing/engine.
 
-    ../../.venv-pyradiomics/bin/python record_pyradiomics.py ../engine/data/pyradiomics.json   (or: make record-pyradiomics)
+    ../../.venv-pyradiomics/bin/python record_pyradiomics.py ../engine/data/pyradiomics.json
+
+or `make record-pyradiomics`.
 
 Its default extractor, of which the classes shape and firstorder of the original image are enabled. What it refuses to
 measure is recorded as null. Runs in PyRadiomics' environment.
@@ -19,7 +21,7 @@ import SimpleITK as sitk
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-from radiomics_masks import Case, cases  # noqa: E402
+from radiomics_masks import Case, cases
 
 PREFIX = "original_"
 

@@ -4,8 +4,8 @@ Marching cubes put a vertex on the middle of every line between the centres of t
 in the mask. Where a face of a cube has two opposite corners inside, the mesh can keep them apart or join them.
 PyRadiomics has a table for the cubes whose corner (1, 1, 0) is outside, in which it keeps them apart, and turns the
 other cubes inside out, so that there it joins them. Loops of five and more edges are cut into triangles from one of
-their vertices, as in the tables that go back to Lorensen and Cline, SIGGRAPH 1987. Area and volume are sums over the cubes:
-what each code adds is known once the size of voxels is, so that no triangle of a mask is ever made.
+their vertices, as in the tables that go back to Lorensen and Cline, SIGGRAPH 1987. Area and volume are sums over the
+cubes: what each code adds is known once the size of voxels is, so that no triangle of a mask is ever made.
 
 Definitions: van Griethuysen et al., Cancer Research 2017; Zwanenburg et al. (IBSI), Radiology 2020.
 """
