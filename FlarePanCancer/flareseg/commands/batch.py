@@ -299,6 +299,9 @@ class Batch:
         if not self.request.measurements:
             return
         rows = [row for case in cases for row in self.rows.get(case.name, self._log.rows_of(case))]
+        if self.request.features and (bare := {row.case for row in rows if row.voxels and row.features is None}):
+            count = "1 case was" if len(bare) == 1 else f"{len(bare)} cases were"
+            self.listener.message(f"{count} done before without features; `flareseg measurements` measures them.")
         if rows:
             write_measurements(self.request.measurements, rows, overwrite=True)
 

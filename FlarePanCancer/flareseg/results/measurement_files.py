@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -100,14 +101,20 @@ def write_dictionary(path: Path, *, overwrite: bool = False) -> None:
         if path.suffix.lower() == JSON:
             file.write(as_json(dictionary(), indent=1) + "\n")
             return
-        table = dictionary()
-        write_csv_rows(file, [list(table[0])])
-        write_csv_rows(file, [list(row.values()) for row in table])
+        file.write(dictionary_text())
 
 
 def dictionary() -> list[dict[str, Any]]:
     """What every column is, in their order."""
     return [asdict(column) for column in COLUMNS + FEATURES]
+
+
+def dictionary_text() -> str:
+    """The same as CSV."""
+    text, table = io.StringIO(), dictionary()
+    write_csv_rows(text, [list(table[0])])
+    write_csv_rows(text, [list(row.values()) for row in table])
+    return text.getvalue()
 
 
 def _csv_cell(column: Column, value: Any) -> str:
