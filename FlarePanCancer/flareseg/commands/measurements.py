@@ -18,8 +18,8 @@ from flareseg.reading.reader import CaseReader
 from flareseg.results.evaluate import GRID_TOLERANCE_MM, names_of
 from flareseg.results.measure import Measurement, as_table, measure
 from flareseg.results.measurement_files import (
+    check_dictionary_name,
     check_measurements_name,
-    check_table_name,
     dictionary_text,
     write_dictionary,
     write_measurements,
@@ -72,10 +72,10 @@ def _dictionary(arguments: argparse.Namespace) -> int:
     if arguments.results or arguments.ct:
         raise UsageError("--dictionary is about columns, not about results; name none.")
     if arguments.output:
-        check_table_name(arguments.output, "Data dictionaries")
+        check_dictionary_name(arguments.output)
         write_dictionary(arguments.output, overwrite=arguments.overwrite)
     else:
-        print_text(dictionary_text(), sys.stdout)
+        print_text(dictionary_text().rstrip("\n"), sys.stdout)
     return 0
 
 

@@ -28,7 +28,7 @@ def add_measurements(commands: Any) -> None:
     parser.add_argument(
         "--dictionary",
         action="store_true",
-        help="instead: every column with its unit, definition and source, as CSV, or in a FILE (.csv, .json)",
+        help="instead: every column with its unit, definition and source, as CSV, or in a FILE (.csv, .json, .md)",
     )
     parser.set_defaults(handler=_measurements)
 

@@ -56,7 +56,7 @@ def _shape(mask: NDArray[np.bool_], spacing_zyx_mm: Triple) -> dict[str, float]:
         "Maximum3DDiameter": largest_diameter_mm(mask, spacing_zyx_mm),
         "MeshVolume": mesh.volume_mm3,
         "MinorAxisLength": 4 * minor,
-        "Sphericity": (36 * np.pi * max(mesh.volume_mm3, 0.0) ** 2) ** (1 / 3) / mesh.area_mm2,
+        "Sphericity": (36 * np.pi * mesh.volume_mm3**2) ** (1 / 3) / mesh.area_mm2,
         "SurfaceArea": mesh.area_mm2,
         "SurfaceVolumeRatio": mesh.area_mm2 / mesh.volume_mm3 if mesh.volume_mm3 else np.inf,
         "VoxelVolume": int(np.count_nonzero(mask)) * float(np.prod(spacing_zyx_mm)),

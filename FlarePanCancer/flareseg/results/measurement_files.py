@@ -14,7 +14,7 @@ from flareseg.results.columns import COLUMNS, FEATURES, FLAG, NUMBER, POINT, TEX
 from flareseg.results.measure import Measurement, cell
 from flareseg.text import Number, as_json, encodable, shown, write_csv_rows
 
-CSV, JSON, PARQUET = ".csv", ".json", ".parquet"
+CSV, JSON, PARQUET, MARKDOWN = ".csv", ".json", ".parquet", ".md"
 ENDINGS = (CSV, JSON, PARQUET)
 
 
@@ -95,13 +95,16 @@ def is_measurements(path: Path) -> bool:
 
 
 def write_dictionary(path: Path, *, overwrite: bool = False) -> None:
-    """Write what every column is, as .csv or .json; raises as `write_measurements`."""
-    check_table_name(path, "Data dictionaries")
+    """Write what every column is, as .csv, .json or .md (a table for a page); raises as `write_measurements`."""
+    check_dictionary_name(path)
+    texts = {CSV: dictionary_text, JSON: lambda: as_json(dictionary(), indent=1) + "\n", MARKDOWN: dictionary_table}
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        if path.suffix.lower() == JSON:
-            file.write(as_json(dictionary(), indent=1) + "\n")
-            return
-        file.write(dictionary_text())
+        file.write(texts[path.suffix.lower()]())
+
+
+def check_dictionary_name(path: Path) -> None:
+    """See that a data dictionary can be written to a file of this ending; raises UsageError for another one."""
+    check_table_name(path, "Data dictionaries", (CSV, JSON, MARKDOWN))
 
 
 def dictionary() -> list[dict[str, Any]]:
@@ -115,6 +118,13 @@ def dictionary_text() -> str:
     write_csv_rows(text, [list(table[0])])
     write_csv_rows(text, [list(row.values()) for row in table])
     return text.getvalue()
+
+
+def dictionary_table() -> str:
+    """The same as a table in Markdown."""
+    lines = [("column", "unit", "rows", "what it is", "defined by"), ("---",) * 5]
+    lines += [(f"`{one.name}`", one.unit, one.rows, one.definition, one.source) for one in COLUMNS + FEATURES]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _csv_cell(column: Column, value: Any) -> str:
