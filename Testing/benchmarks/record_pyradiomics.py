@@ -26,22 +26,33 @@ from radiomics_masks import Case, cases
 PREFIX = "original_"
 
 
-def answer(case: Case) -> dict[str, float] | None:
-    """PyRadiomics' features of a case, in its order; None where it refuses."""
+def extractor_of_both() -> RadiomicsFeatureExtractor:
+    """PyRadiomics' default extractor, with the classes shape and firstorder alone."""
     extractor = RadiomicsFeatureExtractor()
     extractor.disableAllFeatures()
     for name in ("shape", "firstorder"):
         extractor.enableFeatureClassByName(name)
+    return extractor
+
+
+def answer_of(
+    extractor: RadiomicsFeatureExtractor, image: sitk.Image, mask: sitk.Image, value: int = 1
+) -> dict[str, float] | None:
+    """PyRadiomics' features of a value of a mask, in its order; None where it refuses."""
+    try:
+        found = extractor.execute(image, mask, label=value)
+    except ValueError as error:
+        print(error)
+        return None
+    return {name: float(number) for name, number in found.items() if name.startswith(PREFIX)}
+
+
+def answer(case: Case) -> dict[str, float] | None:
     image, mask = sitk.GetImageFromArray(case.hu), sitk.GetImageFromArray(case.mask.astype(np.uint8))
     for one in (image, mask):
         one.SetSpacing(case.spacing_zyx_mm[::-1])
         one.SetDirection(case.direction)
-    try:
-        found = extractor.execute(image, mask)
-    except ValueError as error:
-        print(error)
-        return None
-    return {name: float(value) for name, value in found.items() if name.startswith(PREFIX)}
+    return answer_of(extractor_of_both(), image, mask)
 
 
 def main() -> None:
