@@ -111,6 +111,7 @@ class Batch:
             self._wait_for_writing()
             if summary := self._log.summary():
                 self.listener.message(summary)
+            self._say(self.listener.message, self._without_features())
         except OutputGone as gone:
             if isinstance(self.listener, JsonListener) and gone.reader_left:
                 raise Cancelled from None
@@ -299,11 +300,16 @@ class Batch:
         if not self.request.measurements:
             return
         rows = [row for case in cases for row in self.rows.get(case.name, self._log.rows_of(case))]
-        if self.request.features and (bare := {row.case for row in rows if row.voxels and row.features is None}):
-            count = "1 case was" if len(bare) == 1 else f"{len(bare)} cases were"
-            self.listener.message(f"{count} done before without features; `flareseg measurements` measures them.")
         if rows:
             write_measurements(self.request.measurements, rows, overwrite=True)
+
+    def _without_features(self) -> str:
+        """One sentence on cases that an earlier run measured without the features that are asked for; "" where there
+        are none."""
+        rows = [row for rows in self.rows.values() for row in rows if self.request.features]
+        cases = {row.case for row in rows if row.voxels and row.features is None}
+        count = "1 case was" if len(cases) == 1 else f"{len(cases)} cases were"
+        return f"{count} done before without features; `flareseg measurements` measures them." if cases else ""
 
     def _say(self, message: Callable[[str], None], text: str) -> None:
         """Report a message, also to users who want no progress."""
