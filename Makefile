@@ -20,7 +20,8 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
-  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page \
+  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits \
+  benchmark-measurements benchmark-page \
   benchmark-public benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
 
@@ -32,7 +33,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,dicom,report,export,train,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,dicom,parquet,report,export,train,dev]"
 	touch $(READY)
 
 demo: $(READY) ## segment a real CT with the embedded model; look at demo/
@@ -99,6 +100,9 @@ benchmark-grids: $(READY) $(PACKAGED) ## what a grid of 4 to 1.5 mm costs by its
 
 benchmark-lesions: $(READY) ## tumours of unseen phantoms that are found, false ones in real CTs (five minutes)
 	$(BIN)/python Testing/benchmarks/lesions.py --data $(DATA)
+
+benchmark-measurements: $(READY) ## what measuring a CT costs (a minute)
+	$(BIN)/python Testing/benchmarks/measurements.py
 
 benchmark-public: $(READY) ## what the sizes of public nets cost (five minutes; needs the real CTs of DATA)
 	$(BIN)/python Testing/benchmarks/public_models.py --data $(DATA)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ def measure_again(segmentation: Any, ct: Any, rows: Sequence[Row]) -> list[dict[
     labels = _labels(segmentation, ct, values, volume.hu.shape)
     before = rows[0] if rows else {"case": ct.GetName(), "model": ""}
     found = Segmentation(labels, volume.geometry, structures, before["case"] or "", before["model"] or "")
-    return [_as_sure_as(rows, asdict(row)) for row in measure(found, volume)]
+    return [_as_sure_as(rows, row.as_row()) for row in measure(found, volume)]
 
 
 def _as_sure_as(before: Sequence[Row], row: dict[str, Any]) -> dict[str, Any]:

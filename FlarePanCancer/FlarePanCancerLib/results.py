@@ -13,15 +13,15 @@ from FlarePanCancerLib.scene import ct_of, put_beside
 from FlarePanCancerLib.translation import tr as _
 from flareseg.labels import Structure
 from flareseg.model.structures import structure_called
-from flareseg.results.measure import DECIMALS, cell
+from flareseg.results import columns
+from flareseg.results.measure import cell
 
 Row = Mapping[str, Any]
 ROLE = "FlarePanCancer.Of"
 """Node reference from a table or a line to the segmentation that it belongs to."""
 LINE_COLOUR = (1.0, 0.85, 0.1)
 TEXTS = ("case", "model", "structure")
-WHOLE_NUMBERS = ("value", "lesion", "voxels")
-UNITS = {"volume_ml": "ml", "mean_hu": "HU", "sd_hu": "HU", "longest_mm": "mm", "perpendicular_mm": "mm"}
+"""They are texts even where they are empty."""
 
 
 def lesions(rows: Sequence[Row]) -> list[Row]:
@@ -71,18 +71,19 @@ def rows_of(table: Any) -> list[Row]:
 
 def _read(name: str, value: Any) -> Any:
     """A cell as the engine gave it."""
-    text = str(value)
+    text, column = str(value), columns.column_of(name)
+    kind = column.kind if column else columns.TEXT
     if name in TEXTS:
         return text
     if text in ("", "nan"):
         return None
-    if name in WHOLE_NUMBERS:
+    if kind == columns.WHOLE:
         return int(float(text))
-    if name in DECIMALS:
+    if kind == columns.NUMBER:
         return float(text)
-    if name == "touches_border":
+    if kind == columns.FLAG:
         return text == "yes"
-    return tuple(map(float, text.split())) if name.endswith("_xyz_mm") else text
+    return tuple(map(float, text.split())) if kind == columns.POINT else text
 
 
 def write_table(rows: Sequence[Row], segmentation: Any) -> Any:
@@ -102,8 +103,9 @@ def write_table(rows: Sequence[Row], segmentation: Any) -> Any:
         for value in values:
             column.InsertNextValue(cell(name, value) if column.IsA("vtkStringArray") else _number(value))
         table.AddColumn(column)
-        if name in UNITS:
-            table.SetColumnProperty(name, "unit", UNITS[name])
+        about = columns.column_of(name)
+        if about and about.unit:
+            table.SetColumnProperty(name, "unit", about.unit)
     table.SetUseColumnTitleAsColumnHeader(True)
     table.EndModify(was)
     return table

@@ -216,7 +216,7 @@ def _cells(row: Row) -> tuple[Any, Any]:
     volume = _text(f"{CUT if row['touches_border'] else ''}{row['volume_ml']:,.1f}")
     if row["touches_border"]:
         volume.setToolTip(_("It reaches the edge of the scan, which may have cut it off."))
-    return volume, _text(f"{row['mean_hu']:.0f}")
+    return volume, _text("" if row["mean_hu"] is None else f"{row['mean_hu']:.0f}")
 
 
 def _titled(title: str, row: Row) -> Any:

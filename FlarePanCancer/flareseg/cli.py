@@ -16,6 +16,7 @@ from flareseg.commands.beside_options import add_beside_options
 from flareseg.commands.cohort_options import add_cohort
 from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.compare_options import add_compare
+from flareseg.commands.measurements_options import add_measurements
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add_compare(commands)
     add_cohort(commands)
     _add_models(commands)
+    add_measurements(commands)
     _add_bench(commands)
     _add_devices(commands)
     _add_sample(commands)

@@ -8,7 +8,8 @@ import pytest
 
 from flareseg.errors import OutputError, UsageError
 from flareseg.labels import structures
-from flareseg.results.measure import as_table, measure, write_measurements
+from flareseg.results.measure import COLUMNS, as_table, measure
+from flareseg.results.measurement_files import write_measurements
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
@@ -123,3 +124,70 @@ def test_without_tumour_among_what_was_looked_for_there_are_no_lesion_rows():
 def test_the_terminal_shows_diameters_of_lesions(with_lesion):
     assert "Lesion 1, liver" in as_table(with_lesion)
     assert "12 ×" in as_table(with_lesion)
+
+
+def test_oblique_and_turned_scans_measure_the_same(with_lesion):
+    geometry = Geometry((14, 40, 40), (5.0, 1.0, 1.0))
+    labels = np.zeros(geometry.shape_zyx, np.uint8)
+    labels[2:12, 5:35, 5:35], labels[4:8, 10:18, 10:20] = 1, 14
+    hu = np.where(labels == 1, 110, np.where(labels == 14, 40, -1000)).astype(np.int16)
+    cosine, sine = np.cos(0.3), np.sin(0.3)
+    tilted = ((1.0, 0.0, 0.0), (0.0, cosine, -sine), (0.0, sine, cosine))
+    sideways = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    columns = [name for name in COLUMNS if not name.endswith("_xyz_mm")]
+    for direction in (tilted, sideways):
+        grid = Geometry(geometry.shape_zyx, geometry.spacing_zyx_mm, direction=direction)
+        turned = measure(Segmentation(labels, grid, structures(), name="a"), Volume(hu, grid, "a"))
+        kept = columns if direction is tilted else [name for name in columns if "_mm" not in name or "3d" in name]
+        for row, straight in zip(turned, with_lesion, strict=True):
+            assert {name: getattr(row, name) for name in kept} == {name: getattr(straight, name) for name in kept}
+
+
+def test_percentiles_are_those_of_numpy():
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 4, (6, 9, 10), dtype=np.uint8)
+    geometry = Geometry(labels.shape, (1.0, 2.0, 3.0))
+    whole = random.integers(-300, 300, labels.shape).astype(np.int16)
+    for hu in (whole, (whole / 7).astype(np.float32)):
+        rows = measure(Segmentation(labels, geometry, structures()), Volume(hu, geometry))
+        for row in rows[:3]:
+            expected = np.percentile(hu[labels == row.value].astype(float), [5, 25, 50, 75, 95])
+            found = [row.hu_p5, row.hu_p25, row.hu_median, row.hu_p75, row.hu_p95]
+            assert found == pytest.approx(expected, abs=0.006)
+
+
+def test_one_voxel_in_a_corner_is_measured():
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[0, 4, 5] = 1
+    geometry = Geometry(labels.shape, (5.0, 0.8, 0.7))
+    row = measure(Segmentation(labels, geometry, structures()), Volume(labels.astype(np.int16) * 7, geometry))[0]
+    assert (row.voxels, row.touches_border, row.mean_hu, row.sd_hu) == (1, True, 7, 0)
+    assert row.hu_p5 == row.hu_median == row.hu_p95 == 7
+    assert row.diameter_3d_mm == 5.0 and row.surface_cm2 > 0
+
+
+def test_hu_that_are_no_numbers_do_not_count():
+    labels = np.ones((3, 4, 5), np.uint8)
+    hu = np.arange(labels.size, dtype=np.float32).reshape(labels.shape)
+    hu[0, 0, 0], hu[2, 3, 4] = np.nan, np.inf
+    geometry = Geometry(labels.shape, (1.0, 1.0, 1.0))
+    row = measure(Segmentation(labels, geometry, structures()), Volume(hu, geometry))[0]
+    assert row.voxels == labels.size and row.mean_hu == pytest.approx(29.5) and row.hu_p95 == pytest.approx(55.15)
+    row = measure(Segmentation(labels, geometry, structures()), Volume(np.full_like(hu, np.nan), geometry))[0]
+    assert row.volume_ml == 0.06 and row.surface_cm2 and row.mean_hu is None and row.hu_median is None
+    assert "liver" in as_table([row]).lower()
+
+
+def test_values_that_mean_nothing_here_change_nothing(with_lesion):
+    labels = np.full((4, 5, 6), 255, np.uint8)
+    labels[1:3, 1:4, 1:5] = 1
+    geometry = Geometry(labels.shape, (1.0, 1.0, 1.0))
+    volume = Volume(np.zeros(labels.shape, np.int16), geometry)
+    alone = np.where(labels == 255, 0, labels).astype(np.uint8)
+    one, other = (measure(Segmentation(array, geometry, structures()), volume) for array in (labels, alone))
+    assert one == other
+
+
+def test_a_lesions_axial_diameter_is_no_longer_than_its_largest(with_lesion):
+    lesion = with_lesion[-1]
+    assert lesion.longest_mm < lesion.diameter_3d_mm == pytest.approx(np.linalg.norm([20, 7, 9]), abs=0.05)

@@ -11,7 +11,8 @@ import pytest
 from flareseg.commands.console import JsonListener, SilentListener, print_line
 from flareseg.labels import by_name
 from flareseg.results.evaluate import CaseScores, Table, write_csv
-from flareseg.results.measure import Measurement, measure, write_measurements
+from flareseg.results.measure import Measurement, measure
+from flareseg.results.measurement_files import write_measurements
 from flareseg.results.metrics import Score
 from flareseg.segmentation import Segmentation
 from flareseg.text import as_json, cell_text, shortened, visible

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def finish(panel, ct, folder, *, looked_for=ORGANS, array=None, segmentation=Non
     model = f"{MODELS[looked_for]} {version_of(panel, MODELS[looked_for])}"
     rows = measure(Segmentation(array, volume.geometry, looked_for, "00000", model), volume)
     into = _IntoScene([Outcome(ct, segmentation, looked_for)], Callbacks(done=panel._on_done), True)
-    into.done(0, labels_for(ct, array, folder), [asdict(row) for row in rows])
+    into.done(0, labels_for(ct, array, folder), [row.as_row() for row in rows])
     return into._outcomes[0]
 
 

@@ -1,7 +1,6 @@
 """Many CTs from the panel: the scene's, or a patient's in the DICOM browser's selection, with one list."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +21,7 @@ from flareseg.results.measure import Measurement
 pytestmark = pytest.mark.usefixtures("folders_of_its_own")
 
 
-ROWS = [asdict(Measurement("CT", "default", 1, "liver", None, 1, 0.1, 50.0, 0.0, False))]
+ROWS = [Measurement("CT", "default", 1, "liver", None, 1, 0.1, 50.0, 0.0, False).as_row()]
 
 
 class Started:

@@ -20,7 +20,7 @@ from flareseg.volume import Volume
 def test_what_the_engine_says_is_understood():
     hu = np.zeros(GRID.shape_zyx, np.int16)
     segmentation = Segmentation(np.ones(GRID.shape_zyx, np.uint8), GRID, structures(), "x", "m")
-    rows = [vars(row) for row in measure(segmentation, Volume(hu, GRID))]
+    rows = [row.as_row() for row in measure(segmentation, Volume(hu, GRID))]
     for event in (
         {"event": "stage", "case": "1", "stage": "read", "fraction": 0.0},
         {"event": "progress", "case": "1", "message": "A note."},

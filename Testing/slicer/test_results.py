@@ -31,10 +31,8 @@ def a_ct(scene):
 
 @pytest.fixture
 def rows(a_ct):
-    from dataclasses import asdict
-
     volume = volume_of(a_ct)
-    return [asdict(row) for row in measure(Segmentation(ARRAY, volume.geometry, structures(), "CT"), volume)]
+    return [row.as_row() for row in measure(Segmentation(ARRAY, volume.geometry, structures(), "CT"), volume)]
 
 
 @pytest.fixture
@@ -57,6 +55,8 @@ def test_the_table_has_the_columns_and_rows_of_the_engine(rows, a_segmentation):
     assert column(table, "volume_ml") == [row["volume_ml"] for row in rows]
     assert column(table, "host")[-1] == "liver"
     assert table.GetColumnProperty("volume_ml", "unit") == "ml"
+    assert table.GetColumnProperty("hu_p95", "unit") == "HU"
+    assert results.rows_of(table) == rows
 
 
 def test_the_measurements_are_read_from_the_table_as_they_were(rows, a_segmentation):
@@ -68,7 +68,7 @@ def test_the_measurements_are_read_from_the_table_as_they_were(rows, a_segmentat
 def test_what_dsc_was_expected_outlives_the_scene_as_a_number_or_none(rows, a_ct, a_segmentation):
     given = [row | {"expected_dsc": {"liver": 0.93, "spleen": 0.55}.get(row["structure"])} for row in rows]
     table = results.write_table(given, a_segmentation)
-    assert table.GetTable().GetColumnName(len(COLUMNS) - 1) == "expected_dsc"
+    assert table.GetTable().GetColumnName(COLUMNS.index("expected_dsc")) == "expected_dsc"
     read = results.rows_of(table)
     assert [row["expected_dsc"] for row in read] == [row["expected_dsc"] for row in given]
     assert [row["expected_dsc"] for row in read][:3] == [0.93, None, 0.55]

@@ -18,7 +18,7 @@ from flareseg.errors import FlareError, OutputError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import read_labels
 from flareseg.results.cohort.page import PAGE as COHORT_PAGE
-from flareseg.results.measure import COLUMNS
+from flareseg.results.measurement_files import is_measurements
 from flareseg.text import shown
 
 
@@ -129,12 +129,6 @@ def check_preview(path: Path, overwrite: bool) -> None:
 def _is_table(path: Path) -> bool:
     """Whether a file is an earlier table of measurements, or empty."""
     try:
-        with path.open("rb") as file:
-            start = file.read(2**16)
-            if not start.strip():
-                return True
-            if path.suffix.lower() == ".csv":
-                return start.split(b"\n", 1)[0].strip().decode("utf-8", "replace").split(",")[:2] == list(COLUMNS[:2])
-            return all(name.encode() in start for name in COLUMNS[:4]) and start.lstrip().startswith(b"[")
+        return is_measurements(path)
     except OSError as error:
         raise OutputError(f"'{shown(path)}' cannot be read: {error.strerror or error}.") from None

@@ -36,7 +36,8 @@ from flareseg.reading.reader import CaseReader, room_for_another
 from flareseg.results.cohort.page import check_page
 from flareseg.results.cohort.summary import summarise
 from flareseg.results.dicom_files import DicomResults
-from flareseg.results.measure import Measurement, as_table, measure, write_measurements
+from flareseg.results.measure import Measurement, as_table, measure
+from flareseg.results.measurement_files import write_measurements
 from flareseg.results.report import check_report, write_report
 from flareseg.segmentation import Segmentation
 from flareseg.system.background import aside, result_of
@@ -115,6 +116,7 @@ class Batch:
             self._wait_for_writing()
             if summary := self._log.summary():
                 self.listener.message(summary)
+            self._say(self.listener.message, self._without_features())
         except OutputGone as gone:
             if isinstance(self.listener, JsonListener) and gone.reader_left:
                 raise Cancelled from None
@@ -245,11 +247,11 @@ class Batch:
             for path in case.outputs:
                 if not is_dicom_result(path):
                     write_segmentation(result, path, overwrite=replaces)
-            rows = measure(result, volume) if work.dicom.sr else []
+            rows = self._measure(result, volume) if work.dicom.sr else []
             self._write_dicom(work, result, rows)
         asked = self.request.measurements or work.report or self._log.kept or isinstance(self.listener, JsonListener)
         if asked or alone:
-            rows = rows or measure(result, volume)
+            rows = rows or self._measure(result, volume)
             self.rows[case.name] = rows
         if work.report:
             options = self.request.report_options
@@ -260,6 +262,9 @@ class Batch:
         work.voice.done(", ".join(str(path) for path in case.outputs), rows)
         if alone and isinstance(self.listener, BarListener):
             print_text(f"{as_table(rows)}\n\n{times(result)}", sys.stdout)
+
+    def _measure(self, result: Segmentation, volume: Volume) -> list[Measurement]:
+        return measure(result, volume, features=self.request.features)
 
     def _write_dicom(self, work: _CaseAtWork, result: Segmentation, rows: Sequence[Measurement]) -> None:
         files, replaces = work.dicom, work.decision.replace
@@ -313,6 +318,14 @@ class Batch:
             self._say(
                 self.listener.message, f"{without} of the cases on '{self._cohort.page}' have no pictures; {command}"
             )
+
+    def _without_features(self) -> str:
+        """One sentence on cases that an earlier run measured without the features that are asked for; "" where there
+        are none."""
+        rows = [row for rows in self.rows.values() for row in rows if self.request.features]
+        cases = {row.case for row in rows if row.voxels and row.features is None}
+        count = "1 case was" if len(cases) == 1 else f"{len(cases)} cases were"
+        return f"{count} done before without features; `flareseg measurements` measures them." if cases else ""
 
     def _say(self, message: Callable[[str], None], text: str) -> None:
         """Report a message, also to users who want no progress."""

@@ -11,7 +11,15 @@ from flareseg.commands.dicom_options import add_dicom_options
 def add_beside_options(parser: argparse.ArgumentParser) -> None:
     """Measurements, report, coarse result, and results in DICOM."""
     parser.add_argument(
-        "--measurements", type=Path, metavar="FILE", help="write volume and HU per structure (.csv, .json)"
+        "--measurements",
+        type=Path,
+        metavar="FILE",
+        help="write volume, shape and HU of every structure and lesion (.csv, .json, .parquet)",
+    )
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="with --measurements: also PyRadiomics' features of shape and first order",
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at")
     add_dicom_options(parser)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 
 from flareseg.cases.clashes import refuse_over_inputs
 from flareseg.errors import Cancelled, InputError, UsageError
@@ -17,13 +15,13 @@ from flareseg.io.atomic import check_destination
 from flareseg.io.files import read_labels
 from flareseg.labels import structures
 from flareseg.reading.reader import CaseReader
-from flareseg.results.evaluate import GRID_TOLERANCE_MM, case_of
+from flareseg.results.evaluate import GRID_TOLERANCE_MM, names_of
 from flareseg.results.followup.comparison import FollowUp, follow_up
 from flareseg.results.followup.files import as_data, write_follow_up
 from flareseg.results.followup.page import check_page, write_page
 from flareseg.results.followup.table import as_text
 from flareseg.results.followup.timepoint import Timepoint
-from flareseg.results.measure import check_table_name
+from flareseg.results.measurement_files import check_table_name
 from flareseg.segmentation import Segmentation
 from flareseg.system.interrupt import run_until_signal
 from flareseg.system.streams import print_line, print_text
@@ -71,7 +69,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("The pictures of --report need the CTs: --ct EARLIER LATER.")
     inputs = [*arguments.results, *(arguments.ct or ())]
     if arguments.output:
-        check_table_name(arguments.output)
+        check_table_name(arguments.output, "Follow-ups")
         refuse_over_inputs(arguments.output, inputs, "the table of the follow-up")
         check_destination(arguments.output, overwrite=arguments.overwrite)
     if arguments.report:
@@ -86,7 +84,7 @@ def _scans(arguments: argparse.Namespace, cancelled: Callable[[], bool]) -> list
             volumes = [reader.read(path, force=arguments.force, cancelled=cancelled) for path in arguments.ct]
     dates = arguments.dates or [_date_of(volume) for volume in volumes]
     scans = []
-    for path, name, volume, scanned in zip(arguments.results, _names(arguments.results), volumes, dates, strict=True):
+    for path, name, volume, scanned in zip(arguments.results, names_of(arguments.results), volumes, dates, strict=True):
         if cancelled():
             raise Cancelled
         labels, geometry = read_labels(path)
@@ -101,16 +99,6 @@ def _scans(arguments: argparse.Namespace, cancelled: Callable[[], bool]) -> list
 
 def _timepoint(scan: _Scan) -> Timepoint:
     return Timepoint.of(scan.segmentation, scan.volume, scan.date)
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Their own names; where two are alike, with their folders'."""
-    names = [case_of(path) for path in paths]
-    often = Counter(names)
-    return [
-        f"{path.absolute().parent.name}/{name}" if often[name] > 1 else name
-        for path, name in zip(paths, names, strict=True)
-    ]
 
 
 def _date_of(volume: Volume | None) -> date | None:

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from flareseg.progress import DONE, ERROR, PREVIEW, PROGRESS, STAGE, STAGES, Listener, Silent, share_done, title_of
@@ -106,7 +105,7 @@ class JsonListener:
         self._print(PREVIEW, stage=self._stage, output=output)
 
     def done(self, output: str, rows: Sequence[Measurement]) -> None:
-        self._print(DONE, fraction=1.0, output=output, measurements=[asdict(row) for row in rows])
+        self._print(DONE, fraction=1.0, output=output, measurements=[row.as_row() for row in rows])
 
     def error(self, text: str) -> None:
         self._print(ERROR, stage=self._stage, message=text)

@@ -16,7 +16,7 @@ from flareseg.errors import UsageError
 from flareseg.io.opening import check_kind
 from flareseg.io.writers import endings_for
 from flareseg.labels import Structure
-from flareseg.results.measure import check_table_name
+from flareseg.results.measurement_files import check_measurements_name
 from flareseg.results.report import ReportOptions
 from flareseg.system.interrupt import end_when, run_until_signal
 from flareseg.volume import WorldBox
@@ -28,7 +28,9 @@ def segment_command(arguments: argparse.Namespace) -> int:
     if arguments.format not in endings:
         raise UsageError(f"'{arguments.format}' cannot be written; choose one of {', '.join(endings)}.")
     if arguments.measurements:
-        check_table_name(arguments.measurements)
+        check_measurements_name(arguments.measurements)
+    elif arguments.features:
+        raise UsageError("--features adds columns to measurements; add --measurements FILE to have them.")
     inputs = [*arguments.inputs, *(listed_inputs(arguments.list) if arguments.list else ())]
     if not inputs:
         raise UsageError("No CT is named; give at least one INPUT, or --list FILE.")
@@ -47,6 +49,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         skip_existing=arguments.skip_existing,
         measurements=arguments.measurements,
+        features=arguments.features,
         report=arguments.report,
         report_options=_report_options(arguments),
         preview=arguments.preview,

@@ -27,6 +27,7 @@ class SegmentRequest:
         foreign_files: read voxels from any file that a header names.
         overwrite, skip_existing: what to do about results that exist.
         measurements: file for volume and HU of every case, or None.
+        features: measure PyRadiomics' features too.
         report: folder for pictures, or None.
         report_options: what they have and hide.
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
@@ -45,6 +46,7 @@ class SegmentRequest:
     overwrite: bool = False
     skip_existing: bool = False
     measurements: Path | None = None
+    features: bool = False
     report: Path | None = None
     report_options: ReportOptions = field(default_factory=ReportOptions)
     preview: Path | None = None

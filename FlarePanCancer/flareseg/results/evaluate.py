@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def case_of(path: Path) -> str:
     """What a label map is of: the name of its file without the endings of results and images."""
     name = case_name(path)
     return name.removesuffix(RESULT_SUFFIX).removesuffix(CHANNEL) or name
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """The cases' names of several label maps; where two are alike, with their folders'."""
+    names = [case_of(path) for path in paths]
+    often = Counter(names)
+    return [
+        f"{path.absolute().parent.name}/{name}" if often[name] > 1 else name
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 def _check_grids(prediction: Path, predicted: Geometry, reference: Path, referred: Geometry) -> None:

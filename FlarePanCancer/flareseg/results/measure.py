@@ -1,51 +1,46 @@
-"""Volume and density of every structure and every lesion: one table, for files, the terminal, the report and Slicer."""
+"""Volume, shape and density of every structure and every lesion: one table, for files, the terminal, the report and
+Slicer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg import labels
-from flareseg.errors import UsageError
 from flareseg.expectation import expected_quality
-from flareseg.io.atomic import atomic_path
 from flareseg.labels import TUMOUR, Structure
+from flareseg.results import columns
+from flareseg.results.burden import with_burden
+from flareseg.results.columns import END_DECIMALS
+from flareseg.results.densities import Densities
+from flareseg.results.features import features_of
 from flareseg.results.lesions import Lesion, find_lesions
+from flareseg.results.mesh import largest_diameter_mm, mesh_of
+from flareseg.results.regions import Regions
 from flareseg.segmentation import Segmentation
-from flareseg.text import Number, as_json, write_csv_rows
-from flareseg.volume import Triple, Volume
+from flareseg.volume import Geometry, Orientation, Triple, Volume
 
-DECIMALS = {"volume_ml": 3, "mean_hu": 2, "sd_hu": 2, "longest_mm": 1, "perpendicular_mm": 1, "expected_dsc": 2}
-END_DECIMALS = 2
-"""Of the coordinates of a diameter's ends."""
-VOXELS_AT_ONCE = 2**20
-ENDINGS = (".csv", ".json")
+COLUMNS = tuple(column.name for column in columns.COLUMNS)
+DECIMALS = {column.name: column.decimals for column in columns.COLUMNS if column.decimals is not None}
+PERCENTILES = {"hu_p5": 5, "hu_p25": 25, "hu_median": 50, "hu_p75": 75, "hu_p95": 95}
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One structure, or one lesion, of one case; the fields are the columns of the files.
+    """One structure, or one lesion, of one case; `columns.py` says of every field what it is.
+
+    What is None was not measured: of a structure that was not found, everything but its volume of 0.
 
     Attributes:
-        case: name of the case.
-        model: name and version of the model.
-        value, structure: number and name of the structure.
         lesion: number of the lesion, the largest is 1; None: the row is about the structure as a whole.
         voxels: how many it has; 0 where it was not found.
-        volume_ml: their volume.
-        mean_hu, sd_hu: mean and standard deviation (of all voxels, not an estimate from a sample) of the CT in it;
-            None where it was not found.
-        touches_border: whether it reaches a face of the volume, so that the field of view may have cut it off.
-        host: of a lesion, the organ in which it lies; None: in none of those segmented.
-        longest_mm, perpendicular_mm: of a lesion, its axial diameters, see `lesions.py`.
-        expected_dsc: of a structure as a whole, the DSC that is expected of it, see `Expectation`; None: not known.
-        longest_start_xyz_mm, longest_end_xyz_mm, perpendicular_start_xyz_mm, perpendicular_end_xyz_mm: where they end
-            in the patient, LPS.
+        longest_start_xyz_mm, longest_end_xyz_mm, perpendicular_start_xyz_mm, perpendicular_end_xyz_mm: where a lesion's
+            diameters end in the patient, LPS.
+        features: PyRadiomics' by their names; None where nobody asked for them.
     """
 
     case: str
@@ -66,17 +61,36 @@ class Measurement:
     perpendicular_start_xyz_mm: Triple | None = None
     perpendicular_end_xyz_mm: Triple | None = None
     expected_dsc: float | None = None
+    surface_cm2: float | None = None
+    diameter_3d_mm: float | None = None
+    hu_p5: float | None = None
+    hu_p25: float | None = None
+    hu_median: float | None = None
+    hu_p75: float | None = None
+    hu_p95: float | None = None
+    with_lesions_ml: float | None = None
+    lesions_count: int | None = None
+    lesions_ml: float | None = None
+    lesions_percent: float | None = None
+    largest_lesion_ml: float | None = None
+    largest_lesion_mm: float | None = None
+    features: dict[str, float] | None = field(default=None, hash=False)
+
+    def as_row(self) -> dict[str, Any]:
+        """Every column by its name; with features, also every one of these, None where it was not measured."""
+        row = {name: getattr(self, name) for name in COLUMNS}
+        if self.features is not None:
+            row |= {column.name: self.features.get(column.name) for column in columns.FEATURES}
+        return row
 
 
-COLUMNS = tuple(field.name for field in fields(Measurement))
-
-
-def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
+def measure(segmentation: Segmentation, volume: Volume, *, features: bool = False) -> list[Measurement]:
     """Measure every structure that was looked for, by value, and then every lesion, by volume.
 
     Args:
         segmentation: labels on the grid of `volume`.
         volume: the CT.
+        features: also PyRadiomics' features of shape and first order, which take longer.
 
     Raises:
         ValueError: when the grids differ.
@@ -91,42 +105,58 @@ def measure(segmentation: Segmentation, volume: Volume) -> list[Measurement]:
         >>> row.structure, row.volume_ml, row.mean_hu
         ('liver', 0.32, 110.0)
     """
-    array = segmentation.labels
-    if array.shape != volume.hu.shape:
-        raise ValueError(f"labels of shape {array.shape} on a CT of {volume.hu.shape}")
-    rows = structure_rows(segmentation, volume)
+    if segmentation.labels.shape != volume.hu.shape:
+        raise ValueError(f"labels of shape {segmentation.labels.shape} on a CT of {volume.hu.shape}")
+    rows = structure_rows(segmentation, volume, features=features)
     tumour = next((structure for structure in segmentation.structures if structure.name == TUMOUR), None)
     if tumour and any(row.voxels for row in rows if row.value == tumour.value):
-        rows += [_lesion_row(lesion, tumour, segmentation) for lesion in find_lesions(segmentation, volume)]
-    return rows
+        rows += _lesion_rows(tumour, segmentation, volume, features)
+    return with_burden(rows, segmentation.geometry.voxel_ml)
 
 
-def structure_rows(segmentation: Segmentation, volume: Volume | None) -> list[Measurement]:
+def structure_rows(segmentation: Segmentation, volume: Volume | None, *, features: bool = False) -> list[Measurement]:
     """Measure every structure that was looked for, by value; without a CT on the same grid, no HU."""
     array = segmentation.labels
-    counts, sums, squares = sums_by_value(array, volume.hu if volume else None)
-    border = _border_values(array)
+    regions = Regions(array)
     rows = []
     for structure in segmentation.structures:
-        count = int(counts[structure.value])
-        mean = sums[structure.value] / count if count else 0.0
-        variance = max(0.0, squares[structure.value] / count - mean**2) if count else 0.0
-        rows.append(
-            Measurement(
-                case=segmentation.name,
-                model=segmentation.model,
-                value=structure.value,
-                structure=structure.name,
-                lesion=None,
-                voxels=count,
-                volume_ml=round(count * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
-                mean_hu=round(float(mean), DECIMALS["mean_hu"]) if count and volume else None,
-                sd_hu=round(float(np.sqrt(variance)), DECIMALS["sd_hu"]) if count and volume else None,
-                touches_border=bool(border[structure.value]),
-                expected_dsc=_expected_dsc(segmentation, structure) if count else None,
-            )
+        region = regions.of(structure.value)
+        row = Measurement(
+            case=segmentation.name,
+            model=segmentation.model,
+            value=structure.value,
+            structure=structure.name,
+            lesion=None,
+            voxels=0,
+            volume_ml=0.0,
+            mean_hu=None,
+            sd_hu=None,
+            touches_border=region is not None and region.touches_border(array.shape),
+            features={} if features else None,
         )
+        if region:
+            hu = region.of(volume.hu) if volume else None
+            row = replace(row, expected_dsc=_expected_dsc(segmentation, structure))
+            row = _of_voxels(row, region.mask, hu, segmentation.geometry)
+        rows.append(row)
     return rows
+
+
+def _of_voxels(row: Measurement, mask: NDArray[np.bool_], hu: NDArray[Any] | None, geometry: Geometry) -> Measurement:
+    """The row with all that follows from a mask, in the order of the file's axes, and the HU in it."""
+    voxels, spacing = int(np.count_nonzero(mask)), geometry.spacing_zyx_mm
+    densities = None if hu is None else Densities.of(hu)
+    numbers = {
+        "volume_ml": voxels * geometry.voxel_ml,
+        "surface_cm2": mesh_of(mask, spacing).area_mm2 / 100,
+        "diameter_3d_mm": largest_diameter_mm(mask, spacing),
+    }
+    if densities:
+        numbers |= {"mean_hu": densities.mean, "sd_hu": float(np.sqrt(densities.variance))}
+        numbers |= {name: densities.percentile(per_cent) for name, per_cent in PERCENTILES.items()}
+    features = None if row.features is None else features_of(mask, densities, spacing)
+    rounded: dict[str, Any] = {name: round(value, DECIMALS[name]) for name, value in numbers.items()}
+    return replace(row, voxels=voxels, features=features, **rounded)
 
 
 def _expected_dsc(segmentation: Segmentation, structure: Structure) -> float | None:
@@ -136,7 +166,18 @@ def _expected_dsc(segmentation: Segmentation, structure: Structure) -> float | N
     return round(expectation.expected_dsc, DECIMALS["expected_dsc"])
 
 
-def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -> Measurement:
+def _lesion_rows(
+    tumour: Structure, segmentation: Segmentation, volume: Volume, features: bool
+) -> Iterator[Measurement]:
+    orientation = Orientation.of(segmentation.geometry)
+    hu = orientation.to_canonical(volume.hu)
+    for lesion in find_lesions(segmentation, volume):
+        row = _lesion_row(lesion, tumour, segmentation, features)
+        mask = np.ascontiguousarray(orientation.from_canonical(lesion.mask))
+        yield _of_voxels(row, mask, hu[lesion.box][lesion.mask], segmentation.geometry)
+
+
+def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation, features: bool) -> Measurement:
     def end(point_xyz_mm: Triple) -> Triple:
         x, y, z = (round(mm, END_DECIMALS) for mm in point_xyz_mm)
         return x, y, z
@@ -148,9 +189,9 @@ def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -
         structure=tumour.name,
         lesion=lesion.number,
         voxels=lesion.voxels,
-        volume_ml=round(lesion.voxels * segmentation.geometry.voxel_ml, DECIMALS["volume_ml"]),
-        mean_hu=None if lesion.mean_hu is None else round(lesion.mean_hu, DECIMALS["mean_hu"]),
-        sd_hu=None if lesion.sd_hu is None else round(lesion.sd_hu, DECIMALS["sd_hu"]),
+        volume_ml=0.0,
+        mean_hu=None,
+        sd_hu=None,
         touches_border=lesion.touches_border,
         host=lesion.host.name if lesion.host else None,
         longest_mm=round(lesion.longest.mm, DECIMALS["longest_mm"]),
@@ -159,41 +200,8 @@ def _lesion_row(lesion: Lesion, tumour: Structure, segmentation: Segmentation) -
         longest_end_xyz_mm=end(lesion.longest.end_xyz_mm),
         perpendicular_start_xyz_mm=end(lesion.perpendicular.start_xyz_mm),
         perpendicular_end_xyz_mm=end(lesion.perpendicular.end_xyz_mm),
+        features={} if features else None,
     )
-
-
-def write_measurements(path: Path, rows: Sequence[Measurement], *, overwrite: bool = False) -> None:
-    """Write measurements as .csv or .json, by the ending, whole or not at all.
-
-    In a .csv a text that a spreadsheet would calculate, such as the case name "=1+1", gets an apostrophe before it;
-    a .json holds names as they are.
-
-    Raises:
-        UsageError: for another ending.
-        OutputError: when the file exists and `overwrite` is not set, or cannot be written.
-    """
-    check_table_name(path)
-    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        if path.suffix.lower() == ".json":
-            file.write(as_json([asdict(row) for row in rows], indent=1) + "\n")
-            return
-        write_csv_rows(file, [COLUMNS])
-        write_csv_rows(file, ([_csv_cell(name, getattr(row, name)) for name in COLUMNS] for row in rows))
-
-
-def check_table_name(path: Path) -> None:
-    """See that measurements can be written to a file of this ending.
-
-    Raises:
-        UsageError: for another one.
-    """
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"Measurements go into a file that ends in {' or '.join(ENDINGS)}, not '{path.name}'.")
-
-
-def _csv_cell(name: str, value: Any) -> str:
-    text = cell(name, value)
-    return text if isinstance(value, str) else Number(text)
 
 
 def as_table(rows: Sequence[Measurement]) -> str:
@@ -226,40 +234,6 @@ def title_of(row: Measurement) -> str:
     if row.lesion is None:
         return labels.title_of(row.structure)
     return f"Lesion {row.lesion}, {labels.title_of(row.host).lower() if row.host else 'in none of the organs drawn'}"
-
-
-def sums_by_value(array: NDArray[np.uint8], hu: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Per label value but 0: voxels, sum and sum of squares of the HU (or of anything else), in double precision;
-    sums are 0 without HU."""
-    totals = np.zeros(256, np.int64), np.zeros(256), np.zeros(256)
-    # Slab by slab in the order of memory, whatever the order of the axes.
-    axes = np.argsort([-abs(stride) for stride in array.strides], kind="stable")
-    array, hu = array.transpose(axes), hu.transpose(axes) if hu is not None else None
-    slices_at_once = max(1, VOXELS_AT_ONCE // max(1, array[0].size))
-    for first in range(0, len(array), slices_at_once):
-        part = slice(first, first + slices_at_once)
-        slab = array[part].ravel()
-        # Most of a CT is background and needs no adding up.
-        inside = np.flatnonzero(slab)
-        if inside.size == 0:
-            continue
-        value = slab[inside]
-        totals[0][:] += np.bincount(value, minlength=256)
-        if hu is None:
-            continue
-        weight = hu[part].ravel()[inside].astype(np.float64)
-        totals[1][:] += np.bincount(value, weight, minlength=256)
-        totals[2][:] += np.bincount(value, weight * weight, minlength=256)
-    return totals
-
-
-def _border_values(array: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Per label value, whether it lies on one of the six faces."""
-    result = np.zeros(256, bool)
-    for axis in range(3):
-        for index in (0, -1):
-            result[np.unique(array.take(index, axis=axis))] = True
-    return result
 
 
 def cell(name: str, value: Any) -> str:

@@ -55,7 +55,7 @@ def surface_dice(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing_mm
     if box is None:
         return 1.0
     areas_mm2 = element_areas_mm2(spacing_mm)
-    codes = [_codes(mask[box]) for mask in (first, second)]
+    codes = [block_codes(mask[box]) for mask in (first, second)]
     places = [np.flatnonzero(areas_mm2[code] > 0) for code in codes]
     if not len(places[0]) or not len(places[1]):
         return 0.0
@@ -78,7 +78,7 @@ def element_areas_mm2(spacing_mm: Triple) -> NDArray[np.float64]:
     across_mm2 = np.prod(spacing_mm) / np.asarray(spacing_mm)  # the faces that axes 0, 1, 2 pierce
     triangle_mm2 = np.linalg.norm(_NORMALS * across_mm2, axis=1)
     areas = np.zeros(256)
-    bits = {corner: bit for bit, corner in _CORNERS.items()}
+    bits = corner_bits()
     for code, amounts in _CASES.items():
         for order in permutations(range(3)):
             # An axis permutation also permutes the normals along axes, and those across them.
@@ -92,6 +92,11 @@ def element_areas_mm2(spacing_mm: Triple) -> NDArray[np.float64]:
                         image |= 1 << bits[a, b, c]
                 areas[image] = areas[255 - image] = area
     return areas
+
+
+def corner_bits() -> dict[tuple[int, int, int], int]:
+    """Which bit of a block's code stands for each corner."""
+    return {corner: bit for bit, corner in _CORNERS.items()}
 
 
 def _within(
@@ -122,7 +127,7 @@ def _within(
     return near
 
 
-def _codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def block_codes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The code of every block of 2 by 2 by 2 voxels that touches the mask's box; one more per axis than the mask."""
     code: NDArray[Any] = np.pad(mask.view(np.uint8), 1)
     code = code[:, :, :-1] << 1 | code[:, :, 1:]

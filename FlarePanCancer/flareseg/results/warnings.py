@@ -17,7 +17,8 @@ import numpy as np
 from flareseg import labels
 from flareseg.expectation import expected_quality
 from flareseg.labels import TUMOUR
-from flareseg.results.measure import Measurement, in_ml, sums_by_value
+from flareseg.results.measure import Measurement, in_ml
+from flareseg.results.regions import Regions
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Orientation, Volume, box_of
 
@@ -95,11 +96,11 @@ def mean_confidence(segmentation: Segmentation) -> dict[str, float]:
     the network."""
     if segmentation.confidence is None:
         return {}
-    counts, sums, _ = sums_by_value(segmentation.labels, segmentation.confidence)
+    regions = Regions(segmentation.labels)
     return {
-        one.name: float(sums[one.value] / counts[one.value] / 100)
+        one.name: float(region.of(segmentation.confidence).mean() / 100)
         for one in segmentation.structures
-        if counts[one.value]
+        if (region := regions.of(one.value))
     }
 
 
@@ -169,7 +170,7 @@ def _unusual_volumes(rows: Sequence[Measurement]) -> Iterable[CaseWarning]:
         reference = references.get(row.structure)
         if reference is None or row.lesion is not None or not row.voxels:
             continue
-        ml = row.volume_ml + sum(one.volume_ml for one in rows if one.lesion is not None and one.host == row.structure)
+        ml = row.volume_ml if row.with_lesions_ml is None else row.with_lesions_ml
         if ml > reference.high_ml or (ml < reference.low_ml and not row.touches_border):
             usual = f"{reference.low_ml:g} to {reference.high_ml:,g} ml in 95 of 100"
             source = reference.source.split(", doi")[0]

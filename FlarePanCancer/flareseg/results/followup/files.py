@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from flareseg.io.atomic import atomic_path
+from flareseg.results.columns import END_DECIMALS
 from flareseg.results.followup.comparison import FollowUp
 from flareseg.results.followup.table import change_of, verdict_of
 from flareseg.results.followup.tracks import Track, longest_of
 from flareseg.results.lesions import Lesion
-from flareseg.results.measure import DECIMALS, END_DECIMALS, cell, check_table_name
+from flareseg.results.measure import DECIMALS, cell
+from flareseg.results.measurement_files import check_table_name
 from flareseg.text import Number, as_json, write_csv_rows
 from flareseg.volume import Triple
 
@@ -29,7 +31,7 @@ def write_follow_up(path: Path, found: FollowUp, *, overwrite: bool = False) -> 
         UsageError: for another ending than .csv or .json.
         OutputError: when the file exists and `overwrite` is not set, or cannot be written.
     """
-    check_table_name(path)
+    check_table_name(path, "Follow-ups")
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         if path.suffix.lower() == ".json":
             file.write(as_json(as_data(found), indent=1) + "\n")
