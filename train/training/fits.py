@@ -19,6 +19,7 @@ from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
 from train.data.cache import load_cached
+from train.data.case_list import CaseList
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
 from train.training.checkpoints import averaged_weights
@@ -86,7 +87,7 @@ def job_of(
         net=net,
         plan=plan_of(config, paths, name),
         settings=settings,
-        cases=[load_cached(grid / case.name, kind) for case in chosen],
+        cases=CaseList(load_cached(grid / case.name, kind) for case in chosen),
         shares=shares_of(config, chosen),
         validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
         start=_start(config, name, find),
