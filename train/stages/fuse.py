@@ -16,6 +16,7 @@ from flareseg.io.files import read_labels, write_segmentation
 from flareseg.labels import by_names, structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Triple
+from train.common.distributed import ALONE, Rank
 from train.common.json_files import read_table, write_json
 from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
@@ -58,21 +59,34 @@ class Sources:
         return found | {"annotated": list(self.annotated), "pseudo_organs": list(self.pseudo_organs)}
 
 
-def fuse(config: Config, paths: RunPaths, index: CaseIndex) -> None:
+def fuse(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank = ALONE, processes: int | None = None) -> None:
     """Fuse all training cases in parallel; cases already fused from the same inputs are skipped.
+
+    Args:
+        config, paths, index: of the run.
+        rank: of several, each fuses a share of the cases and leaves the report to a run without others.
+        processes: worker processes, by default those of `config`.
 
     Raises:
         InputError: when pseudo-labels are missing, or a case has no labels at all.
         OutputError: when something cannot be written, or a worker process was killed.
     """
-    cases = index.split("train")
-    sources = _sources(config, paths, index)
+    sources = rank.share(_sources(config, paths, index))
     fits = [name for name, fit in config.fits.items() if fit.labels == "fused"]
     grids = tuple(dict.fromkeys(config.net_of(name).spacing_zyx_mm for name in fits))
     work = partial(fuse_case, paths, grids, config.ablation.label_fusion)
-    found: Iterator[list[Row]] = in_parallel(work, sources, config.processes, "fuse")
-    rows = [row for case_rows in with_progress(found, len(cases), "fuse") for row in case_rows]
-    write_report(rows, paths.fusion_report)
+    found: Iterator[list[Row]] = in_parallel(work, sources, processes or config.processes, "fuse")
+    rows = [row for case_rows in with_progress(found, len(sources), "fuse") for row in case_rows]
+    if rank.count == 1:
+        write_report(rows, paths.fusion_report)
+
+
+def unfused(config: Config, paths: RunPaths, index: CaseIndex) -> list[str]:
+    """The cases that no rank has fused yet from the inputs of today; raises as `fuse`."""
+    fusion = {"label_fusion": config.ablation.label_fusion}
+    made_of = {one.name: one.facts() | fusion for one in _sources(config, paths, index)}
+    records = {name: paths.fused(name).with_name(f"{name}.json") for name in made_of}
+    return [name for name, facts in made_of.items() if read_table(records[name]).get("made_of") != facts]
 
 
 def fuse_case(paths: RunPaths, grids: Sequence[Triple], label_fusion: bool, sources: Sources) -> list[Row]:

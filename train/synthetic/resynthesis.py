@@ -201,7 +201,7 @@ def synthesize_patients(
         info["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
     paths = []
     for number in range(count):
-        path = folder / f"{source.name}_{seed + number}"
+        path = folder / _name(source, seed + number)
         paths.append(path)
         known = read_info(path)
         if known is not None and known.get("labels_present") == info.get("labels_present"):
@@ -215,9 +215,7 @@ def synthesize_patients(
     return paths
 
 
-def draw_all(
-    wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1
-) -> list[str]:
+def draw_all(wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1) -> None:
     """Write the new patients of a configuration as cases under `folder`; existing ones are kept.
 
     Args:
@@ -226,15 +224,23 @@ def draw_all(
         folder: output folder.
         processes: number of worker processes, each with its own source case.
 
-    Returns:
-        The names of all new patients.
-
     Raises:
         As `synthesize_patients`.
     """
     draw = partial(_draw_of, sources=sources, folder=folder, count=wanted.count, seed=wanted.seed)
     drawn = in_parallel(draw, wanted.cases, processes, "new patients")
-    return [path.name for paths in with_progress(drawn, len(wanted.cases), "new patients") for path in paths]
+    for _ in with_progress(drawn, len(wanted.cases), "new patients"):
+        pass
+
+
+def names_of(wanted: NewPatientsConfig) -> list[str]:
+    """The names of all new patients of a configuration."""
+    seeds = range(wanted.seed, wanted.seed + wanted.count)
+    return [_name(Path(case.partition("/")[2]), seed) for case in wanted.cases for seed in seeds]
+
+
+def _name(source: Path, seed: int) -> str:
+    return f"{source.name}_{seed}"
 
 
 def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count: int, seed: int) -> list[Path]:
