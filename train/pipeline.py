@@ -67,7 +67,7 @@ class Run:
         and a stage shall give the same weights within `all` as on its own.
         """
         torch.set_num_threads(self._threads)
-        _WORK[name](self)
+        WORK[name](self)
         self.barrier.wait(name)
 
     def put_together(self, name: str, missing: Callable[[], Sequence[str]], finish: Callable[[], object]) -> None:
@@ -181,7 +181,7 @@ def folds(run: Run) -> None:
         run.barrier.wait(f"folds.{'+'.join(left_out)}")
 
 
-_WORK: dict[str, Callable[[Run], None]] = {
+WORK: dict[str, Callable[[Run], None]] = {
     "prepare": prepare,
     "pretrain": partial(fits, "pretrain"),
     "tumor": partial(fits, "tumor"),
@@ -193,6 +193,7 @@ _WORK: dict[str, Callable[[Run], None]] = {
     "evaluate": evaluate,
     "export": export,
 }
-STAGES = tuple(_WORK)
+"""All stages, in order; every rank does each."""
+STAGES = tuple(WORK)
 DIVIDED = ("prepare", "pseudolabel", "fuse", "evaluate")
 """Stages whose cases several launches may divide, besides the ranks of each."""

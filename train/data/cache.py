@@ -227,7 +227,7 @@ def _opened(path: Path) -> Any:
     return _open(str(path), path.stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)  # each takes 0.2 MB in every worker, and of thousands of cases hardly one is drawn again
 def _open(path: str, _changed: int) -> Any:
     """An array on disk; opened once per process, and again if the file was rewritten."""
     import blosc2

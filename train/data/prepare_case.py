@@ -71,9 +71,9 @@ def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
         if labels is not None:
             write_labels(folder, "truth", labels.array, grid, known_mask(case.annotated))
     foreground = np.zeros(volume.hu.shape, bool)
-    for some in (labels, organs):
-        if some is not None:
-            foreground |= (some.array > 0) & (some.array < CLASSES)
+    for some in filter(None, (labels, organs)):
+        for mask, piece in zip(foreground, some.array, strict=True):
+            mask |= (piece > 0) & (piece < CLASSES)
     labelled = bool(foreground.any())
     prepared = Prepared(
         name=job.name,

@@ -140,6 +140,7 @@ def resample_image(
             if progress:
                 progress.update(start / shape[0])
         result = steps[0](middle, part, result)
+        del middle  # before there is another
     assert result is not None
     if out == shape:
         return result
