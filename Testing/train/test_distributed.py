@@ -67,6 +67,7 @@ def array(number, count, first="0", step="1"):
         (array("6", "4", "0", "2"), Rank(3, 4)),
         (array("7", "1", "7"), ALONE),
         (array("x", "4"), ALONE),
+        (array("2", "4", "x", "0"), Rank(2, 4)),
     ],
 )
 def test_a_slurm_array_says_which_share(environment, share):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flareseg.inference import resample
-from flareseg.inference.resample import resample_image
+from flareseg.inference.resample import nearest_indices, resample_image
 from train.common.label_values import replaced, value_counts, value_sums
 from train.data import label_resampling
 from train.data.index import CLASSES, IGNORE, TUMOUR
@@ -27,6 +27,21 @@ def test_a_ct_is_resampled_in_parts_as_at_one_go(monkeypatch, spacing):
     monkeypatch.setattr(resample, "MIDDLE_BYTES", 4000)
     monkeypatch.setattr(resample, "SLAB_BYTES", 2000)
     torch.testing.assert_close(resample_image(hu, spacing, (1.3, 1.0, 0.7), "auto"), whole, rtol=0, atol=2e-3)
+
+
+def test_of_slices_that_are_nearest_to_none_nothing_is_computed(monkeypatch):
+    hu = np.random.default_rng(0).integers(-200, 300, SHAPE).astype(np.int16)
+    every = resample_image(hu, (4.0, 1.0, 1.0), (4.0, 1.0, 0.7), "auto")
+    computed = []
+    interpolate = resample._Interpolation.__call__
+    monkeypatch.setattr(
+        resample._Interpolation,
+        "__call__",
+        lambda step, volume, *rest: (computed.append(len(volume)), interpolate(step, volume, *rest))[1],
+    )
+    found = resample_image(hu, (0.8, 1.0, 1.0), (4.0, 1.0, 0.7), "auto")
+    assert max(computed) == len(found) == 5
+    torch.testing.assert_close(found, every[nearest_indices(len(hu), 5)], rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("shape", [(31, 17, 19), (9, 20, 12), (1, 5, 5)])

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -37,6 +38,12 @@ def finished(folder, **settings):
     return averaged_weights(folder, "last")
 
 
+def grandchildren():
+    """Processes below those that this one has started: ranks, and what loads their patches."""
+    this = psutil.Process()
+    return {one.pid for one in this.children(recursive=True)} - {one.pid for one in this.children()}
+
+
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
     """Those of a fit that nobody disturbed, with a patch on each rank."""
@@ -54,8 +61,8 @@ def test_two_ranks_with_a_patch_each_learn_what_one_with_both_does(of_two, tmp_p
 
 
 def test_after_kill_9_of_a_rank_the_other_ends_and_the_next_run_goes_on_as_if_nothing_had_happened(of_two, tmp_path):
-    folder = tmp_path / "killed"
-    ranks = start_ranks(folder, 2, batch_size=1, **SHORT)
+    folder, before = tmp_path / "killed", grandchildren()
+    ranks = start_ranks(folder, 2, batch_size=1, workers=1, **SHORT)
     deadline = time.monotonic() + 300
     while not (folder / LAST).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -64,6 +71,9 @@ def test_after_kill_9_of_a_rank_the_other_ends_and_the_next_run_goes_on_as_if_no
         rank.join(timeout=100)
     assert not (folder / DONE).exists(), "the fit was faster than the kill"
     assert ranks[0].exitcode and ranks[1].exitcode == -signal.SIGKILL
+    while grandchildren() - before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not grandchildren() - before, "processes that load patches are left"
     again = finished(folder, batch_size=1, **SHORT)
     assert all(torch.equal(again[name], of_two[name]) for name in again)
 

@@ -88,7 +88,8 @@ def shard_of_array(environment: Environment | None = None) -> Rank:
     number, count, first, step = (found.get(name, "") for name in _ARRAY)
     if not number.isdecimal() or not count.isdecimal() or int(count) < 2:
         return ALONE
-    place, between = divmod(int(number) - int(first or 0), int(step or 1))
+    least, every = (int(text) if text.isdecimal() else 0 for text in (first, step))
+    place, between = divmod(int(number) - least, max(every, 1))
     if between or not 0 <= place < int(count):
         raise UsageError(
             f"The numbers of this SLURM array have gaps, so its task {number} does not say which share of the cases it "

@@ -118,6 +118,9 @@ def resample_image(
         _table(size_in, size_out, None if nearest == axis else order)
         for axis, (size_in, size_out) in enumerate(zip(shape, out, strict=True))
     ]
+    if nearest == 0 and tables[0] is not None and out[0] < shape[0]:
+        # most slices of a thin-sliced CT are the nearest to none; what is left comes one to one
+        hu, shape, tables[0] = hu[tables[0]], (out[0], shape[1], shape[2]), None
     steps = [
         _Interpolation(axis, None if table is None else torch.from_numpy(table).to(device))
         for axis, table in enumerate(tables)
