@@ -1,9 +1,8 @@
 """Cached cases in a few arrays, which the worker processes of a loader share instead of copying.
 
 As Python objects, 4,000 cases take 280 MB in every worker (Testing/benchmarks/loader_memory.py): each has up to 200
-voxels of 14 structures, and each worker gets a copy of all. Here they are two tensors and a few numbers a case. A
-process that is started gets a handle of the tensors' memory, no copy; torch removes that memory with the last process
-that uses it, however that ends.
+voxels of 14 structures, and each worker gets a copy of all. Here they are five tensors. A process that is started gets
+a handle of their memory, no copy; torch removes that memory with the last process that uses it, however that ends.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from train.data.index import CLASSES
 
 
 class CaseList(Sequence[CachedCase]):
-    """A sequence of cached cases; each is made anew when it is asked for, in some 50 microseconds."""
+    """A sequence of cached cases; each is made anew when it is asked for."""
 
     def __init__(self, cases: Iterable[CachedCase]) -> None:
         """
