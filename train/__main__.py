@@ -5,6 +5,7 @@ python -m train review --config train/configs/NAME.yaml [--count N] [key=value .
 python -m train plan --config train/configs/NAME.yaml --out PLANNED.yaml [--gpu-memory GB] [key=value ...]
 python -m train table RUN [RUN ...]
 torchrun --nproc-per-node 8 -m train all --config train/configs/paper.yaml
+python -m train prepare --shard 3/32 --config train/configs/paper.yaml
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from flareseg.system.private_imports import import_for_training
 def main(arguments: list[str] | None = None) -> int:
     """Run stages, or compare the scores of runs; returns the exit status."""
     import_for_training()
-    from train.pipeline import STAGES
+    from train.pipeline import DIVIDED, STAGES
 
     parser = argparse.ArgumentParser(
         prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -31,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         text = "every stage in order; what is done is skipped" if name == "all" else f"the stage {name}"
         stage = commands.add_parser(name, help=text)
         stage.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
+        if name in DIVIDED:
+            text = "take the i-th of n shares of the cases (in a SLURM array, that of the task)"
+            stage.add_argument("--shard", metavar="i/n", help=text)
         stage.add_argument("--redo", action="store_true", help="train stale fits again, instead of refusing them")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
@@ -65,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "review":
             _review(options.config, options.overrides, options.count)
         else:
-            _run(options.command, options.config, [*options.overrides, *(["redo=true"] if options.redo else [])])
+            overrides = [*options.overrides, *(["redo=true"] if options.redo else [])]
+            _run(options.command, options.config, overrides, vars(options).get("shard"))
     except FlareError as error:
         if options.debug:
             traceback.print_exc()
@@ -77,11 +82,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(command: str, path: Path, overrides: list[str]) -> None:
+def _run(command: str, path: Path, overrides: list[str], shard: str | None) -> None:
+    from train.common.distributed import ALONE, shard_named, shard_of_array
     from train.config_file import load_config
-    from train.pipeline import STAGES, Run
+    from train.pipeline import DIVIDED, STAGES, Run
 
-    run = Run(load_config(path, overrides))
+    share = shard_named(shard) if shard else shard_of_array() if command in DIVIDED else ALONE
+    run = Run(load_config(path, overrides), share)
     for name in STAGES if command == "all" else (command,):
         run.stage(name)
 

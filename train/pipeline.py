@@ -14,12 +14,15 @@ export       a model folder for flareseg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
-from train.common.distributed import Barrier, sharing_rank, this_rank
+from flareseg.errors import UsageError
+from train.common.barrier import Barrier
+from train.common.devices import take_own_device
+from train.common.distributed import ALONE, Rank, rank_here, this_rank
 from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import CaseIndex, read_index
@@ -28,18 +31,34 @@ from train.training.fits import fit_named, fold_groups, hidden_from
 
 
 class Run:
-    """The stages of one configuration, on this rank."""
+    """The stages of one configuration, on this rank.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: of the run.
+        shard: the share of the cases that this launch takes in the stages `DIVIDED`; others take the others.
+    """
+
+    def __init__(self, config: Config, shard: Rank = ALONE) -> None:
         self.config = config
         self.paths = RunPaths(config.runs)
-        self.rank = this_rank()
+        self.rank, self.shard = this_rank(), shard
         self.barrier = Barrier(self.rank, config.runs)
         self._threads = torch.get_num_threads()
+        take_own_device()
 
     @property
     def index(self) -> CaseIndex:
         return read_index(self.paths.index)
+
+    @property
+    def share(self) -> Rank:
+        """The place of this rank among all that divide the cases, in this launch and in others."""
+        return self.rank.within(self.shard)
+
+    @property
+    def processes(self) -> int:
+        """Worker processes of this rank; the ranks of a machine divide those of the configuration."""
+        return max(1, self.config.processes // rank_here().count)
 
     def stage(self, name: str) -> None:
         """Run one stage; returns on every rank when all have finished it.
@@ -48,35 +67,87 @@ class Run:
         and a stage shall give the same weights within `all` as on its own.
         """
         torch.set_num_threads(self._threads)
-        if name in ALONE:
-            self.barrier.main_only(name, partial(ALONE[name], self))
-        else:
-            TOGETHER[name](self)
-            self.barrier.wait(name)
+        WORK[name](self)
+        self.barrier.wait(name)
+
+    def put_together(self, name: str, missing: Callable[[], Sequence[str]], finish: Callable[[], object]) -> None:
+        """When every rank has done its share of the stage `name`, let the main one finish it.
+
+        With other launches, only if these have done theirs: that which ends last finishes it.
+        """
+
+        def work() -> None:
+            left = missing() if self.shard.count > 1 else ()
+            if left:
+                print(
+                    f"{name}: the share {self.shard} is done; cases left to others: {len(left)}, the first is "
+                    f"'{left[0]}'. Whoever ends last finishes the stage, and '{name}' without --shard does what is "
+                    "missing.",
+                    flush=True,
+                )
+            else:
+                finish()
+
+        self.barrier.wait(f"{name}.share")
+        self.barrier.main_only(f"{name}.finish", work)
 
 
 def prepare(run: Run) -> None:
-    from train.stages.prepare import prepare as work
+    from train.stages.prepare import generate, prepare_cases, survey, unprepared, write_results
 
-    work(run.config, run.paths)
+    config, paths = run.config, run.paths
+    if run.shard.count > 1 and (config.phantoms or config.new_patients):
+        raise UsageError("Phantoms and new patients are drawn by one task; run 'prepare' without --shard or an array.")
+    run.barrier.main_only("prepare.generate", partial(generate, config, paths))
+    found = survey(config, paths)
+    prepare_cases(run.share.share(found.jobs), run.processes)
+    run.put_together("prepare", partial(unprepared, found), partial(write_results, config, paths, found))
+
+
+def pseudolabel(run: Run) -> None:
+    from train.stages.pseudolabel import pseudolabel as work
+    from train.stages.pseudolabel import unlabelled
+
+    if _fuses(run.config):
+        given = run.config, run.paths, run.index
+        work(*given, run.share)
+        run.put_together("pseudolabel", partial(unlabelled, *given), lambda: None)
 
 
 def fuse(run: Run) -> None:
     from train.stages.fuse import fuse as work
+    from train.stages.fuse import unfused
 
-    if any(fit.labels == "fused" for fit in run.config.fits.values()):
-        work(run.config, run.paths, run.index)
+    if _fuses(run.config):
+        given = run.config, run.paths, run.index
+        work(*given, run.share, run.processes)
+        if run.share.count > 1:
+            run.put_together("fuse", partial(unfused, *given), partial(work, *given))
 
 
 def evaluate(run: Run) -> None:
-    from train.stages.evaluate import evaluate as work
+    from train.stages.evaluate import Evaluation
     from train.stages.tumour_rule import choose_tumour_rule
 
-    work(run.config, run.paths, run.index)
-    choose_tumour_rule(run.config, run.paths, run.index)
+    with Evaluation(run.config, run.paths, run.index, run.share) as work:
+
+        def finish() -> None:
+            work.write()
+            choose_tumour_rule(run.config, run.paths, run.index)
+
+        work.score(run.share.share(work.cases))
+        run.put_together("evaluate", work.missing, finish)
+
+
+def _fuses(config: Config) -> bool:
+    return any(fit.labels == "fused" for fit in config.fits.values())
 
 
 def export(run: Run) -> None:
+    run.barrier.main_only("export.write", partial(_export, run))
+
+
+def _export(run: Run) -> None:
     from train.stages.export import export_model, read_calibration, read_scores
     from train.stages.tumour_rule import with_chosen_rule
 
@@ -87,13 +158,6 @@ def export(run: Run) -> None:
         config, paths, config.export.fit, config.output, scores=scores, lesions=lesions, calibration=learnt
     )
     print(f"Wrote {path}.", flush=True)
-
-
-def pseudolabel(run: Run) -> None:
-    from train.stages.pseudolabel import pseudolabel as work
-
-    if any(fit.labels == "fused" for fit in run.config.fits.values()):
-        work(run.config, run.paths, run.index, sharing_rank())
 
 
 def fits(stage: Stage, run: Run) -> None:
@@ -125,26 +189,19 @@ def folds(run: Run) -> None:
         run.barrier.wait(f"folds.{'+'.join(left_out)}")
 
 
-ALONE: dict[str, Callable[[Run], None]] = {"prepare": prepare, "fuse": fuse, "evaluate": evaluate, "export": export}
-"""Run by the main rank while the others wait."""
-TOGETHER: dict[str, Callable[[Run], None]] = {
+WORK: dict[str, Callable[[Run], None]] = {
+    "prepare": prepare,
     "pretrain": partial(fits, "pretrain"),
     "tumor": partial(fits, "tumor"),
     "pseudolabel": pseudolabel,
+    "fuse": fuse,
     "final": partial(fits, "final"),
     "distill": partial(fits, "distill"),
     "folds": folds,
+    "evaluate": evaluate,
+    "export": export,
 }
-"""Run by all ranks."""
-STAGES = (
-    "prepare",
-    "pretrain",
-    "tumor",
-    "pseudolabel",
-    "fuse",
-    "final",
-    "distill",
-    "folds",
-    "evaluate",
-    "export",
-)
+"""All stages, in order; every rank does each."""
+STAGES = tuple(WORK)
+DIVIDED = ("prepare", "pseudolabel", "fuse", "evaluate")
+"""Stages whose cases several launches may divide, besides the ranks of each."""

@@ -20,7 +20,7 @@ from train.common.distributed import Rank
 from train.config import AblationConfig, PseudoConfig
 from train.data.index import IGNORE
 from train.pseudolabels.pseudo_records import Records
-from train.stages.pseudolabel import complete, confident_tumours, pseudolabel
+from train.stages.pseudolabel import confident_tumours, pseudolabel, unlabelled
 
 ALONE = Rank(0, 1)
 
@@ -45,7 +45,7 @@ def facts_of(paths, case, kind="tumour"):
 def test_cases_whose_tumours_nobody_looked_for_get_pseudo_labels(run):
     pseudolabel(*run, ALONE)
     assert names_in(run[1]) == ["mine_p1", "mine_p2", "mine_p3"]
-    assert complete(*run)
+    assert not unlabelled(*run)
 
 
 def test_organs_are_labelled_where_neither_annotator_nor_source_did(tmp_path):
@@ -131,9 +131,9 @@ def test_a_case_whose_record_was_not_written_is_done_again(run):
     pseudolabel(*run, ALONE)
     paths.confidence("tumour", "mine_p2").unlink()  # as after a crash between the two files
     before = paths.pseudo("tumour", "mine_p1").stat().st_mtime_ns
-    assert not complete(*run)
+    assert unlabelled(*run)
     pseudolabel(*run, ALONE)
-    assert complete(*run)
+    assert not unlabelled(*run)
     assert paths.pseudo("tumour", "mine_p1").stat().st_mtime_ns == before
 
 
@@ -141,16 +141,16 @@ def test_a_case_whose_record_was_not_written_is_done_again(run):
 def test_other_limits_make_other_labels(run, limits):
     config, paths, index = run
     pseudolabel(*run, ALONE)
-    assert not complete(replace(config, pseudo=replace(config.pseudo, **limits)), paths, index)
+    assert unlabelled(replace(config, pseudo=replace(config.pseudo, **limits)), paths, index)
 
 
 def test_another_image_or_step_makes_labels_stale_and_records_of_before_count(run, capsys):
     config, paths, index = run
     pseudolabel(*run, ALONE)
     tumor = replace(config.nets["tumor"], step=1.0)
-    assert not complete(replace(config, nets=config.nets | {"tumor": tumor}), paths, index)
+    assert unlabelled(replace(config, nets=config.nets | {"tumor": tumor}), paths, index)
     os.utime(index.of("mine_p1").image, (1, 1))
-    assert not complete(*run)
+    assert unlabelled(*run)
     pseudolabel(*run, ALONE)
     assert "pseudolabel tumour: the labels of 1 of 1 cases are stale" in capsys.readouterr().out
     path = paths.confidence("tumour", "mine_p1")
@@ -158,7 +158,7 @@ def test_another_image_or_step_makes_labels_stale_and_records_of_before_count(ru
     del facts["made_of"]
     path.write_text(json.dumps(facts))
     os.utime(index.of("mine_p1").image, (2, 2))
-    assert complete(*run)
+    assert not unlabelled(*run)
 
 
 def test_a_new_training_of_the_net_makes_all_labels_anew(run):
@@ -166,7 +166,7 @@ def test_a_new_training_of_the_net_makes_all_labels_anew(run):
     pseudolabel(*run, ALONE)
     before = read_labels(paths.pseudo("tumour", "mine_p2"))[0]
     finish(config, paths, "tumor", seed=99)
-    assert not complete(*run)
+    assert unlabelled(*run)
     pseudolabel(*run, ALONE)
     assert not np.array_equal(read_labels(paths.pseudo("tumour", "mine_p2"))[0], before)
 
@@ -176,9 +176,9 @@ def test_every_rank_takes_its_share_and_together_they_have_all(run):
     pseudolabel(*run, Rank(1, 2))
     first = names_in(paths)
     assert 0 < len(first) < 3
-    assert not complete(*run)
+    assert unlabelled(*run)
     pseudolabel(*run, Rank(0, 2))
-    assert complete(*run)
+    assert not unlabelled(*run)
     assert [path.name for path in paths.model("x").parent.iterdir()] == ["tumor"]  # copies of other ranks are gone
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_ct_is_told_and_the_others_are_labelled(run, capsys):
     assert names_in(paths) == ["mine_p1", "mine_p3"]
     assert "failed" in facts_of(paths, "mine_p2")
     assert "pseudolabel tumour: mine_p2:" in capsys.readouterr().out
-    assert complete(*run)  # the fusion can go on without it
+    assert not unlabelled(*run)  # the fusion can go on without it
     path.write_bytes(whole)
     pseudolabel(*run, ALONE)  # and the next run tries again
     assert names_in(paths) == ["mine_p1", "mine_p2", "mine_p3"]
@@ -224,4 +224,4 @@ def test_records_that_are_no_json_count_as_none(run):
     pseudolabel(*run, ALONE)
     paths.confidence("tumour", "mine_p1").write_text("{half")
     assert Records("tumour", config, paths).facts(index.of("mine_p1")) == {}
-    assert not complete(*run)
+    assert unlabelled(*run)

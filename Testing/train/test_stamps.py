@@ -120,6 +120,24 @@ def test_what_was_only_announced_may_become_anything(tmp_path):
     assert read_table(tmp_path / "fit" / DESCRIPTION)[STAMP]["settings"]["seed"] == 9
 
 
+def test_a_fit_that_goes_on_with_another_number_of_processes_says_so(tmp_path, capsys):
+    job = work(tmp_path / "fit")
+    claim(job, Rank(0, 8))
+    claim(job, Rank())  # nothing is done yet, so that it begins anew
+    assert capsys.readouterr().out == ""
+    claim(job, Rank(0, 8))
+    (job.folder / LAST).touch()
+    claim(job, Rank(3, 4))
+    claim(job, Rank(0, 8))
+    assert capsys.readouterr().out == ""
+    claim(job, Rank(0, 4))
+    said = "fit: begun with 8 processes, goes on with 4: a step sees 8 patches instead of 16."
+    assert capsys.readouterr().out.strip() == said
+    (job.folder / DONE).touch()
+    claim(job, Rank())
+    assert capsys.readouterr().out == ""
+
+
 def test_a_fit_of_before_stamps_is_taken_as_it_is_and_named_once(finished, tmp_path, capsys):
     folder = tmp_path / "old"
     folder.mkdir()
@@ -189,8 +207,7 @@ def test_a_stage_has_the_threads_of_the_program_whatever_ran_before(tmp_path, mo
         seen.append(torch.get_num_threads())
         torch.set_num_threads(3)
 
-    monkeypatch.setattr("train.pipeline.ALONE", {})
-    monkeypatch.setattr("train.pipeline.TOGETHER", dict.fromkeys(STAGES, greedy))
+    monkeypatch.setattr("train.pipeline.WORK", dict.fromkeys(STAGES, greedy))
     torch.set_num_threads(2)
     every = Run(config)
     for name in STAGES:

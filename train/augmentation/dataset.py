@@ -21,6 +21,7 @@ from train.augmentation.patch_sampling import Sample, read_sample
 from train.augmentation.pipeline import NOTHING, augmented, mirrored
 from train.common.distributed import Rank
 from train.common.memory import keep_memory
+from train.common.parallel import end_with_parent
 from train.data.cache import CachedCase
 from train.data.index import CLASSES, IGNORE
 from train.fit_config import AugmentConfig
@@ -92,7 +93,7 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
     ) -> None:
         """
         Args:
-            cases: to sample patches from.
+            cases: to sample patches from; a `CaseList` is shared with the workers, a list copied to each.
             shares: sampling weight of each case; any positive scale.
             net: defines the output channels and the foreground structures.
             plan: of that network: patch size, spacing, intensities.
@@ -111,10 +112,10 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
         weights = np.asarray(shares, np.float64)
         if not len(cases) or weights.sum() <= 0:
             raise InputError("There is no case to train on.")
-        self._cases, self._shares = list(cases), np.cumsum(weights / weights.sum())
+        self._cases, self._shares = cases, np.cumsum(weights / weights.sum())
         self._net, self._plan, self._augment = net, plan, augment
         self._emphasis = {by_name(name).value: factor for name, factor in (emphasis or {}).items()}
-        self._foreground, self._seed, self._length, self._finished = foreground, seed, length, finished
+        self._foreground, self._seed, self._length, self.finished = foreground, seed, length, finished
         self._oversampling = oversampling
 
     def __len__(self) -> int:
@@ -140,7 +141,7 @@ class PatchDataset(Dataset["Sample | Patch | Unreadable"]):
         share = self._oversampling.chance(index) if self._oversampling else self._foreground
         centred = self._oversampling is not None
         sample = read_sample(case, self._net, self._plan, self._augment, share, self._emphasis, rng, centred=centred)
-        if not self._finished:
+        if not self.finished:
             return sample
         return finished_patch(sample, self._net, self._plan, self._augment, torch.device("cpu"))
 
@@ -212,8 +213,12 @@ def to_batch(
 
 
 def start_worker(number: int) -> None:
-    """`worker_init_fn` of the DataLoader: workers reuse memory from patch to patch, see `keep_memory`."""
-    keep_memory()
+    """`worker_init_fn` of the DataLoader: a worker ends with the training, and one that augments keeps its memory from
+    patch to patch, see `keep_memory`."""
+    end_with_parent()
+    worker = get_worker_info()
+    if worker and isinstance(worker.dataset, PatchDataset) and worker.dataset.finished:
+        keep_memory()
 
 
 def validation_batches(

@@ -1,26 +1,25 @@
-"""Ranks of a distributed run, and barriers between them.
+"""Which process of how many this is, and which share of the cases it takes.
 
-torchrun and SLURM's srun start ranks that can train together. The tasks of a SLURM array share only a file system, and
-can only divide cases among themselves.
+torchrun and SLURM's srun start ranks that can train together. The tasks of a SLURM array, and those that --shard tells
+apart, share only a file system, and can only divide cases among themselves. Each of them may have several ranks.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 from flareseg.errors import UsageError
 
 Item = TypeVar("Item")
+Environment = Mapping[str, str]
 
 _TOGETHER = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
-_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN")
-_CONNECTING, _LONGEST = timedelta(minutes=5), timedelta(days=30)
+_HERE = {"RANK": ("LOCAL_RANK", "LOCAL_WORLD_SIZE"), "SLURM_PROCID": ("SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE")}
+_ARRAY = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP")
 
 
 @dataclass(frozen=True)
@@ -39,25 +38,73 @@ class Rank:
         """Every count-th item; the shares of all ranks are disjoint and complete."""
         return items[self.number :: self.count]
 
+    def within(self, shard: Rank) -> Rank:
+        """Its place among all ranks of all shards, of which each has as many."""
+        return Rank(shard.number * self.count + self.number, shard.count * self.count)
 
-def this_rank(environment: Mapping[str, str] | None = None) -> Rank:
+    def __str__(self) -> str:
+        return f"{self.number + 1}/{self.count}"
+
+
+ALONE = Rank()
+
+
+def this_rank(environment: Environment | None = None) -> Rank:
     """The rank of this process under torchrun or srun; 0 of 1 otherwise, also in a SLURM array."""
+    return _launched(environment)[0]
+
+
+def rank_here(environment: Environment | None = None) -> Rank:
+    """The place of this process among the ranks of the same machine."""
+    found = os.environ if environment is None else environment
+    rank, launcher = _launched(environment)
+    if rank.count == 1:
+        return ALONE
+    number, count = (found.get(name, "") for name in _HERE[launcher])
+    tasks = re.match(r"\d+", count)  # SLURM writes "8(x2)" for eight tasks on each of two machines
+    return _rank(number, tasks.group() if tasks else str(rank.count)) or rank
+
+
+def shard_named(text: str) -> Rank:
+    """The share that "3/32" names, the third of 32.
+
+    Raises:
+        UsageError: when it is no such text.
+    """
+    number, _, count = text.partition("/")
+    shard = _rank(number, count, "1") if number.isdecimal() and count.isdecimal() else None
+    if shard is None:
+        raise UsageError(f"'{text}' is no share of the cases; name the third of 32 as --shard 3/32.")
+    return shard
+
+
+def shard_of_array(environment: Environment | None = None) -> Rank:
+    """The share of this task of a SLURM array; everything outside of one.
+
+    Raises:
+        UsageError: when the array's numbers have gaps, as those of tasks that are started again.
+    """
+    found = os.environ if environment is None else environment
+    number, count, first, step = (found.get(name, "") for name in _ARRAY)
+    if not number.isdecimal() or not count.isdecimal() or int(count) < 2:
+        return ALONE
+    least, every = (int(text) if text.isdecimal() else 0 for text in (first, step))
+    place, between = divmod(int(number) - least, max(every, 1))
+    if between or not 0 <= place < int(count):
+        raise UsageError(
+            f"The numbers of this SLURM array have gaps, so its task {number} does not say which share of the cases it "
+            "takes; say it with --shard, as in --shard 3/32."
+        )
+    return Rank(place, int(count))
+
+
+def _launched(environment: Environment | None) -> tuple[Rank, str]:
     found = os.environ if environment is None else environment
     for number, count in _TOGETHER:
         rank = _rank(found.get(number), found.get(count))
         if rank:
-            return rank
-    return Rank()
-
-
-def sharing_rank(environment: Mapping[str, str] | None = None) -> Rank:
-    """The rank for dividing cases: as `this_rank`, or the index in a SLURM array."""
-    found = os.environ if environment is None else environment
-    together = this_rank(found)
-    if together.count > 1:
-        return together
-    number, count, first = (found.get(name) for name in _ARRAY)
-    return _rank(number, count, first or "0") or together
+            return rank, number
+    return ALONE, ""
 
 
 def _rank(number: str | None, count: str | None, first: str = "0") -> Rank | None:
@@ -66,56 +113,3 @@ def _rank(number: str | None, count: str | None, first: str = "0") -> Rank | Non
     except ValueError:
         return None
     return rank if 0 <= rank.number < rank.count else None
-
-
-class Barrier:
-    """Barrier for the ranks of one launch.
-
-    torchrun's ranks synchronise through its key-value store, srun's through small files in `folder`, named after the
-    job step. If a rank fails, torchrun or SLURM ends the others. No collective operation is used, so a rank may work
-    for hours while the others wait.
-
-    Raises:
-        UsageError: when torchrun was started without a master port.
-    """
-
-    def __init__(self, rank: Rank, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        self._rank = rank
-        found = os.environ if environment is None else environment
-        launch = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
-        self._prefix = "-".join(found.get(name, "0") for name in launch)
-        self._folder = folder / ".ranks" / self._prefix
-        self._address = (found.get("MASTER_ADDR", ""), int(found.get("MASTER_PORT", "0") or 0))
-        self._has_store = "TORCHELASTIC_RUN_ID" in found
-        if self._has_store and rank.count > 1 and not self._address[1]:
-            raise UsageError("torchrun gave no master port; start it with --standalone or --master-port.")
-
-    def main_only(self, name: str, work: Callable[[], None]) -> None:
-        """The main rank does the work; the others wait until it is done."""
-        if self._rank.is_main:
-            work()
-        self.wait(name)
-
-    def wait(self, name: str) -> None:
-        """Wait until every rank has reached the point `name`; each name can be used once."""
-        if self._rank.count == 1:
-            return
-        if self._has_store:
-            self._wait_at_store(name)
-        else:
-            self._wait_at_files(name)
-
-    def _wait_at_store(self, name: str) -> None:
-        from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-        store = TCPStore(*self._address, is_master=False, timeout=_CONNECTING)
-        keys = [f"flareseg/{self._prefix}/{name}/{number}" for number in range(self._rank.count)]
-        store.set(keys[self._rank.number], "here")
-        store.wait(keys, _LONGEST)
-
-    def _wait_at_files(self, name: str) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        files = [self._folder / f"{name}.{number}" for number in range(self._rank.count)]
-        files[self._rank.number].touch()
-        while not all(file.exists() for file in files):
-            time.sleep(0.2)

@@ -1,20 +1,18 @@
-"""Memory allocation in long CPU trainings."""
+"""Memory allocation in long computations on the CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-import torch
-
 
 def keep_memory() -> None:
-    """Let the C library keep freed memory for reuse instead of returning it to the system.
+    """Let the C library keep freed memory for reuse instead of returning it; for what computes on the CPU.
 
     Every step frees and allocates the same gigabytes of feature maps. With glibc's defaults, the kernel maps and clears
     the pages again each time, which makes a training step on the CPU up to twice as slow.
     """
-    if sys.platform == "linux" and not torch.cuda.is_available():
+    if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
         except OSError:  # another C library

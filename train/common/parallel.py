@@ -1,13 +1,15 @@
-"""Parallel map over worker processes, with progress."""
+"""Worker processes: how they start and end, and a parallel map over them with progress."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from multiprocessing.context import BaseContext
 from threading import Thread
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from flareseg.errors import OutputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 PROGRESS_EVERY_S = 20.0
+_PRELOADED = ["torch", "scipy.ndimage", "train.augmentation.dataset"]
 
 
 def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes: int, stage: str) -> Iterator[Result]:
@@ -28,9 +31,8 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes
         yield from map(work, items)
         return
     try:
-        # spawned, because forking a process with running torch threads may hang
-        spawn = get_context("spawn")
-        with ProcessPoolExecutor(min(processes, len(items)), mp_context=spawn, initializer=_begin_worker) as pool:
+        count, context = min(processes, len(items)), worker_context()
+        with ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker) as pool:
             try:
                 yield from pool.map(work, items)
             except BaseException:
@@ -41,6 +43,28 @@ def in_parallel(work: Callable[[Item], Result], items: Sequence[Item], processes
             f"A process of the stage '{stage}' was killed, perhaps for lack of memory; start again with fewer "
             "processes: finished cases are kept."
         ) from None
+
+
+def worker_context() -> BaseContext:
+    """How worker processes are started; never by forking this one, which may hang once torch has computed in threads.
+
+    On Linux, a server process imports torch, computes nothing, and is forked for every worker. They share its memory
+    and start at once, where each spawned one imports it all for itself.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def end_with_parent() -> None:
+    """Let this worker process end with the one that started it, however that ends.
+
+    A parent that is killed cannot end its workers, and they would work on what they were given, then wait for ever.
+    """
+    if parent_process():
+        Thread(target=_wait_for_parent, daemon=True).start()
 
 
 def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator[Result]:
@@ -56,17 +80,14 @@ def with_progress(results: Iterator[Result], count: int, stage: str) -> Iterator
 
 
 def _begin_worker() -> None:
-    """One thread for each process, and an end with the parent, however that ends.
-
-    A parent that is killed cannot end its workers, and they would work on what they were given, then wait for ever.
-    """
+    """One thread for each process."""
     import torch
 
     torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def _wait_for_parent() -> None:
     parent = parent_process()
     assert parent
     parent.join()

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from flareseg.errors import InputError
 from flareseg.labels import by_names
 from train.config import SourceConfig
-from train.data.case_lists import listed_names
 from train.data.layouts.found import FoundCase
+from train.data.named_cases import listed_names
 
 
 def drawn_in_part(source: SourceConfig, cases: Sequence[FoundCase]) -> dict[str, tuple[int, ...]]:

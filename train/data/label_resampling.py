@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from flareseg.inference.resample import centres, nearest_indices
 from flareseg.volume import Index
+
+SLAB_VOXELS = 2**26
+"""Of the result at a time; each takes 13 bytes or more while it is computed."""
 
 
 def resampled_labels(labels: NDArray[np.uint8], shape_zyx: Index, nearest: int | None) -> NDArray[np.uint8]:
@@ -22,9 +27,22 @@ def resampled_labels(labels: NDArray[np.uint8], shape_zyx: Index, nearest: int |
         labels = labels.take(nearest_indices(labels.shape[nearest], shape_zyx[nearest]), axis=nearest)
     if labels.shape == shape_zyx:
         return labels
-    matrices = [linear_matrix(old, new) for old, new in zip(labels.shape, shape_zyx, strict=True)]
-    result = np.zeros(shape_zyx, np.uint8)
-    best, total = np.zeros(shape_zyx, np.float32), np.zeros(shape_zyx, np.float32)
+    z, y, x = (linear_matrix(old, new) for old, new in zip(labels.shape, shape_zyx, strict=True))
+    result = np.empty(shape_zyx, np.uint8)
+    slices = max(1, SLAB_VOXELS // (shape_zyx[1] * shape_zyx[2]))
+    for start in range(0, shape_zyx[0], slices):
+        rows = z[start : start + slices]
+        needed = np.flatnonzero(rows.any(axis=0))
+        part = slice(int(needed[0]), int(needed[-1]) + 1)
+        result[start : start + slices] = _resampled(labels[part], (rows[:, part], y, x))
+    return result
+
+
+def _resampled(labels: NDArray[np.uint8], matrices: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Labels interpolated by a matrix an axis."""
+    shape = tuple(len(matrix) for matrix in matrices)
+    result = np.zeros(shape, np.uint8)
+    best, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     # Outside its bounding box, which is small for most structures, a mask is 0.
     for value, part in enumerate(ndimage.find_objects(labels), 1):
         if part is None:

@@ -17,34 +17,38 @@ from flareseg.io.files import read_volume, write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Volume
+from train.common.label_values import value_counts
 from train.data.cache import write_image, write_labels
 from train.data.fingerprint import sample_of
 from train.data.index import CLASSES, known_mask
 from train.data.layouts.labels import Labels, check_values, ignore_unannotated, is_placeholder, labels_on, merged_labels
-from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record
+from train.data.prepare_records import Prepared, PrepareJob, read_record, stamp_of, write_record, write_refusal
 
 
 def prepare_case(job: PrepareJob) -> Prepared:
-    """Check, convert, measure and cache one case.
+    """Check, convert, measure and cache one case, and store the result.
 
     Raises:
         OutputError: when something cannot be written or memory is short. An error in the case itself is not raised:
             the case is rejected with it as the reason.
     """
+    stamp = None
     try:
         stamp = stamp_of(job)
         return read_record(job, stamp) or _prepared(job, stamp)
     except OutputError:
         raise
     except FlareError as error:
-        return Prepared(job.name, refused=str(error))
+        reason = str(error)
     except OSError as error:
-        return Prepared(job.name, refused=f"'{job.found.image}' cannot be read: {error.strerror or error}.")
+        reason = f"'{job.found.image}' cannot be read: {error.strerror or error}."
     except MemoryError:
         raise OutputError(
             f"There is not enough memory to prepare '{job.found.image}'; start again with fewer processes: "
             "finished cases are kept."
         ) from None
+    write_refusal(job, stamp, reason)
+    return Prepared(job.name, refused=reason)
 
 
 def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
@@ -67,9 +71,9 @@ def _prepared(job: PrepareJob, stamp: dict[str, Any]) -> Prepared:
         if labels is not None:
             write_labels(folder, "truth", labels.array, grid, known_mask(case.annotated))
     foreground = np.zeros(volume.hu.shape, bool)
-    for some in (labels, organs):
-        if some is not None:
-            foreground |= (some.array > 0) & (some.array < CLASSES)
+    for some in filter(None, (labels, organs)):
+        for mask, piece in zip(foreground, some.array, strict=True):
+            mask |= (piece > 0) & (piece < CLASSES)
     labelled = bool(foreground.any())
     prepared = Prepared(
         name=job.name,
@@ -129,12 +133,14 @@ def _organs(job: PrepareJob, volume: Volume) -> Labels | None:
 
 
 def _fingerprint(volume: Volume) -> str:
-    hu = np.ascontiguousarray(volume.canonical().hu)
-    return hashlib.sha256(repr((hu.shape, hu.dtype.str)).encode() + hashlib.sha256(hu.data).digest()).hexdigest()
+    hu, voxels = volume.canonical().hu, hashlib.sha256()
+    for piece in hu:  # a copy of all of it would be as large as the CT
+        voxels.update(np.ascontiguousarray(piece).data)
+    return hashlib.sha256(repr((hu.shape, hu.dtype.str)).encode() + voxels.digest()).hexdigest()
 
 
 def _values_in(labels: NDArray[np.uint8]) -> list[int]:
-    counts = np.bincount(labels.ravel(), minlength=CLASSES)
+    counts = value_counts(labels)
     return [value for value in range(1, CLASSES) if counts[value]]
 
 

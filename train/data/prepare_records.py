@@ -13,7 +13,7 @@ from typing import Any
 
 from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Index, Triple
-from train.common.json_files import write_json
+from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
 from train.data.cache import Kind, is_cached
 from train.data.index import IndexedCase, with_current_keys
@@ -124,6 +124,29 @@ def stamp_of(job: PrepareJob) -> dict[str, Any]:
 def write_record(job: PrepareJob, stamp: dict[str, Any], prepared: Prepared) -> None:
     """Store the result of a case."""
     write_json(job.record, asdict(prepared) | {"stamp": stamp})
+
+
+def write_refusal(job: PrepareJob, stamp: dict[str, Any] | None, reason: str) -> None:
+    """Store why a case is refused, for the index; it is looked at again in every run all the same.
+
+    Args:
+        stamp: None where its files could not even be listed.
+    """
+    write_json(job.record, {"refused": reason, "stamp": stamp})
+
+
+def read_result(job: PrepareJob) -> Prepared | None:
+    """What is stored of a case, prepared or refused, if no input has changed since; None if it is still to be done."""
+    try:
+        stamp = stamp_of(job)
+    except OSError:
+        stamp = None
+    found = read_record(job, stamp) if stamp else None
+    if found is None:
+        stored = read_table(job.record)
+        if "refused" in stored and "case" not in stored and stored.get("stamp") == stamp:
+            found = Prepared(job.name, refused=stored["refused"])
+    return found
 
 
 def read_record(job: PrepareJob, stamp: dict[str, Any]) -> Prepared | None:

@@ -2,21 +2,28 @@
 
 Pure functions on label arrays (z, y, x) of one grid: FLARE label values, 255 unknown. For annotated structures the
 ground truth is final, including where they are absent. All other structures come from the pseudo-labels.
+
+They work on a few slices at a time: what is computed on the way takes more than ten bytes a voxel, as many gigabytes
+for the largest CTs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.labels import structures
+from train.common.label_values import VALUES, value_counts
 from train.data.index import CLASSES, IGNORE, TUMOUR
 
 Labels = NDArray[np.uint8]
 ORGANS = tuple(structure.value for structure in structures() if structure.value != TUMOUR)
+SLICES = 32
+"""At a time."""
+_NONE, _UNKNOWN = np.uint8(0), np.uint8(IGNORE)
 COUNTS = ("truth", "pseudo", "fused", "added", "removed", "replaced", "unknown")
 
 
@@ -38,9 +45,11 @@ class Fused:
 
 def from_truth(truth: Labels, annotated: Collection[int], in_part: Collection[int] = ()) -> Fused:
     """The annotated structures, and those drawn in part; labels of other structures are removed."""
-    kept = _table((0, *annotated, *in_part, IGNORE))
-    labels = np.where(kept[truth], truth, 0).astype(np.uint8)
-    return Fused(labels, _table((0, *annotated))[:CLASSES], np.zeros(truth.shape, bool))
+    kept, known = _table((0, *annotated, *in_part, IGNORE)), _table((0, *annotated))[:CLASSES]
+    return _in_slabs(
+        lambda part: Fused(np.where(kept[truth[part]], truth[part], _NONE), known, np.zeros(truth[part].shape, bool)),
+        truth.shape,
+    )
 
 
 def fuse_organs(
@@ -70,17 +79,24 @@ def fuse_organs(
     Returns:
         the fused labels; known are the annotated structures and `pseudo_organs`.
     """
-    drawn = from_truth(np.zeros_like(pseudo) if truth is None else truth, annotated, in_part)
     organs = [value for value in pseudo_organs if value in ORGANS]
-    stays = _table(value for value in organs if value not in annotated)
-    unsure = _table((TUMOUR, IGNORE))
-    rest = np.where(stays[pseudo], pseudo, np.where(unsure[pseudo], IGNORE, 0))
-    open_to_pseudo = drawn.labels == 0
-    return Fused(
-        labels=np.where(open_to_pseudo, rest, drawn.labels).astype(np.uint8),
-        known=drawn.known | _table(organs)[:CLASSES],
-        denied=open_to_pseudo & _table(value for value in organs if value in annotated)[pseudo],
+    stays, annotated_organs = (
+        _table(value for value in organs if (value in annotated) == drawn) for drawn in (False, True)
     )
+    unsure = _table((TUMOUR, IGNORE))
+
+    def fuse(part: slice) -> Fused:
+        guessed = pseudo[part]
+        drawn = from_truth(np.zeros_like(guessed) if truth is None else truth[part], annotated, in_part)
+        rest = np.where(stays[guessed], guessed, np.where(unsure[guessed], _UNKNOWN, _NONE))
+        open_to_pseudo = drawn.labels == 0
+        return Fused(
+            labels=np.where(open_to_pseudo, rest, drawn.labels),
+            known=drawn.known | _table(organs)[:CLASSES],
+            denied=open_to_pseudo & annotated_organs[guessed],
+        )
+
+    return _in_slabs(fuse, pseudo.shape)
 
 
 def overlay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) -> Fused:
@@ -97,12 +113,17 @@ def overlay_tumours(fused: Fused, tumours: Labels, truth: Labels | None = None) 
     """
     if fused.known[TUMOUR]:
         return fused
-    found = np.where(fused.denied & (tumours == 0), IGNORE, tumours)
-    over = _table((TUMOUR, IGNORE))[found] & (fused.labels != TUMOUR)  # a tumour that is drawn stays
-    if truth is not None:
-        over &= truth != IGNORE
-    labels = np.where(over, found, fused.labels).astype(np.uint8)
-    return Fused(labels, fused.known | _table((TUMOUR,))[:CLASSES], fused.denied)
+    counts, known = _table((TUMOUR, IGNORE)), fused.known | _table((TUMOUR,))[:CLASSES]
+
+    def overlay(part: slice) -> Fused:
+        before, denied = fused.labels[part], fused.denied[part]
+        found = np.where(denied & (tumours[part] == 0), _UNKNOWN, tumours[part])
+        over = counts[found] & (before != TUMOUR)  # a tumour that is drawn stays
+        if truth is not None:
+            over &= truth[part] != IGNORE
+        return Fused(np.where(over, found, before), known, denied)
+
+    return _in_slabs(overlay, tumours.shape)
 
 
 def without_fusion(
@@ -116,10 +137,13 @@ def without_fusion(
     fused = fuse_organs(None, (), pseudo, pseudo_organs)
     if truth is None or TUMOUR not in (*annotated, *in_part):
         return fused
-    over = _table((TUMOUR, IGNORE))[truth]
-    labels = np.where(over, truth, fused.labels).astype(np.uint8)
-    searched = _table((TUMOUR,) if TUMOUR in annotated else ())[:CLASSES]
-    return Fused(labels, fused.known | searched, fused.denied)
+    counts, searched = _table((TUMOUR, IGNORE)), _table((TUMOUR,) if TUMOUR in annotated else ())[:CLASSES]
+
+    def overlay(part: slice) -> Fused:
+        labels = np.where(counts[truth[part]], truth[part], fused.labels[part])
+        return Fused(labels, fused.known | searched, fused.denied[part])
+
+    return _in_slabs(overlay, pseudo.shape)
 
 
 def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[int, dict[str, int]]:
@@ -129,12 +153,13 @@ def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[
         by label value: voxels in truth, pseudo and fused labels; voxels "added" to the pseudo-labels; and voxels of the
         pseudo-labels that were "removed" (now background), "replaced" (now another structure) or became "unknown".
     """
-    none = np.zeros_like(fused)
     size, unlabelled = CLASSES + 1, CLASSES  # any value that is not a class, such as 255
-    before = none if pseudo is None else np.minimum(pseudo, unlabelled)
-    both = before.astype(np.uint16) * size + np.minimum(fused, unlabelled)
-    table = np.bincount(both.ravel(), minlength=size * size).reshape(size, size)
-    drawn = np.bincount((none if truth is None else truth).ravel(), minlength=256)
+    counted = np.zeros(size * size, np.int64)
+    for part in _slabs(fused.shape):
+        before = 0 if pseudo is None else np.minimum(pseudo[part], unlabelled).astype(np.uint16) * size
+        counted += np.bincount((before + np.minimum(fused[part], unlabelled)).ravel(), minlength=size * size)
+    table = counted.reshape(size, size)
+    drawn = np.zeros(VALUES, np.int64) if truth is None else value_counts(truth)
     result = {}
     for value in range(1, CLASSES):
         held, after, same = int(table[value].sum()), int(table[:, value].sum()), int(table[value, value])
@@ -144,6 +169,20 @@ def changes(truth: Labels | None, pseudo: Labels | None, fused: Labels) -> dict[
         if any(numbers):
             result[value] = dict(zip(COUNTS, numbers, strict=True))
     return result
+
+
+def _in_slabs(fuse: Callable[[slice], Fused], shape: tuple[int, ...]) -> Fused:
+    """What `fuse` makes of each slab, put together."""
+    labels, denied = np.empty(shape, np.uint8), np.empty(shape, bool)
+    known = np.zeros(CLASSES, bool)
+    for part in _slabs(shape):
+        found = fuse(part)
+        labels[part], denied[part], known = found.labels, found.denied, found.known
+    return Fused(labels, known, denied)
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    return (slice(start, start + SLICES) for start in range(0, shape[0], SLICES))
 
 
 def _table(values: Iterable[int]) -> NDArray[np.bool_]:

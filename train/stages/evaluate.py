@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from flareseg.results.metrics import score_case
 from flareseg.segmenter import Segmenter
 from flareseg.volume import Orientation
 from train.calibration import Sample, calibration_error, fit, judged_by_other_folds, samples_of
+from train.common.devices import device_of_rank
+from train.common.distributed import ALONE, Rank
 from train.common.hashes import file_stamp
 from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
@@ -36,8 +39,10 @@ from train.reporting.plots import write_plots
 from train.reporting.reliability import write_reliability
 from train.reporting.scans import kinds_of
 from train.reporting.tables import write_tables
-from train.stages.export import export_model
+from train.stages.export import model_folder
 from train.training.fits import fold_groups
+
+FAILED, SIGNS = "failed", "signs"
 
 
 @dataclass(frozen=True)
@@ -58,26 +63,88 @@ def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
     Raises:
         InputError: when there is nothing to evaluate.
     """
-    rows, costs, lesions, signs = [], [], [], []
-    jobs = models_to_evaluate(config, index)
-    if not jobs:
-        raise InputError("There is no validation case and no fold to evaluate a model on.")
-    for model in jobs:
-        folder = export_model(config, paths, model.fit, paths.model(model.name), left_out=model.left_out)
-        options = Options(device=config.pseudo.device, mirroring=config.export.mirroring or None)
-        for facts in _scored(model, folder, paths, options):
-            rows += facts.get("rows", [])
-            costs += [facts["cost"]] if "cost" in facts else []
-            lesions += [facts["lesions"]] if "lesions" in facts else []
-            signs += [facts["signs"]] if "signs" in facts else []
-    ablation = asdict(config.ablation)
-    write_json(paths.scores / "scores.json", rows)
-    write_json(paths.scores / "costs.json", costs)
-    write_json(paths.scores / "lesions.json", lesions)
-    write_json(paths.scores / "run.json", {"name": config.name, "ablation": ablation, "model": jobs[0].name})
-    write_tables(rows, costs, lesions, paths.scores)
-    write_plots(rows, costs, paths.scores)
-    write_calibration(samples_of(rows, signs), paths)
+    with Evaluation(config, paths, index) as work:
+        work.score(work.cases)
+        work.write()
+
+
+class Evaluation(ExitStack):
+    """All models and their unseen cases; several ranks and jobs may score them, and one writes the tables.
+
+    A context, at whose end the model folders of all ranks but the main one are removed.
+
+    Raises:
+        InputError: when there is nothing to evaluate.
+    """
+
+    def __init__(self, config: Config, paths: RunPaths, index: CaseIndex, rank: Rank = ALONE) -> None:
+        super().__init__()
+        self._config, self._paths, self._index, self._rank = config, paths, index, rank
+        self._jobs = models_to_evaluate(config, index)
+        if not self._jobs:
+            raise InputError("There is no validation case and no fold to evaluate a model on.")
+        device = device_of_rank(config.pseudo.device)
+        self._options = Options(device=device, mirroring=config.export.mirroring or None)
+        self._models: dict[str, tuple[Path, str]] = {}
+
+    @property
+    def cases(self) -> list[tuple[EvaluationJob, IndexedCase]]:
+        """Every case with the model that has not seen it."""
+        return [(job, case) for job in self._jobs for case in job.cases]
+
+    def score(self, cases: Sequence[tuple[EvaluationJob, IndexedCase]]) -> None:
+        """Score those of `cases` whose scores are missing, of another model, or of other files."""
+        name, segmenter = "", None
+        for job, case in cases:
+            folder, fingerprint = self._model(job)
+            path = self._path(job, case)
+            if _kept(path, fingerprint, inputs_of(case)) is not None:
+                continue
+            if segmenter is None or name != job.name:
+                segmenter = None  # so that two are never in memory
+                name, segmenter = job.name, Segmenter(folder, self._options)
+            facts = _scored(job.name, case, segmenter)
+            write_json(path, {"sha256": fingerprint, "made_of": inputs_of(case)} | facts)
+
+    def missing(self) -> list[str]:
+        """The cases that neither have scores nor failed."""
+        return [case.name for job, case in self.cases if self._stored(job, case) is None]
+
+    def write(self) -> None:
+        """Write the tables, the plots and the calibration from the scores of all cases.
+
+        Raises:
+            InputError: when a case is not scored.
+        """
+        stored = [facts for job, case in self.cases if (facts := self._stored(job, case)) is not None]
+        if len(stored) < len(self.cases):
+            changed = len(self.cases) - len(stored)
+            raise InputError(f"{changed} cases changed while they were scored; run 'evaluate' again.")
+        rows = [row for facts in stored for row in facts.get("rows", [])]
+        costs, lesions, signs = (
+            [facts[key] for facts in stored if key in facts] for key in ("cost", "lesions", "signs")
+        )
+        scores = self._paths.scores
+        run = {"name": self._config.name, "ablation": asdict(self._config.ablation), "model": self._jobs[0].name}
+        for name, data in (("scores", rows), ("costs", costs), ("lesions", lesions), ("run", run)):
+            write_json(scores / f"{name}.json", data)
+        write_tables(rows, costs, lesions, scores)
+        write_plots(rows, costs, scores)
+        write_calibration(samples_of(rows, signs), self._paths)
+
+    def _model(self, job: EvaluationJob) -> tuple[Path, str]:
+        """The folder of a model, and what changes with its weights, its plan and how it is applied."""
+        if job.name not in self._models:
+            place = model_folder(self._config, self._paths, job.fit, job.name, self._rank, left_out=job.left_out)
+            folder = self.enter_context(place)
+            self._models[job.name] = folder, fingerprint_of(load_bundle(folder), self._options)
+        return self._models[job.name]
+
+    def _path(self, job: EvaluationJob, case: IndexedCase) -> Path:
+        return self._paths.scores / job.name / f"{case.name}.json"
+
+    def _stored(self, job: EvaluationJob, case: IndexedCase) -> dict[str, Any] | None:
+        return _kept(self._path(job, case), self._model(job)[1], inputs_of(case), also=FAILED)
 
 
 def write_calibration(samples: Sequence[Sample], paths: RunPaths) -> None:
@@ -156,32 +223,23 @@ def score(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]
         "case": case.name,
         "structures": {name: asdict(one.signs) for name, one in found.expectations.items()},
     }
-    facts = {"rows": rows, "cost": cost, "signs": signs}
+    facts = {"rows": rows, "cost": cost, SIGNS: signs}
     if annotates_tumours:
         facts["lesions"] = {"model": model, "case": case.name} | compare_lesions(reference, found.labels, volume)
     return facts
 
 
-def _scored(model: EvaluationJob, folder: Path, paths: RunPaths, options: Options) -> list[dict[str, Any]]:
-    bundle, segmenter = load_bundle(folder), None
-    fingerprint = fingerprint_of(bundle, options)
-    result = []
-    for case in model.cases:
-        path = paths.scores / model.name / f"{case.name}.json"
-        facts = _kept(path, fingerprint, inputs_of(case))
-        if facts is None:
-            segmenter = segmenter or Segmenter(folder, options)
-            try:
-                facts = score(model.name, case, segmenter)
-            except FlareError as error:
-                facts = {"failed": str(error)}
-                print(f"evaluate: {model.name}: {case.name}: {error}", flush=True)
-            write_json(path, {"sha256": fingerprint, "made_of": inputs_of(case)} | facts)
-            rows = facts.get("rows", [])
-            mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
-            print(f"evaluate: {model.name}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
-        result.append(facts)
-    return result
+def _scored(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, Any]:
+    """As `score`, or why it failed."""
+    try:
+        facts = score(model, case, segmenter)
+    except FlareError as error:
+        facts = {FAILED: str(error)}
+        print(f"evaluate: {model}: {case.name}: {error}", flush=True)
+    rows = facts.get("rows", [])
+    mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
+    print(f"evaluate: {model}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
+    return facts
 
 
 def fingerprint_of(bundle: Bundle, options: Options) -> str:
@@ -190,12 +248,13 @@ def fingerprint_of(bundle: Bundle, options: Options) -> str:
     return f"{bundle.sha256} {plan}{' mirrored' if options.mirroring else ''}"
 
 
-def _kept(path: Path, fingerprint: str, inputs: list[Any]) -> dict[str, Any] | None:
-    """The stored result for the same weights, plan and files; None if there is none, if the case failed, or if an
-    older version stored it without what the net said. Older results do not say of which files they are."""
+def _kept(path: Path, fingerprint: str, inputs: list[Any], also: str = SIGNS) -> dict[str, Any] | None:
+    """The stored result for the same weights, plan and files; None if there is none, if the case failed (unless `also`
+    names that), or if an older version stored it without what the net said. Older results do not say of which files
+    they are."""
     facts = read_table(path)
     same = facts.get("sha256") == fingerprint and facts.get("made_of", inputs) == inputs
-    return facts if same and "signs" in facts else None
+    return facts if same and (SIGNS in facts or also in facts) else None
 
 
 def inputs_of(case: IndexedCase) -> list[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from flareseg.model.calibration import Calibration
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import Plan
 from flareseg.model.shared_nets import EMBEDDED, Shared
+from train.common.distributed import Rank
 from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import PHANTOMS, Config
@@ -85,6 +88,21 @@ def export_model(
     plan = replace(plan, silent=_never_drawn(plan, suppressed), calibration=calibration or {})
     provenance = provenance_of(config, paths, index, line)
     return _save(config, folder, plan, weights, provenance, scores or [], lesions or [])
+
+
+@contextmanager
+def model_folder(config: Config, paths: RunPaths, fit: str, name: str, rank: Rank, **more: Any) -> Iterator[Path]:
+    """The model folder of a fit, made for a stage that applies it; as `export_model`, which gets `more` and raises.
+
+    The main rank writes `paths.model(name)`, and keeps it; each of the others has one of its own for as long as the
+    block lasts, because they do not wait for the main one.
+    """
+    folder = paths.model(name if rank.is_main else f"{name}_rank{rank.number}")
+    try:
+        yield export_model(config, paths, fit, folder, **more)
+    finally:
+        if not rank.is_main:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_tumour_net(

@@ -17,6 +17,7 @@ from flareseg.labels import by_names, structures
 from flareseg.results.reviews import Verdict
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Triple
+from train.common.distributed import ALONE, Rank
 from train.common.json_files import read_table, write_json
 from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
@@ -60,24 +61,41 @@ class Sources:
         return found | {"annotated": list(self.annotated), "pseudo_organs": list(self.pseudo_organs)}
 
 
-def fuse(config: Config, paths: RunPaths, index: CaseIndex) -> None:
+def fuse(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank = ALONE, processes: int | None = None) -> None:
     """Fuse all training cases in parallel; cases already fused from the same inputs are skipped.
+
+    Args:
+        config, paths, index: of the run.
+        rank: of several, each fuses a share of the cases and leaves the report to a run without others.
+        processes: worker processes, by default those of `config`.
 
     Raises:
         InputError: when pseudo-labels are missing, or a case has no labels at all.
         OutputError: when something cannot be written, or a worker process was killed.
     """
-    cases = index.split("train")
     reviews = Reviews.read(config.reviews)
-    sources = sources_of(config, paths, index)
+    sources = rank.share(sources_of(config, paths, index))
     fits = [name for name, fit in config.fits.items() if fit.labels == "fused"]
     grids = tuple(dict.fromkeys(config.net_of(name).spacing_zyx_mm for name in fits))
     work = partial(fuse_case, paths, grids, config.ablation.label_fusion, reviews)
-    found: Iterator[list[Row]] = in_parallel(work, sources, config.processes, "fuse")
-    rows = [row for case_rows in with_progress(found, len(cases), "fuse") for row in case_rows]
+    found: Iterator[list[Row]] = in_parallel(work, sources, processes or config.processes, "fuse")
+    rows = [row for case_rows in with_progress(found, len(sources), "fuse") for row in case_rows]
+    if rank.count > 1:
+        return
     write_report(rows, paths.fusion_report)
-    for line in reviews.told({case.name: read_table(paths.fused_record(case.name)) for case in cases}):
+    for line in reviews.told({one.name: read_table(paths.fused_record(one.name)) for one in sources}):
         print(line, flush=True)
+
+
+def unfused(config: Config, paths: RunPaths, index: CaseIndex) -> list[str]:
+    """The cases that no rank has fused yet from the inputs and reviews of today; raises as `fuse`."""
+    reviews, fusion = Reviews.read(config.reviews), {"label_fusion": config.ablation.label_fusion}
+    missing = []
+    for one in sources_of(config, paths, index):
+        done = read_table(paths.fused_record(one.name))
+        if done.get("made_of") != one.facts() | fusion or not _reviewed_alike(done, reviews, one.name):
+            missing.append(one.name)
+    return missing
 
 
 def fuse_case(

@@ -2,15 +2,15 @@
 
 A table says what each source holds, and what of it is not used and why.
 
-Cases are processed independently and in parallel (`prepare_case.py`). Cases that are already prepared are skipped, and
-a rejected case does not stop the others. The index is written last.
+Cases are processed independently and in parallel (`prepare_case.py`), also by several ranks and jobs. Cases that are
+already prepared are skipped, and a rejected case does not stop the others. The index is written when all are there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from flareseg.errors import InputError, UsageError
 from flareseg.labels import TUMOUR, by_names, structures
@@ -24,9 +24,24 @@ from train.data.in_part import drawn_in_part
 from train.data.index import CaseIndex, IndexedCase, Split, write_index
 from train.data.layouts import Findings, look_into
 from train.data.prepare_case import prepare_case
-from train.data.prepare_records import Prepared, PrepareJob
+from train.data.prepare_records import Prepared, PrepareJob, read_result
 from train.data.splits import split_of
 from train.reporting.sources import report_sources
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that `prepare` has to do.
+
+    Attributes:
+        sources: of the configuration, with those that are generated.
+        findings: what each of them holds, by name.
+        jobs: the cases of all of them.
+    """
+
+    sources: list[SourceConfig]
+    findings: dict[str, Findings]
+    jobs: list[PrepareJob]
 
 
 def prepare(config: Config, paths: RunPaths) -> CaseIndex:
@@ -37,6 +52,31 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
         OutputError: when something cannot be written, or a worker process was killed.
         UsageError: when the validation cases of a source cannot be as configured.
     """
+    generate(config, paths)
+    found = survey(config, paths)
+    prepare_cases(found.jobs, config.processes)
+    return write_results(config, paths, found)
+
+
+def generate(config: Config, paths: RunPaths) -> None:
+    """Draw the phantoms and the new patients that are missing. To be done by one process at a time."""
+    if config.phantoms:
+        from train.synthetic.phantom_data import draw_phantoms
+
+        draw_phantoms(paths.phantoms, config.phantoms, config.processes)
+    if config.new_patients:
+        from train.synthetic.resynthesis import draw_all
+
+        named = {source.name: source for source in _sources(config, paths)}
+        draw_all(config.new_patients, named, paths.new_patients, config.processes)
+
+
+def survey(config: Config, paths: RunPaths) -> Survey:
+    """Look for the cases of all sources.
+
+    Raises:
+        InputError: when a source has no case, or two cases would have one name.
+    """
     grids = _grids(config)
     sources = _sources(config, paths)
     findings = {source.name: look_into(source) for source in sources}
@@ -44,16 +84,39 @@ def prepare(config: Config, paths: RunPaths) -> CaseIndex:
     twins = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
     if twins:
         raise InputError(f"Two cases would be called '{twins[0]}'; give one of their sources another name.")
-    results = in_parallel(prepare_case, jobs, config.processes, "prepare")
-    prepared = list(with_progress(_report_refusals(results), len(jobs), "prepare"))
+    return Survey(sources, findings, jobs)
+
+
+def prepare_cases(jobs: Sequence[PrepareJob], processes: int) -> None:
+    """Prepare cases, such as the share of one rank; the results are stored."""
+    results = in_parallel(prepare_case, jobs, processes, "prepare")
+    for result in with_progress(results, len(jobs), "prepare"):
+        if result.case is None:
+            print(f"prepare: refused {result.name}: {result.refused}", flush=True)
+
+
+def unprepared(found: Survey) -> list[str]:
+    """The cases that neither are prepared nor were refused."""
+    return [job.name for job in found.jobs if read_result(job) is None]
+
+
+def write_results(config: Config, paths: RunPaths, found: Survey) -> CaseIndex:
+    """Write the table of sources, the statistics and the index, of the stored results of all cases.
+
+    Raises:
+        As `prepare`; InputError as well if a case was changed meanwhile.
+    """
+    jobs, prepared = found.jobs, [result for job in found.jobs if (result := read_result(job))]
+    if len(prepared) < len(jobs):
+        raise InputError(f"{len(jobs) - len(prepared)} cases changed while they were prepared; run 'prepare' again.")
     refused = {result.name: result.refused for result in prepared if result.case is None}
     kept = [result for result in prepared if result.case is not None]
-    report_sources(sources, findings, prepared, paths.sources)
+    report_sources(found.sources, found.findings, prepared, paths.sources)
     if not kept:
         raise InputError(
             f"None of {len(jobs)} cases can be used; the first was refused because: {next(iter(refused.values()))}"
         )
-    cases = _with_splits(kept, jobs, sources, config.seed)
+    cases = _with_splits(kept, jobs, found.sources, config.seed)
     _check_structures(config, cases, kept)
     _measure(kept, cases, paths)
     index = CaseIndex(tuple(cases), refused)
@@ -82,20 +145,15 @@ def _grids(config: Config) -> tuple[tuple[Triple, ResamplingRule], ...]:
 
 
 def _sources(config: Config, paths: RunPaths) -> list[SourceConfig]:
-    """The configured sources, with phantoms and new patients, which are generated first."""
+    """The configured sources, with phantoms and new patients."""
     sources = list(config.sources)
     patients = config.new_patients
     if config.phantoms:
-        from train.synthetic.phantom_data import draw_phantoms
-
-        draw_phantoms(paths.phantoms, config.phantoms, config.processes)
         sources.append(SourceConfig(PHANTOMS, "cases", str(paths.phantoms), weight=config.phantoms.weight))
     if patients:
-        from train.synthetic.resynthesis import draw_all
+        from train.synthetic.resynthesis import names_of
 
-        named = {source.name: source for source in sources}
-        made = draw_all(patients, named, paths.new_patients, config.processes)
-        folder = str(paths.new_patients)
+        folder, made = str(paths.new_patients), names_of(patients)
         sources.append(SourceConfig(NEW_PATIENTS, "cases", folder, weight=patients.weight, only=made))
     if not sources:
         raise InputError("The configuration names neither sources nor phantoms to train on.")
@@ -113,14 +171,6 @@ def _jobs(
         PrepareJob(source.name, case, annotated or None, paths, grids, absent, in_part[case.name])
         for case in findings.cases
     ]
-
-
-def _report_refusals(results: Iterator[Prepared]) -> Iterator[Prepared]:
-    """Pass the results through, printing a line for each rejected case."""
-    for result in results:
-        if result.case is None:
-            print(f"prepare: refused {result.name}: {result.refused}", flush=True)
-        yield result
 
 
 def _with_splits(

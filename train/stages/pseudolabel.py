@@ -6,7 +6,6 @@ failed case is recorded with its error, does not stop the others, and is tried a
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from flareseg.errors import InputError
 from flareseg.io.files import read_volume, write_segmentation
@@ -21,8 +21,10 @@ from flareseg.labels import structures
 from flareseg.options import Options
 from flareseg.segmentation import Segmentation
 from flareseg.segmenter import Segmenter
-from flareseg.volume import Volume
+from flareseg.volume import Box, Volume
+from train.common.devices import device_of_rank
 from train.common.distributed import Rank
+from train.common.label_values import value_counts, value_sums
 from train.common.parallel import with_progress
 from train.common.paths import RunPaths
 from train.config import Config, PseudoConfig
@@ -32,9 +34,10 @@ from train.pseudolabels.pseudo_records import FAILED, Records, all_records
 Read = Volume | InputError | MemoryError
 
 
-def complete(config: Config, paths: RunPaths, index: CaseIndex) -> bool:
-    """Whether every case of every rank has its pseudo-labels, or a recorded failure."""
-    return all(records.is_settled(case) for records in all_records(config, paths) for case in records.wanted(index))
+def unlabelled(config: Config, paths: RunPaths, index: CaseIndex) -> list[str]:
+    """The cases of all ranks that have neither their pseudo-labels nor a recorded failure."""
+    found = [(records, case) for records in all_records(config, paths) for case in records.wanted(index)]
+    return list(dict.fromkeys(case.name for records, case in found if not records.is_settled(case)))
 
 
 def pseudolabel(config: Config, paths: RunPaths, index: CaseIndex, rank: Rank) -> None:
@@ -80,6 +83,8 @@ def confident_tumours(
     """
     import cc3d
 
+    everything, box = np.zeros_like(labels), _box(labels > 0)
+    labels, confidence = labels[box], confidence[box]
     parts, count = cc3d.connected_components(labels == TUMOUR, connectivity=26, return_N=True)
     found = parts > 0
     numbers, percent = parts[found], confidence[found]
@@ -94,24 +99,26 @@ def confident_tumours(
         for number in range(1, count + 1)
         if counts[number]
     ]
-    return result, tumours
+    everything[box] = result
+    return everything, tumours
+
+
+def _box(mask: NDArray[np.bool_]) -> Box:
+    """The box around a mask; that of one voxel if the mask is empty."""
+    [found] = ndimage.find_objects(mask.view(np.uint8), max_label=1)
+    return found or (slice(0, 1),) * 3
 
 
 def _segmenter(records: Records, rank: Rank) -> Segmenter:
     """The model that predicts the labels; a fit of this run is exported first, and the main rank keeps the export."""
     config, paths, model = records.config, records.paths, records.model
-    options = Options(device=config.pseudo.device, mirroring=config.pseudo.mirroring or None)
+    options = Options(device=device_of_rank(config.pseudo.device), mirroring=config.pseudo.mirroring or None)
     if model not in config.fits:
         return Segmenter(model, options)
-    from train.stages.export import export_model
+    from train.stages.export import model_folder
 
-    if rank.is_main:
-        return Segmenter(export_model(config, paths, model, paths.model(model)), options)
-    folder = paths.model(f"{model}_rank{rank.number}")
-    try:
-        return Segmenter(export_model(config, paths, model, folder), options)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with model_folder(config, paths, model, model, rank) as folder:
+        return Segmenter(folder, options)
 
 
 def _labelled(segmenter: Segmenter, records: Records, cases: Sequence[IndexedCase]) -> Iterator[bool]:
@@ -142,8 +149,7 @@ def _label(segmenter: Segmenter, volume: Volume, records: Records, case: Indexed
         labels, tumours = confident_tumours(labels, confidence, volume.geometry.voxel_ml, records.config.pseudo)
         facts["tumours"] = tumours
     else:
-        counts = np.bincount(labels.ravel(), minlength=TUMOUR + 1)
-        sums = np.bincount(labels.ravel(), confidence.ravel(), minlength=TUMOUR + 1)
+        counts, sums = value_counts(labels), value_sums(labels, confidence)
         facts["confidence"] = {s.name: round(sums[s.value] / counts[s.value] / 100, 3) for s in found.present()}
     path: Path = records.paths.pseudo(records.kind, case.name)
     write_segmentation(Segmentation(labels, volume.geometry, structures(), case.name), path, overwrite=True)

@@ -214,7 +214,7 @@ def synthesize_patients(
         info["in_part"] = [one.name for one in structures() if one.value in partly]
     paths = []
     for number in range(count):
-        path = folder / f"{source.name}_{seed + number}"
+        path = folder / _name(source, seed + number)
         paths.append(path)
         known = read_info(path)
         if known is not None and _said_of_labels(known) == _said_of_labels(info):
@@ -232,9 +232,7 @@ def _said_of_labels(info: Mapping[str, Any]) -> tuple[Any, Any]:
     return info.get("labels_present"), info.get("in_part")
 
 
-def draw_all(
-    wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1
-) -> list[str]:
+def draw_all(wanted: NewPatientsConfig, sources: Mapping[str, SourceConfig], folder: Path, processes: int = 1) -> None:
     """Write the new patients of a configuration as cases under `folder`; existing ones are kept.
 
     Args:
@@ -243,15 +241,23 @@ def draw_all(
         folder: output folder.
         processes: number of worker processes, each with its own source case.
 
-    Returns:
-        The names of all new patients.
-
     Raises:
         As `synthesize_patients`.
     """
     draw = partial(_draw_of, sources=sources, folder=folder, count=wanted.count, seed=wanted.seed)
     drawn = in_parallel(draw, wanted.cases, processes, "new patients")
-    return [path.name for paths in with_progress(drawn, len(wanted.cases), "new patients") for path in paths]
+    for _ in with_progress(drawn, len(wanted.cases), "new patients"):
+        pass
+
+
+def names_of(wanted: NewPatientsConfig) -> list[str]:
+    """The names of all new patients of a configuration."""
+    seeds = range(wanted.seed, wanted.seed + wanted.count)
+    return [_name(Path(case.partition("/")[2]), seed) for case in wanted.cases for seed in seeds]
+
+
+def _name(source: Path, seed: int) -> str:
+    return f"{source.name}_{seed}"
 
 
 def _draw_of(case: str, sources: Mapping[str, SourceConfig], folder: Path, count: int, seed: int) -> list[Path]:

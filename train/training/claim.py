@@ -14,7 +14,7 @@ from train.training.checkpoints import DONE, LAST
 from train.training.module import FitJob
 from train.training.stamps import STAMP, Stamp, differences, stored_stamp
 
-DESCRIPTION = "fit.json"
+DESCRIPTION, PROCESSES = "fit.json", "processes"
 _POLL_S = 0.2
 _told: set[Path] = set()
 
@@ -30,8 +30,10 @@ def claim(job: FitJob, rank: Rank) -> None:
     found = read_table(job.folder / DESCRIPTION)
     begun = has_begun(job.folder)
     if begun:
-        if STAMP not in found and rank.is_main:
-            tell_unknown(job.folder)
+        if rank.is_main:
+            if STAMP not in found:
+                tell_unknown(job.folder)
+            _tell_other_count(job, found.get(PROCESSES, rank.count), rank.count)
         stale = stale_for(job, found)
         if not stale:
             return
@@ -43,7 +45,7 @@ def claim(job: FitJob, rank: Rank) -> None:
         else:
             _wait_for(job.folder / DESCRIPTION, job.stamp)
     if not begun or rank.is_main:
-        write_json(job.folder / DESCRIPTION, job.describe() | {STAMP: job.stamp})
+        write_json(job.folder / DESCRIPTION, job.describe() | {PROCESSES: rank.count, STAMP: job.stamp})
 
 
 def has_begun(folder: Path) -> bool:
@@ -63,6 +65,17 @@ def tell_unknown(folder: Path) -> None:
         print(
             f"{folder.name}: taken as it is; of which settings, cases and labels it was made is not known (it has no "
             "stamp). Remove its folder to train it again.",
+            flush=True,
+        )
+
+
+def _tell_other_count(job: FitJob, before: int, now: int) -> None:
+    """Say if a fit that is not finished goes on with another number of ranks, which makes it no other fit."""
+    if before != now and not (job.folder / DONE).exists():
+        size = job.settings.batch_size
+        print(
+            f"{job.folder.name}: begun with {before} processes, goes on with {now}: a step sees {now * size} patches "
+            f"instead of {before * size}.",
             flush=True,
         )
 

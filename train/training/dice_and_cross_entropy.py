@@ -13,6 +13,9 @@ that of a plain mean is tiny, so a short training never finds it; voxels of smal
 The gradient is written out, block by block. Left to autograd, every intermediate of fifteen channels would be an
 array of its own in main memory, which took a third of a training step on a CPU; a block goes from logits to sums, and
 in the backward pass from logits to their gradient, within the cache.
+
+Dice is that of the whole batch, also where its patches are on several ranks: these add up their sums, a few numbers a
+channel, so that two ranks with a patch each learn what one with both does.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
@@ -93,15 +97,17 @@ class _Loss(torch.autograd.Function):
     ) -> torch.Tensor:
         with torch.autocast(logits.device.type, enabled=False):
             sums = _sums(logits, labels, known)
-            valid = sums.true.sum().clamp(min=1)
-            importance = _importance(sums.true.sum(0), valid, largest_weight)
-            cross_entropy = -(sums.log_likelihood.sum(0) * importance).sum() / valid
-
             counted = known.float()
             counted[:, 0] = 0
-            hit, predicted, true = ((part * counted).sum(0) for part in (sums.hit, sums.predicted, sums.true))
+            parts = [(part * counted).sum(0) for part in (sums.hit, sums.predicted, sums.true)]
+            totals = torch.stack([*parts, counted.sum(0), sums.true.sum(0), sums.log_likelihood.sum(0)])
+            ctx.ranks = _add_over_ranks(totals)
+            hit, predicted, true, patches, every, log_likelihood = totals
+            valid = every.sum().clamp(min=1)
+            importance = _importance(every, valid, largest_weight)
+            cross_entropy = -(log_likelihood * importance).sum() / valid
             # a structure that is absent and hardly predicted is not scored
-            scored = (counted.any(0) & ((true > 0) | (predicted > 1))).float()
+            scored = ((patches > 0) & ((true > 0) | (predicted > 1))).float()
             share = scored / scored.sum().clamp(min=1)
             union = predicted + true + 1
             dice = (2 * hit + 1) / union
@@ -132,7 +138,8 @@ class _Loss(torch.autograd.Function):
                     block.target[0] > 0, (logp[block.hidden] - background).exp(), should[block.hidden]
                 )
                 slope.add_(p.sub_(should).mul_(weight))
-                flat[number, :, voxels] = slope.mul_(grad_loss)
+                # the mean over the ranks is taken of it, but the loss is one of all patches together
+                flat[number, :, voxels] = slope.mul_(grad_loss * ctx.ranks)
         return gradient, None, None, None
 
 
@@ -149,6 +156,14 @@ def _sums(logits: torch.Tensor, labels: torch.Tensor, known: torch.Tensor) -> _S
         total[0, block.where[0]] += p @ block.valid
         total[1:, block.where[0]] += torch.stack([chosen, block.valid, log_likelihood]) @ block.target.T
     return _Sums(*total)
+
+
+def _add_over_ranks(totals: torch.Tensor) -> int:
+    """Add up the tensor over the ranks that train together, in place; returns how many these are."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 1
+    dist.all_reduce(totals)
+    return dist.get_world_size()
 
 
 def _importance(count: torch.Tensor, valid: torch.Tensor, largest_weight: float) -> torch.Tensor:

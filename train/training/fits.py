@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
 from train.data.cache import CachedCase, Kind, load_cached
-from train.data.case_lists import listed_names
+from train.data.case_list import CaseList
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
+from train.data.named_cases import listed_names
 from train.pseudolabels.reviews import right_structures
 from train.training.checkpoints import averaged_weights
 from train.training.claim import DESCRIPTION, refusal, stale_for, tell_unknown
@@ -102,17 +103,25 @@ def job_of(
     )
 
 
-def _taught(cases: Sequence[IndexedCase], grid: Path, kind: Kind | None) -> tuple[list[IndexedCase], list[CachedCase]]:
+def _taught(cases: Sequence[IndexedCase], grid: Path, kind: Kind | None) -> tuple[list[IndexedCase], CaseList]:
     """The cases in the cache, but for those of whose labels nothing is known, as after a review that rejects them.
 
     Raises:
         InputError: when a case is not in the cache, or nothing is known of any.
     """
-    cached = [(case, load_cached(grid / case.name, kind)) for case in cases]
-    taught = [(case, one) for case, one in cached if kind != "fused" or one.known[1:].any() or one.centres]
-    if not taught:
+    kept = []
+
+    def known() -> Iterator[CachedCase]:
+        for case in cases:
+            one = load_cached(grid / case.name, kind)
+            if kind != "fused" or one.known[1:].any() or one.centres:
+                kept.append(case)
+                yield one
+
+    cached = CaseList(known())
+    if not kept:
         raise InputError(f"Of none of the {len(cases)} cases any label is known; the reviews reject all of them.")
-    return [case for case, _ in taught], [one for _, one in taught]
+    return kept, cached
 
 
 def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:

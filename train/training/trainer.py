@@ -8,7 +8,6 @@ interrupted fit resumes from last.ckpt with the patches that follow; a finished 
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -25,16 +24,29 @@ from torch.utils.data import DataLoader
 
 from flareseg.errors import Cancelled, FlareError, InputError, OutputError, UsageError
 from flareseg.inference.devices import cpu_multiplies_bf16
-from train.augmentation.dataset import Oversampling, PatchDataset, StepSampler, collate, validation_batches
+from train.augmentation.dataset import (
+    Oversampling,
+    PatchDataset,
+    StepSampler,
+    collate,
+    start_worker,
+    validation_batches,
+)
 from train.augmentation.pipeline import NOTHING
+from train.common.devices import device_of_rank
 from train.common.distributed import Rank, this_rank
 from train.common.memory import keep_memory
+from train.common.parallel import worker_context
 from train.fit_config import Precision
 from train.reporting.cost import multiply_adds, parameters
 from train.training.checkpoints import DONE, LAST, CheckpointCallback, write_done
 from train.training.claim import claim
+from train.training.cluster import OneDeviceEach
 from train.training.module import FitJob, TrainingModule
 from train.training.tasks import Batch, Task
+
+_RANK_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+"""What gloo and NCCL say when one of the processes has ended."""
 
 
 def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
@@ -61,7 +73,8 @@ def fit(job: FitJob, make_task: Callable[[], Task]) -> None:
             f"{job.folder.name}: training starts or resumes; {size:.3g}M parameters, {cost:.3g} GMAC a patch",
             flush=True,
         )
-    keep_memory()
+    if not torch.cuda.is_available():
+        keep_memory()
     _quiet()
     L.seed_everything(job.seed, workers=True, verbose=False)
     module = TrainingModule(make_task(), job)
@@ -116,8 +129,9 @@ def _loader(module: TrainingModule, rank: Rank) -> DataLoader[Any]:
         collate_fn=collate,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
-        # a worker forked from a multi-threaded process may hang
-        multiprocessing_context="spawn" if settings.workers else None,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=start_worker,
+        multiprocessing_context=worker_context() if settings.workers else None,
     )
 
 
@@ -149,14 +163,15 @@ def _validation(job: FitJob, device: torch.device, epoch: int) -> Iterable[Batch
 def _trainer(job: FitJob, rank: Rank) -> L.Trainer:
     settings, cuda = job.settings, torch.cuda.is_available()
     torch.backends.cudnn.benchmark = cuda and not job.deterministic
-    here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or rank.count
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+    device = torch.device(device_of_rank("cuda") if cuda else "cpu")
+    ranks = OneDeviceEach(rank)
+    ddp = DDPStrategy(cluster_environment=ranks, process_group_backend="nccl" if cuda else "gloo")
     return L.Trainer(
         default_root_dir=job.folder,
         accelerator="gpu" if cuda else "cpu",
-        devices=int(here) if rank.count > 1 else 1,
-        num_nodes=max(rank.count // int(here), 1),
-        strategy=DDPStrategy(process_group_backend="nccl" if cuda else "gloo") if rank.count > 1 else "auto",
+        devices=[device.index or 0] if cuda else 1,
+        num_nodes=rank.count,
+        strategy=ddp if rank.count > 1 else "auto",
         max_steps=job.steps,
         precision=precision_of(settings.precision, cuda=cuda),
         gradient_clip_val=settings.gradient_clip,
@@ -211,6 +226,15 @@ def _explained(error: RuntimeError, job: FitJob) -> FlareError | RuntimeError:
         return InputError(
             f"A process that loads patches for the fit '{job.folder.name}' was killed, usually for lack of memory; "
             "start again with fewer workers: training resumes from the last epoch."
+        )
+    if any(words in text for words in _RANK_LOST):
+        return OutputError(
+            f"Another process that trains the fit '{job.folder.name}' ended or was lost; see its own message, then "
+            "start again: training resumes from the last epoch."
+        )
+    if "Duplicate GPU" in text:
+        return UsageError(
+            f"Two processes that train the fit '{job.folder.name}' have the same GPU; start as many as there are GPUs."
         )
     if "loading state_dict" in text:
         return UsageError(f"{job.folder / LAST} is a checkpoint of another plan; give another folder with runs=...")

@@ -30,4 +30,5 @@ def confidence_of(logits: Logits, out_shape_zyx: Index) -> NDArray[np.uint8]:
         best[part] = (values.amax(0) - torch.logsumexp(values, 0)).exp().cpu()
     if best.shape != out_shape_zyx:
         best = F.interpolate(best[None, None], size=out_shape_zyx, mode="trilinear", align_corners=False)[0, 0]
-    return (best * 100).round().clamp(0, 100).to(torch.uint8).numpy()
+    # in place: every copy would be twice as large as the CT
+    return best.mul_(100).round_().clamp_(0, 100).to(torch.uint8).numpy()

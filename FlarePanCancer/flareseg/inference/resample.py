@@ -22,6 +22,8 @@ from flareseg.volume import Index, Triple
 CPU = torch.device("cpu")
 ANISOTROPY_THRESHOLD = 3.0
 NO_WEIGHT = 1e-9
+MIDDLE_BYTES = 2**30
+"""Of slices that are interpolated in plane, but not along z: of the largest CTs all of them would take 4 GB."""
 SLAB_BYTES = 16 * 2**20
 """Of single-precision slices at a time: small beside the volume, large beside the cost of starting a product."""
 
@@ -116,26 +118,33 @@ def resample_image(
         _table(size_in, size_out, None if nearest == axis else order)
         for axis, (size_in, size_out) in enumerate(zip(shape, out, strict=True))
     ]
+    if nearest == 0 and tables[0] is not None and out[0] < shape[0]:
+        # most slices of a thin-sliced CT are the nearest to none; what is left comes one to one
+        hu, shape, tables[0] = hu[tables[0]], (out[0], shape[1], shape[2]), None
     steps = [
         _Interpolation(axis, None if table is None else torch.from_numpy(table).to(device))
         for axis, table in enumerate(tables)
     ]
     others = tuple(axis for axis in range(3) if axis != nearest)
-    lows, highs = [], []
+    lows, highs, result = [], [], None
     # Rows first or columns first, whichever leaves less for the second product.
     in_plane = steps[1:] if out[1] * shape[2] <= out[2] * shape[1] else steps[:0:-1]
-    middle = torch.empty((shape[0], out[1], out[2]), device=device)
     slices = max(1, SLAB_BYTES // (4 * shape[1] * shape[2]))
-    for start in range(0, shape[0], slices):
-        slab = torch.from_numpy(hu[start : start + slices].astype(np.float32, order="C")).to(device).clamp_(*clip_hu)
-        lows.append(slab.amin(others, keepdim=True))
-        highs.append(slab.amax(others, keepdim=True))
-        for step in in_plane:
-            slab = step(slab)
-        middle[start : start + slices] = slab
-        if progress:
-            progress.update(start / shape[0])
-    result = steps[0](middle)
+    for part in _parts(shape[0], 4 * out[1] * out[2]) if steps[0].is_product else [slice(0, shape[0])]:
+        middle = torch.empty((part.stop - part.start, out[1], out[2]), device=device)
+        for start in range(part.start, part.stop, slices):
+            stop = min(start + slices, part.stop)
+            slab = torch.from_numpy(hu[start:stop].astype(np.float32, order="C")).to(device).clamp_(*clip_hu)
+            lows.append(slab.amin(others, keepdim=True))
+            highs.append(slab.amax(others, keepdim=True))
+            for step in in_plane:
+                slab = step(slab)
+            middle[start - part.start : stop - part.start] = slab
+            if progress:
+                progress.update(start / shape[0])
+        result = steps[0](middle, part, result)
+        del middle  # before there is another
+    assert result is not None
     if out == shape:
         return result
     if nearest == 0:
@@ -145,6 +154,12 @@ def resample_image(
         if nearest is not None:
             low, high = steps[nearest](low), steps[nearest](high)
     return result.clamp_(low, high)
+
+
+def _parts(size: int, slice_bytes: int) -> list[slice]:
+    """An axis in parts whose slices fit into `MIDDLE_BYTES`; one part, but for the largest CTs."""
+    length = max(1, MIDDLE_BYTES // slice_bytes)
+    return [slice(start, min(start + length, size)) for start in range(0, size, length)]
 
 
 def _table(size_in: int, size_out: int, order: int | None) -> NDArray[Any] | None:
@@ -160,13 +175,24 @@ class _Interpolation:
     def __init__(self, axis: int, table: torch.Tensor | None) -> None:
         self._axis, self._table = axis, table
 
-    def __call__(self, volume: torch.Tensor) -> torch.Tensor:
+    @property
+    def is_product(self) -> bool:
+        """Whether it adds up weighted samples, so that some of the samples can be added to the others."""
+        return self._table is not None and self._table.is_floating_point()
+
+    def __call__(
+        self, volume: torch.Tensor, part: slice = slice(None), so_far: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Interpolate; or add to `so_far` what `volume` contributes, which is that part of an axis 0 of products."""
         if self._table is None:
             return volume
+        if so_far is not None:
+            so_far.flatten(1).addmm_(self._table[:, part], volume.flatten(1))
+            return so_far
         if not self._table.is_floating_point():
             return volume.index_select(self._axis, self._table)
         if self._axis == 0:
-            return (self._table @ volume.flatten(1)).reshape(-1, *volume.shape[1:])
+            return (self._table[:, part] @ volume.flatten(1)).reshape(-1, *volume.shape[1:])
         if self._axis == 1:
             return torch.bmm(self._table.expand(len(volume), -1, -1), volume)
         return volume @ self._table.T

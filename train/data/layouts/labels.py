@@ -13,6 +13,7 @@ from flareseg.errors import InputError
 from flareseg.io.files import read_labels
 from flareseg.labels import by_name
 from flareseg.volume import Geometry, Orientation
+from train.common.label_values import replaced, value_counts
 from train.data.cache import SAME_GRID_MM
 from train.data.index import CLASSES, IGNORE
 from train.data.layouts.found import LabelFile
@@ -102,7 +103,7 @@ def check_values(labels: NDArray[np.uint8], known: Iterable[int], path: Path) ->
     Raises:
         InputError: naming the first that is not; `path` is the file.
     """
-    counts = np.bincount(labels.ravel(), minlength=256)
+    counts = value_counts(labels)
     counts[[0, IGNORE, *known]] = 0
     strange = np.flatnonzero(counts)
     if len(strange):
@@ -120,7 +121,7 @@ def _mapped(labels: NDArray[np.uint8], file: LabelFile, geometry: Geometry) -> N
     table[IGNORE] = IGNORE
     for own, value in file.values.items():
         table[own] = value
-    mapped = table[labels]
+    mapped = replaced(labels, table)
     for pair in PAIRS:
         if pair.value in file.values.values():
             mapped = split_sides(mapped, geometry, pair)
@@ -182,4 +183,4 @@ def ignore_unannotated(labels: NDArray[np.uint8], annotated: Iterable[int]) -> N
     """Set labels of structures that are not annotated in full to the ignore label."""
     table = np.full(256, IGNORE, np.uint8)
     table[[0, *annotated]] = [0, *annotated]
-    return table[labels]
+    return replaced(labels, table)
