@@ -101,9 +101,7 @@ def test_the_exported_model_has_what_was_learnt(run):
     write_calibration(some_samples(), paths)
     known = read_calibration(paths)
     assert known == fit(some_samples())
-    whole = Run.__new__(Run)
-    whole.config, whole.paths = config, paths
-    export(whole)
+    export(Run(config))
     assert load_bundle(config.output).plan.calibration == known
 
 
