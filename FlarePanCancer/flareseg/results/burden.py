@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flareseg.labels import TUMOUR
+from flareseg.results.columns import DECIMALS
 
 if TYPE_CHECKING:
     from flareseg.results.measure import Measurement
@@ -37,10 +38,10 @@ def _with_lesions(row: Measurement, lesions: Sequence[Measurement], voxel_ml: fl
     together = None if row.structure == TUMOUR else row.voxels + voxels
     return replace(
         row,
-        with_lesions_ml=None if together is None else round(together * voxel_ml, 3),
+        with_lesions_ml=None if together is None else round(together * voxel_ml, DECIMALS["with_lesions_ml"]),
         lesions_count=len(lesions),
-        lesions_ml=round(voxels * voxel_ml, 3),
-        lesions_percent=None if together is None else round(100 * voxels / together, 2),
+        lesions_ml=round(voxels * voxel_ml, DECIMALS["lesions_ml"]),
+        lesions_percent=None if together is None else round(100 * voxels / together, DECIMALS["lesions_percent"]),
         largest_lesion_ml=max((one.volume_ml for one in lesions), default=None),
         largest_lesion_mm=max((one.longest_mm for one in lesions if one.longest_mm is not None), default=None),
     )

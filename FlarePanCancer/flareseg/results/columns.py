@@ -83,6 +83,7 @@ COLUMNS = (
     Column("largest_lesion_mm", "mm", NUMBER, STRUCTURE, "the greatest longest_mm among them", _RECIST, 1),
 )
 """Of every measurement. Names and order stay: new ones come after."""
+DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decimals is not None}
 
 
 def _shape(name: str, unit: str, definition: str) -> Column:

@@ -15,7 +15,7 @@ from flareseg.expectation import expected_quality
 from flareseg.labels import TUMOUR, Structure
 from flareseg.results import columns
 from flareseg.results.burden import with_burden
-from flareseg.results.columns import END_DECIMALS
+from flareseg.results.columns import DECIMALS, END_DECIMALS
 from flareseg.results.densities import Densities
 from flareseg.results.features import features_of
 from flareseg.results.lesions import Lesion, find_lesions
@@ -25,7 +25,6 @@ from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Triple, Volume
 
 COLUMNS = tuple(column.name for column in columns.COLUMNS)
-DECIMALS = {column.name: column.decimals for column in columns.COLUMNS if column.decimals is not None}
 PERCENTILES = {"hu_p5": 5, "hu_p25": 25, "hu_median": 50, "hu_p75": 75, "hu_p95": 95}
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from flareseg.io.atomic import atomic_path
-from flareseg.results.columns import END_DECIMALS
+from flareseg.results.columns import DECIMALS, END_DECIMALS
 from flareseg.results.followup.comparison import FollowUp
 from flareseg.results.followup.table import change_of, verdict_of
 from flareseg.results.followup.tracks import Track, longest_of
 from flareseg.results.lesions import Lesion
-from flareseg.results.measure import DECIMALS, cell
+from flareseg.results.measure import cell
 from flareseg.results.measurement_files import check_table_name
 from flareseg.text import Number, as_json, write_csv_rows
 from flareseg.volume import Triple

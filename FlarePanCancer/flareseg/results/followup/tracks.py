@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from flareseg.labels import Structure
+from flareseg.results.columns import DECIMALS
 from flareseg.results.followup.alignment import Alignment
 from flareseg.results.followup.pairing import Candidate, pair
 from flareseg.results.followup.registration import Registration
 from flareseg.results.followup.shapes import Points, in_view
 from flareseg.results.followup.timepoint import Timepoint, middle
 from flareseg.results.lesions import Lesion
-from flareseg.results.measure import DECIMALS
 from flareseg.volume import Triple
 
 DOUBTFUL_MM = 3.0
