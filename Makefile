@@ -23,7 +23,7 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
   benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits \
   benchmark-measurements benchmark-page \
   benchmark-public benchmark-slabs \
-  benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
+  benchmark-smaller benchmark-totalsegmentator benchmark-training benchmark-training-costs screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -117,8 +117,9 @@ benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minut
 benchmark-limits: $(READY) ## how long a cancel and the start take (three minutes)
 	$(BIN)/python Testing/benchmarks/limits.py
 
-benchmark-page: $(READY) ## docs/benchmarks.md and its plot, from what the benchmarks wrote
+benchmark-page: $(READY) ## docs/benchmarks.md and its plot, and the tables of docs/training_costs.md
 	$(BIN)/python Testing/benchmarks/page.py
+	$(BIN)/python Testing/benchmarks/training_costs_page.py
 
 benchmark-large: $(READY) ## a net of the paper's size beside nnU-Net's predictor (twenty minutes; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks large PYTHON=$(PYTHON) TORCH=$(TORCH)
@@ -128,6 +129,9 @@ benchmark-totalsegmentator: $(READY) ## beside TotalSegmentator (half an hour; m
 
 benchmark-training: $(READY) ## side by side with nnU-Net's trainer (an hour on two cores; makes .venv-nnunet)
 	$(MAKE) -C Testing/benchmarks training PYTHON=$(PYTHON) TORCH=$(TORCH)
+
+benchmark-training-costs: $(READY) ## what a CT costs in every stage of a training, but for the nets (ten minutes)
+	$(BIN)/python Testing/benchmarks/training_costs.py
 
 screenshots: $(READY) ## pictures of the Slicer module, from its tests' parts
 	$(BIN)/python Testing/gui/make_screenshots.py

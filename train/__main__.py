@@ -4,6 +4,7 @@ python -m train STAGE --config train/configs/NAME.yaml [key=value ...]
 python -m train review --config train/configs/NAME.yaml [--count N] [key=value ...]
 python -m train plan --config train/configs/NAME.yaml --out PLANNED.yaml [--gpu-memory GB] [key=value ...]
 python -m train table RUN [RUN ...]
+python -m train costs --config train/configs/NAME.yaml [--cases N] [--gpus N] [key=value ...]
 torchrun --nproc-per-node 8 -m train all --config train/configs/paper.yaml
 python -m train prepare --shard 3/32 --config train/configs/paper.yaml
 """
@@ -23,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run stages, or compare the scores of runs; returns the exit status."""
     import_for_training()
     from train.pipeline import DIVIDED, STAGES
+    from train.stages.costs import add_options
 
     parser = argparse.ArgumentParser(
         prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -52,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     planner.add_argument("--fingerprint", type=Path, metavar="FILE", help="nnU-Net's dataset_fingerprint.json instead")
     planner.add_argument("--debug", action="store_true", help="show a traceback with an error")
     planner.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. sources.flare23.path=FOLDER")
+    costing = commands.add_parser("costs", help="GPU-hours, core-hours, disk and memory of so many CTs, reckoned")
+    add_options(costing)
+    costing.add_argument("--debug", action="store_true", help="show a traceback with an error")
+    costing.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. fits.final.epochs=100")
     table = commands.add_parser("table", help="scores of several runs side by side, as in the paper's ablation")
     table.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="the folder 'runs' of a configuration")
     table.add_argument("--debug", action="store_true", help="show a traceback with an error")
@@ -61,6 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
             from train.reporting.tables import ablation
 
             print(ablation(options.runs))
+        elif options.command == "costs":
+            from train.stages.costs import costs
+
+            print(costs(options))
         elif options.command == "plan":
             from train.stages.plan import PlanRequest, plan
 

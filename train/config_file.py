@@ -21,12 +21,13 @@ from train.net_config import ANY_RANGE
 from train.settings import build, read_tables
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+def load_config(path: Path, overrides: list[str] | None = None, *, with_data: bool = True) -> Config:
     """Read a configuration file and check all of it.
 
     Args:
         path: a YAML file; `extends` names another file in the same folder, which provides the missing keys.
         overrides: "key=value" or "section.key=value", values in YAML.
+        with_data: whether the folders of the sources must exist.
 
     Raises:
         UsageError: when the file, a key or a value is invalid.
@@ -36,28 +37,28 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         tables["sources"] = [{"name": name, **(entry or {})} for name, entry in tables["sources"].items()]
     config = build(Config, tables, str(path))
     try:
-        _check(config)
+        _check(config, with_data)
     except (ModelError, UsageError) as error:
         raise UsageError(f"{path}: {error}") from None
     return config
 
 
-def _check(config: Config) -> None:
+def _check(config: Config, with_data: bool) -> None:
     """That the parts fit each other."""
     sources = config.source_names()
     _no_twins("source", sources)
     for source in config.sources:
-        if not Path(source.path).expanduser().is_dir():
+        if with_data and not Path(source.path).expanduser().is_dir():
             raise UsageError(f"The folder '{source.path}' of the source '{source.name}' does not exist.")
         by_names([*source.annotated, *source.absent, *source.in_part])
         whole = {*source.absent} if isinstance(source.in_part, dict) else {*source.annotated, *source.absent}
         if both := sorted(whole & {*source.in_part}):
             raise UsageError(f"The source '{source.name}' has '{both[0]}' in_part, and annotated or absent as well.")
         check_names(source.values)
-    for name in config.reviews:
+    for name in config.reviews if with_data else ():
         if not Path(name).expanduser().is_file():
             raise UsageError(f"There is no file of reviews '{name}'.")
-    if config.new_patients:
+    if config.new_patients and with_data:
         _check_new_patients(config, config.new_patients)
     for name, net in config.nets.items():
         try:

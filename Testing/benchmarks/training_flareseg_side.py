@@ -76,7 +76,8 @@ def load(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def step(order: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of each of `count` training steps after `warm` others, on batches that are there already.
+    """Seconds of each of `count` training steps after `warm` others, on batches that are there already; those of the
+    processor, too.
 
     A step is all that a fit does in one: forward, backward, clipped gradients, optimiser, averaged weights.
     """
@@ -98,9 +99,9 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
     batches = [to_batch([dataset[i] for i in some], net, plan, augment, device) for some in numbers]
     for batch in batches:
         batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last_3d)
-    seconds = []
+    seconds, cpu_seconds = [], []
     for number in range(order["warm"] + order["count"]):
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=order["precision"] == "bf16-mixed"):
             loss = module.training_step(batches[number % len(batches)], number)
@@ -109,8 +110,10 @@ def step(order: dict[str, Any]) -> dict[str, Any]:
         optimizer.step()
         module.on_train_batch_end(None, None, number)
         seconds.append(time.perf_counter() - began)
+        cpu_seconds.append(time.process_time() - began_cpu)
     parameters = sum(parameter.numel() for parameter in module.network.parameters())
-    return {"steps_s": seconds[order["warm"] :], "batch_size": size, "parameters": parameters}
+    timed = {"steps_s": seconds[order["warm"] :], "steps_cpu_s": cpu_seconds[order["warm"] :]}
+    return timed | {"batch_size": size, "parameters": parameters}
 
 
 def _net(order: dict[str, Any]) -> Any:

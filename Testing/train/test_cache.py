@@ -12,6 +12,7 @@ from flareseg.errors import InputError, OutputError
 from flareseg.inference.body import body_box
 from flareseg.inference.resample import resample_image
 from flareseg.volume import Geometry, Volume
+from train.data import cache
 from train.data.cache import is_cached, load_cached, write_image, write_labels
 from train.data.index import CLASSES
 from train.data.label_resampling import linear_matrix, resampled_labels
@@ -56,6 +57,19 @@ def test_a_box_is_the_same_part_of_the_whole(cached):
     assert np.array_equal(cached.hu(box), cached.hu(everything(cached))[box])
     assert np.array_equal(cached.labels(box), cached.labels(everything(cached))[box])
     assert (cached.hu(box).dtype, cached.labels(box).dtype) == (np.int16, np.uint8)
+
+
+def test_a_cache_of_an_older_version_is_read_as_it_is(cached, tmp_path, monkeypatch):
+    volume, labels = body()
+    monkeypatch.setattr(cache, "CHUNK", (64, 128, 128))
+    monkeypatch.setattr(cache, "BLOCK", (8, 32, 64))
+    monkeypatch.setattr(cache, "CODEC_LEVEL", 5)
+    write_image(tmp_path / "older", volume, (3.0, 3.0, 3.0))
+    write_labels(tmp_path / "older", "truth", labels, volume.geometry, KNOWN)
+    older = load_cached(tmp_path / "older", "truth")
+    assert (older.image_hash, older.labels_hash) == (cached.image_hash, cached.labels_hash)
+    assert np.array_equal(older.hu(everything(older)), cached.hu(everything(cached)))
+    assert np.array_equal(older.labels(everything(older)), cached.labels(everything(cached)))
 
 
 def test_labels_keep_their_place_on_the_body_and_their_volume(cached):
