@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,dicom,report,export,train,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,dask,dicom,report,export,train,dev]"
 	touch $(READY)
 
 demo: $(READY) ## segment a real CT with the embedded model; look at demo/
