@@ -26,6 +26,7 @@ from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import DeviceError, UsageError
 from flareseg.io.files import write_volume
 from flareseg.options import Options
+from flareseg.reading import limits
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -198,6 +199,20 @@ def test_auto_goes_by_cores_and_memory():
     assert auto_workers(4, 8, 10)[0] == 4
     number, why = auto_workers(1, 8, 100 * each)
     assert f"8 cores / {many.CORES_A_WORKER} = {number}" in why
+
+
+def test_memory_is_that_of_the_job_where_it_has_less_than_the_machine(tmp_path, monkeypatch):
+    job = tmp_path / "groups" / "job_7" / "step_0"
+    job.mkdir(parents=True)
+    (tmp_path / "own").write_text("0::/job_7/step_0\n")
+    monkeypatch.setattr("flareseg.reading.limits.GROUPS", tmp_path / "groups")
+    monkeypatch.setattr("flareseg.reading.limits.OWN_GROUP", tmp_path / "own")
+    unbounded = limits.free_memory()
+    assert unbounded > 2**20
+    (job / "memory.max").write_text("max\n")
+    for name, text in (("max", "1048576"), ("current", "524288"), ("stat", "anon 1\ninactive_file 1024\n")):
+        (job.parent / f"memory.{name}").write_text(text)
+    assert limits.free_memory() == 524288 + 1024
 
 
 def test_workers_take_turns_at_the_devices_and_have_cores_of_their_own(monkeypatch):

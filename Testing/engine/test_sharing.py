@@ -203,3 +203,37 @@ def test_a_manifest_is_not_read_twice(tmp_path, monkeypatch):
     manifest.refresh()
     assert read == []
     manifest.end()
+
+
+def test_who_gets_a_case_knows_that_it_was_done_just_before(tmp_path, monkeypatch):
+    """Whether the run that did it is still there, has ended, or does more; nobody looks at the results for it."""
+    monkeypatch.setattr("flareseg.cases.manifest.REFRESH_EVERY_S", 1e9)
+    waiting = Manifest(tmp_path)
+    for end in (False, True):
+        other = Manifest(tmp_path)
+        assert other.claim("a") == ""
+        other.append(record(DONE, f"a{end}"))
+        other.sharing.done("a")
+        assert waiting.claim("a"), "kept until all know"
+        if end:
+            other.end()
+        else:
+            other.sharing.drop("a")
+        assert waiting.claim("a") == "" and waiting.last_of(tmp_path / f"a{end}.nii.gz")
+        waiting.sharing.drop("a")
+        other.end()
+    waiting.end()
+
+
+def test_a_case_that_is_done_is_free_when_the_others_have_read_it(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(sharing.time, "monotonic", lambda: now[0])
+    one, other = Sharing(tmp_path), Sharing(tmp_path)
+    assert one.claim("a") == ""
+    one.done("a")
+    now[0] = sharing.KEPT_S - 1
+    assert one.claim("b") == "" and other.claim("a")
+    now[0] = sharing.KEPT_S + 1
+    assert one.claim("c") == "" and other.claim("a") == ""
+    one.end(keep=False)
+    other.end(keep=False)

@@ -10,6 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from flareseg.cases.clashes import files_of
+from flareseg.cases.find import Case
+from flareseg.io.files import ending_of
+
 _PEEK_BYTES = 2**16
 
 
@@ -36,6 +40,17 @@ def fingerprint(source: Path, others: tuple[Path, ...] = ()) -> dict[str, Any]:
     for file in filter(os.path.isfile, (source, *others)):  # a pipe would wait for ever
         ends.update(_ends(file))
     return result | {"size": about.st_size, "mtime_ns": about.st_mtime_ns, "ends": ends.hexdigest()}
+
+
+def source_of(case: Case) -> dict[str, Any]:
+    """The fingerprint of the input of a case; raises as `fingerprint`."""
+    others = tuple(file for file in files_of(case.source)[1:] if os.path.isfile(file))
+    result = fingerprint(case.source, tuple(dict.fromkeys(others)))
+    alone = ending_of(case.source) or case.source.suffix.lower() == ".zip"
+    if others or os.path.isdir(case.source) or alone:
+        return result | ({"series": case.series} if case.series else {})
+    # One slice of a series stands for all of it, a DICOMDIR for its folder.
+    return result | {"series_folder": fingerprint(case.source.parent)}
 
 
 def checksum(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from flareseg.text import shown
 
 WRITER = "manifest"
 """The claim of the run that appends to the manifest itself."""
+REFRESH_EVERY_S = 5.0
+"""Less than `sharing.KEPT_S`."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Manifest:
         self._read: dict[str, _ReadSoFar] = {}
         self._order: dict[str, Any] = {}
         self._wrote_own = False
+        self._own = frozenset([self.sharing.own.name])
         self._lock = threading.RLock()  # results may be written beside the next case
         self.refresh()
         self._by_others.clear()
@@ -60,10 +64,28 @@ class Manifest:
     def refresh(self) -> None:
         """Read what other runs have written since."""
         with self._lock:
+            self._refreshed = time.monotonic()
+            runs = self.sharing.runs()
+            self._runs = frozenset(path.name for path in runs)
             # The manifest last: what is moved there meanwhile is in one of both.
-            for path in (*self.sharing.runs(), self.path):
+            for path in (*runs, self.path):
                 if path != self.sharing.own:
                     self._read_on(path)
+
+    def keep_fresh(self) -> None:
+        """Read what others have written if that was not done just now."""
+        if time.monotonic() > self._refreshed + REFRESH_EVERY_S:
+            self.refresh()
+
+    def claim(self, key: str) -> str:
+        """As `Sharing.claim`; what others have done of it is known then."""
+        with self._lock:
+            self.keep_fresh()
+            holder = self.sharing.claim(key)
+            # Who has done it kept it for longer than it takes to be read, unless that run has ended since, or died.
+            if not holder and (self.sharing.took_over or self.sharing.seen - self._own != self._runs - self._own):
+                self.refresh()
+            return holder
 
     def key_of(self, output: Path) -> str:
         """What a result is called in the manifest."""
@@ -113,15 +135,17 @@ class Manifest:
             for name in record.outputs:
                 self._by_others.pop(name, None)
 
-    def end(self) -> None:
-        """Leave the folder to others, and move lines of ended runs into the manifest. Nothing is raised."""
+    def end(self, *, hurry: bool = False) -> None:
+        """Leave the folder to others, and, unless in a hurry, move lines of ended runs into the manifest. Nothing is
+        raised."""
         if not self._lock.acquire(timeout=1.0):  # a command that is being ended waits for nobody
             return
         try:
             self.sharing.end(keep=self._wrote_own)
         finally:
             self._lock.release()
-        gather(self.path)
+        if not hurry:
+            gather(self.path)
 
     def _note_own_line(self, place: Place) -> None:
         """Pass over a line of our own when the manifest is read on, if that has been read up to there."""

@@ -1,8 +1,5 @@
 """Whether a case is done already: what `--skip-existing` takes, does again, or leaves to the user or to other runs."""
 
-# os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH112, PTH113
-
 from __future__ import annotations
 
 import hashlib
@@ -17,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from flareseg import __version__
-from flareseg.cases.clashes import files_of
 from flareseg.cases.find import Case
-from flareseg.cases.fingerprints import checksum, fingerprint
+from flareseg.cases.fingerprints import checksum, source_of
 from flareseg.cases.manifest import Manifest
 from flareseg.cases.manifest_lines import DONE, FAILED, STARTED, TAKEN, Record
 from flareseg.errors import FlareError, InputError, OutputError
@@ -34,7 +30,7 @@ from flareseg.volume import Volume
 
 GRID_TOLERANCE_MM = 0.1
 """File formats round positions."""
-REFRESH_EVERY_S, EXCLUSIVE_NAP_S = 5.0, 0.05
+EXCLUSIVE_NAP_S = 0.05
 BY_HAND = "move it elsewhere, or use --overwrite to have it replaced"
 
 
@@ -83,7 +79,6 @@ class Log:
         self._skip, self._overwrite = skip_existing, overwrite
         self._skipped: Counter[str] = Counter()
         self._by_others = 0
-        self._refreshed = time.monotonic()
         self._sources: dict[str, dict[str, Any]] = {}
 
     @property
@@ -156,8 +151,7 @@ class Log:
     def _done_by_others(self, case: Case, files: Sequence[Path]) -> Decision | None:
         """What another run says of a case that it ended while this one is at work: it need not be looked at again."""
         assert self._manifest
-        if time.monotonic() > self._refreshed + REFRESH_EVERY_S:
-            self.refresh()
+        self._manifest.keep_fresh()
         records = [self._manifest.by_others(path) for path in files]
         first = records[0]
         if first is None or any(one is not first for one in records):
@@ -176,7 +170,6 @@ class Log:
         """Read what other runs have written."""
         if self._manifest:
             self._manifest.refresh()
-            self._refreshed = time.monotonic()
 
     def claim(self, case: Case) -> str:
         """Keep other runs from working on a case; what they have done of it is known then.
@@ -190,14 +183,11 @@ class Log:
         if self._manifest is None:
             return ""
         try:
-            holder = self._manifest.sharing.claim(self._key_of(case))
+            return self._manifest.claim(self._key_of(case))
         except OSError as error:
             check_destination(case.outputs[0], overwrite=True)  # which may know more
             folder = shown(self._manifest.path.parent)
             raise OutputError(f"The folder '{folder}' cannot be written: {error.strerror or error}.") from None
-        if not holder:
-            self.refresh()
-        return holder
 
     def release(self, case: Case) -> None:
         """Leave a case to other runs, if it is not done."""
@@ -226,10 +216,10 @@ class Log:
         """Whether another run is at work in the folder."""
         return self._manifest is not None and self._manifest.sharing.others_live()
 
-    def end(self) -> None:
+    def end(self, *, hurry: bool = False) -> None:
         """Leave the folder; for the end of a run, however it comes."""
         if self._manifest:
-            self._manifest.end()
+            self._manifest.end(hurry=hurry)
 
     def _key_of(self, case: Case) -> str:
         assert self._manifest
@@ -311,7 +301,7 @@ class Log:
     def done(self, case: Case, files: Sequence[Path], rows: Sequence[Measurement]) -> None:
         """Note that a case is done; raises OutputError as `started`."""
         self._append(DONE, case, files, rows, self._sources.pop(case.name, {}))
-        self.release(case)
+        self._ended(case)
 
     def failed(self, case: Case, files: Sequence[Path], message: str) -> None:
         """Note that a case failed; raises nothing."""
@@ -324,7 +314,11 @@ class Log:
             return
         finally:
             self._sources.pop(case.name, None)
-            self.release(case)
+            self._ended(case)
+
+    def _ended(self, case: Case) -> None:
+        if self._manifest:
+            self._manifest.sharing.done(self._key_of(case))
 
     def _append(
         self, status: str, case: Case, files: Sequence[Path], rows: Sequence[Measurement], source: dict[str, Any]
@@ -355,17 +349,6 @@ class Log:
 
 def _cases(count: int) -> str:
     return f"{count} case{' was' if count == 1 else 's were'}"
-
-
-def source_of(case: Case) -> dict[str, Any]:
-    """The fingerprint of the input of a case; raises as `fingerprint`."""
-    others = tuple(file for file in files_of(case.source)[1:] if os.path.isfile(file))
-    result = fingerprint(case.source, tuple(dict.fromkeys(others)))
-    alone = ending_of(case.source) or case.source.suffix.lower() == ".zip"
-    if others or os.path.isdir(case.source) or alone:
-        return result | ({"series": case.series} if case.series else {})
-    # One slice of a series stands for all of it, a DICOMDIR for its folder.
-    return result | {"series_folder": fingerprint(case.source.parent)}
 
 
 def _is_whole_result(path: Path) -> bool:

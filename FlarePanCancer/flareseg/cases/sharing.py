@@ -20,7 +20,8 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,8 @@ FOLDER = ".flareseg_sharing"
 ENDED = "ended"
 """How the name of a run's file begins once the run has ended and others have to care for what it holds."""
 BEAT_EVERY_S, DEAD_AFTER_S = 15.0, 120.0
+KEPT_S = 15.0
+"""So long a run keeps the claim of a case that it has done: the others have read by then that it is."""
 LOOKS_WITHIN_S = 30.0
 """Looks that are further apart see too little to know that nothing happened between them."""
 _CLAIM = re.compile(r"claim-(?P<key>.+)-(?P<number>\d+)")
@@ -59,12 +62,17 @@ class Sharing:
 
     Attributes:
         own: the run's own file, into which others look.
+        seen: the names of the files of all runs, as they were in the folder after the last claim.
+        took_over: whether the last claim was that of a dead run before.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FOLDER
         self.own = self.folder / temporary_name(".jsonl")
+        self.seen: frozenset[str] = frozenset()
+        self.took_over = False
         self._held: dict[str, Path] = {}
+        self._done: deque[tuple[float, str]] = deque()
         self._beats: dict[str, _Watched] = {}
         self._lock = threading.RLock()
         self._ended: threading.Event | None = None
@@ -82,6 +90,7 @@ class Sharing:
             if key in self._held:
                 return ""
             self._begin()
+            self._drop_done()
             number = 0
             claim = self._path(key, number)
             if not self._make(claim):
@@ -95,7 +104,8 @@ class Sharing:
                 if not self._make(claim):
                     return "another run"
             dead = []
-            for other_number, other in self._claims(key).items():
+            there = list(self._entries())
+            for other_number, other in self._claims(key, there).items():
                 if other == claim:
                     continue
                 holder = self._living_holder(other)
@@ -106,6 +116,7 @@ class Sharing:
             for other in dead:
                 _remove(other)
             self._held[key] = claim
+            self.seen, self.took_over = frozenset(path.name for path in there if _is_run(path)), bool(dead)
             return ""
 
     def holds(self, key: str) -> bool:
@@ -130,9 +141,19 @@ class Sharing:
             if claim := self._held.pop(key, None):
                 _remove(claim)
 
+    def done(self, key: str) -> None:
+        """Give a case back that is done, once all others know."""
+        with self._lock:
+            if key in self._held:
+                self._done.append((time.monotonic() + KEPT_S, key))
+
+    def _drop_done(self) -> None:
+        while self._done and self._done[0][0] < time.monotonic():
+            self.drop(self._done.popleft()[1])
+
     def runs(self) -> list[Path]:
         """The files of all runs, ended ones too, as they are in the folder now."""
-        return sorted(path for path in self._entries() if path.name.endswith(".jsonl"))
+        return sorted(filter(_is_run, self._entries()))
 
     def others_live(self) -> bool:
         """Whether another run is at work in the folder."""
@@ -174,13 +195,16 @@ class Sharing:
                 return
             self._ended.set()
             self._ended = None
-            for key in list(self._held):
-                self.drop(key)
+            # The file first: who gets a claim then sees that a run has ended, and what it has done.
             with suppress(OSError):
                 if keep:
                     self.own.replace(self.own.with_name(f"{ENDED}{self.own.name}"))
                 else:
                     self.own.unlink(missing_ok=True)
+            for key in list(self._held):
+                self.drop(key)
+            self._done.clear()
+            with suppress(OSError):
                 self.folder.rmdir()  # which only an empty one can be
 
     def _begin(self) -> None:
@@ -240,10 +264,10 @@ class Sharing:
         # One without a name was being made where there are no links: its own date tells whether that goes on.
         return words if self.lives(name or claim.name) else ""
 
-    def _claims(self, key: str) -> dict[int, Path]:
-        """The claims of a case that are in the folder now, by their number."""
+    def _claims(self, key: str, there: Iterable[Path] | None = None) -> dict[int, Path]:
+        """The claims of a case by their number, of those paths, or of all that are in the folder now."""
         found = {}
-        for path in self._entries():
+        for path in self._entries() if there is None else there:
             match = _CLAIM.fullmatch(path.name)
             if match and match["key"] == key:
                 found[int(match["number"])] = path
@@ -258,6 +282,10 @@ class Sharing:
 
     def _path(self, key: str, number: int) -> Path:
         return self.folder / f"claim-{key}-{number}"
+
+
+def _is_run(path: Path) -> bool:
+    return path.name.endswith(".jsonl")
 
 
 def _holder(claim: Path) -> tuple[str, str]:

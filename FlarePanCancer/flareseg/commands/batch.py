@@ -85,7 +85,7 @@ class Batch:
         make = partial(model_and_options, request)
         self._log = Log(manifest, make, self._wanted, request.skip_existing, request.overwrite)
         try:
-            with on_abandon(self._log.end):
+            with on_abandon(partial(self._log.end, hurry=True)):
                 self._run(cases)
         except OutputGone as gone:
             if isinstance(self.listener, JsonListener) and gone.reader_left:
