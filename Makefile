@@ -17,8 +17,8 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
-  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page \
-  benchmark-public benchmark-slabs \
+  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-many \
+  benchmark-page benchmark-public benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
 
 help:
@@ -109,6 +109,9 @@ benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minut
 
 benchmark-limits: $(READY) ## how long a cancel and the start take (three minutes)
 	$(BIN)/python Testing/benchmarks/limits.py
+
+benchmark-many: $(READY) ## one command a case beside one for all, and workers (five minutes; with the real CTs of DATA)
+	$(BIN)/python Testing/benchmarks/many.py --data $(DATA)
 
 benchmark-page: $(READY) ## docs/benchmarks.md and its plot, from what the benchmarks wrote
 	$(BIN)/python Testing/benchmarks/page.py

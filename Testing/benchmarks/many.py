@@ -1,22 +1,22 @@
 """Many cases: one command a case beside one command for the folder, without and with workers, by turns.
 
-    python Testing/benchmarks/many.py [--data FOLDER] [--rounds 3] [--nnunet PYTHON] [--results DIR]
+    python Testing/benchmarks/many.py [--data FOLDER] [--rounds 3] [--nnunet ENVIRONMENT] [--results DIR]
 
-The CTs are the largest real one of `--data` with at most 40 million voxels and three of fewer than 7 million, each with
+The CTs are the largest real one of `--data` with at most 40 million voxels and five of fewer than 7 million, each with
 a name of its own, or without them synthetic abdomens. Every way runs on all cores, in fresh processes, with fresh
 results. Seconds of a busy machine say little; those of the processor (all processes together) hold there too.
 
-Then the memory of a worker with the process that reads for it, for two CTs of one size each; what a case costs the
+Then the memory of a worker with the process that reads for it, for three CTs of one size each; what a case costs the
 folder of results in operations and bytes; and how long 10,000 names take before the first CT is read.
 
-With `--nnunet` the interpreter of an environment that has nnunetv2 runs nnU-Net's command on the same folder with the
-embedded model as `flareseg models export` gives it, without mirroring as flareseg does it.
+With `--nnunet` the command of that environment, which has nnunetv2, runs on the same folder by turns with the others:
+with the embedded model as `flareseg models export` gives it, without mirroring as flareseg does it, and only on the
+small CTs, for it keeps a probability of every class for every voxel. Nothing else is measured then.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import shlex
@@ -36,7 +36,7 @@ from harness import DEFAULT_MODEL, GIB, RESULTS, ROOT, describe, machine, run_wa
 from make_volume import benchmark_ct
 
 MOST_VOXELS, FEW_VOXELS = 40_000_000, 7_000_000
-SMALL = 3
+SMALL = 5
 NAMES = 10_000
 
 
@@ -47,12 +47,14 @@ def voxels(path: Path) -> int:
     return int(np.prod(reader.GetSize()))
 
 
-def chosen(data: Path) -> list[Path]:
-    """One large CT and some small ones; phantoms where there are none."""
+def chosen(data: Path, with_large: bool) -> list[Path]:
+    """One large CT, if wanted, and some small ones; phantoms where there are none."""
     sizes = sorted((voxels(path), path) for path in data.glob("*/ct.nii.gz"))
     large = [path for size, path in sizes if size <= MOST_VOXELS]
     small = [path for size, path in sizes if size < FEW_VOXELS]
-    return [large[-1], *small[-SMALL:]] if len(small) >= SMALL else [benchmark_ct("abdomen")] * 2
+    if len(small) < SMALL:
+        return [benchmark_ct("abdomen")] * 2
+    return [*(large[-1:] if with_large else []), *small[-SMALL:]]
 
 
 def linked(cts: list[Path], folder: Path) -> list[Path]:
@@ -100,7 +102,7 @@ def throughput(cts: list[Path], rounds: int, nnunet: Path | None, scratch: Path)
     return found
 
 
-def nnunet_way(python: Path, names: list[Path], scratch: Path) -> Callable[[Path], list[list[str]]]:
+def nnunet_way(environment: Path, names: list[Path], scratch: Path) -> Callable[[Path], list[list[str]]]:
     from flareseg.interop.export import export_model
 
     model = export_model(str(DEFAULT_MODEL), "nnunet", folder=scratch / "nnunet")
@@ -109,16 +111,17 @@ def nnunet_way(python: Path, names: list[Path], scratch: Path) -> Callable[[Path
     channels.mkdir()
     for name in names:
         (channels / name.name.replace(".nii.gz", "_0000.nii.gz")).symlink_to(name.resolve())
-    tool = python.parent / "nnUNetv2_predict_from_modelfolder"
-    words = [tool, "-i", channels, "-m", folder, "-f", "0", "-device", "cpu", "--disable_tta", "--disable_progress_bar"]
+    tool = environment / "bin" / "nnUNetv2_predict_from_modelfolder"
+    words = [tool, "-i", channels, "-m", folder, "-f", "0", "-device", "cpu", "--disable_tta"]
+    words += ["--disable_progress_bar", "-npp", "1", "-nps", "1"]
     return lambda out: [[*map(str, words), "-o", str(out)]]
 
 
 def memory(cts: list[Path], scratch: Path) -> list[dict[str, Any]]:
     """The highest memory of a worker, with its reader, for each of these CTs, three times in a row."""
     rows = []
-    for ct in cts:
-        folder = scratch / f"memory_{voxels(ct)}"
+    for number, ct in enumerate(dict.fromkeys(cts)):
+        folder = scratch / f"memory_{number}"
         linked([ct] * 3, folder)
         run = measured([command(folder, "-o", folder.with_name(folder.name + "_out"))])
         rows.append({"voxels": voxels(ct), "peak_bytes": run["peak_bytes"]})
@@ -207,35 +210,40 @@ def text_of(command: str, facts: dict[str, Any]) -> str:
     ]
     header = ("way", "seconds", "times as fast", "processor seconds", "times as cheap", "peak GiB")
     size = ", ".join(f"{number / 1e6:.1f}" for number in facts["voxels"])
-    ops = facts["operations"]
-    ahead = facts["before_the_first"]
-    return "\n\n".join(
-        [
-            "# Many cases",
-            describe(command, facts["machine"], facts["versions"]),
-            f"{len(facts['voxels'])} CTs of {size} million voxels, rounds by turns: {len(next(iter(runs.values())))}.",
-            table(header, rows),
-            "Memory of a worker with the process that reads for it (shared memory counted once), three CTs in a row:",
-            table(
-                ("million voxels", "peak GiB"),
-                [[f"{row['voxels'] / 1e6:.1f}", f"{row['peak_bytes'] / GIB:.2f}"] for row in facts["memory"]],
-            ),
-            f"In the folder of results a case takes {json.dumps(ops['operations_a_case'])} operations and "
-            f"{ops['manifest_bytes_a_case']:.0f} bytes of manifest. {ahead['names']:.0f} names are found in "
-            f"{ahead['find_s']:.1f} and compared with the results in {ahead['clashes_s']:.1f} processor seconds.",
-        ]
-    )
+    parts = [
+        "# Many cases",
+        describe(command, facts["machine"], facts["versions"]),
+        f"{len(facts['voxels'])} CTs of {size} million voxels, rounds by turns: {len(next(iter(runs.values())))}. The "
+        "seconds are those of a machine with that load; those of the processor are of all processes together.",
+        table(header, rows),
+    ]
+    return "\n\n".join(parts + (details_of(facts) if "memory" in facts else []))
+
+
+def details_of(facts: dict[str, Any]) -> list[str]:
+    ops, ahead = facts["operations"], facts["before_the_first"]
+    each = ", ".join(f"{name.removeprefix('os.')} {number:g}" for name, number in ops["operations_a_case"].items())
+    return [
+        "Memory of a worker with the process that reads for it (shared memory counted once), three CTs in a row:",
+        table(
+            ("million voxels", "peak GiB"),
+            [[f"{row['voxels'] / 1e6:.1f}", f"{row['peak_bytes'] / GIB:.2f}"] for row in facts["memory"]],
+        ),
+        f"In the folder of results, {ops['cases']} cases, a case takes {sum(ops['operations_a_case'].values()):.0f} "
+        f"operations ({each}) and {ops['manifest_bytes_a_case']:.0f} bytes of manifest. {ahead['names']:.0f} names are "
+        f"found in {ahead['find_s']:.1f} and compared with the results in {ahead['clashes_s']:.1f} processor seconds.",
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of real CTs")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--nnunet", type=Path, metavar="PYTHON", help="interpreter of an environment with nnunetv2")
+    parser.add_argument("--nnunet", type=Path, metavar="FOLDER", help="environment with nnunetv2")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for many.json and .md")
     arguments = parser.parse_args()
     words, environment = shlex.join(["python", *sys.argv]), machine()
-    cts = chosen(arguments.data)
+    cts = chosen(arguments.data, with_large=arguments.nnunet is None)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         facts: dict[str, Any] = {
@@ -244,11 +252,12 @@ def main() -> None:
             "versions": versions(),
             "voxels": [voxels(ct) for ct in cts],
             "runs": throughput(cts, arguments.rounds, arguments.nnunet, scratch),
-            "memory": memory([cts[-1], cts[0]], scratch),
-            "before_the_first": before_the_first(cts[-1], scratch),
-            "operations": operations(scratch),
         }
-    write_results("many", facts, text_of(words, facts), arguments.results)
+        if arguments.nnunet is None:
+            facts["memory"] = memory([cts[-1], cts[0]], scratch)
+            facts["before_the_first"] = before_the_first(cts[-1], scratch)
+            facts["operations"] = operations(scratch)
+    write_results("many_nnunet" if arguments.nnunet else "many", facts, text_of(words, facts), arguments.results)
 
 
 if __name__ == "__main__":

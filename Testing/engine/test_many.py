@@ -193,12 +193,12 @@ def test_ctrl_c_ends_workers_and_leaves_no_partial_file(cts, notes, a_model, tmp
 
 def test_auto_goes_by_cores_and_memory():
     each = worker_bytes(many.LARGE_CT_VOXELS)
-    assert auto_workers(1, 64, 100 * each)[0] == 64 // many.CORES_A_WORKER
-    assert auto_workers(1, 64, 3 * each + 1)[0] == 3
-    assert auto_workers(1, 1, 10)[0] == 1
+    assert auto_workers(0, 64, 100 * each)[0] == 64
+    assert auto_workers(0, 64, 3 * each + 1)[0] == 3
+    assert auto_workers(0, 1, 10)[0] == 1
     assert auto_workers(4, 8, 10)[0] == 4
-    number, why = auto_workers(1, 8, 100 * each)
-    assert f"8 cores / {many.CORES_A_WORKER} = {number}" in why
+    number, why = auto_workers(0, 8, 100 * each)
+    assert number == 8 and "8 cores, memory for 100" in why
 
 
 def test_memory_is_that_of_the_job_where_it_has_less_than_the_machine(tmp_path, monkeypatch):
@@ -223,10 +223,10 @@ def test_workers_take_turns_at_the_devices_and_have_cores_of_their_own(monkeypat
     assert plan.sentence == "4 workers with 2 threads each on cuda:0, cuda:1."
     one_each = Many().plan(Options(device="cuda:0,cuda:1"), 100)
     assert [one.device for one in one_each.options] == ["cuda:0", "cuda:1"]
-    many_threads = Many(workers=3).plan(Options(threads=8), 100)
+    many_threads = Many(workers=3).plan(Options(device="cpu", threads=8), 100)
     assert many_threads.cores == ((), (), ()) and {one.threads for one in many_threads.options} == {8}
-    assert Many(workers=5).plan(Options(), 2).cores == ((4, 5, 6, 7), (8, 9, 10, 11))
-    assert Many().plan(Options(device="cpu"), 100) is None and Many(workers=3).plan(Options(), 1) is None
+    assert Many(workers=5).plan(Options(device="cpu"), 2).cores == ((4, 5, 6, 7), (8, 9, 10, 11))
+    assert Many().plan(Options(device="cpu"), 100) is None and Many(workers=3).plan(Options(device="cpu"), 1) is None
     with pytest.raises(UsageError, match="2 devices need as many --workers"):
         Many(workers=1).plan(Options(device="cuda:0,cuda:1"), 100)
 
@@ -237,6 +237,9 @@ def test_all_devices_are_those_that_torch_finds(monkeypatch):
     assert devices_of("all") == ["cuda:0", "cuda:1", "cuda:2"]
     plan = Many(workers=AUTO).plan(Options(device="all"), 100)
     assert [one.device for one in plan.options] == ["cuda:0", "cuda:1", "cuda:2"] and "one a device" in plan.sentence
+    monkeypatch.setattr(many, "best_devices", lambda: ["cuda:0", "cuda:1", "cuda:2"])
+    found = Many(workers=AUTO).plan(Options(), 100)
+    assert [one.device for one in found.options] == ["cuda:0", "cuda:1", "cuda:2"]
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(DeviceError, match="no NVIDIA GPU"):
         devices_of("all")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flareseg.cases.find import Case
 from flareseg.errors import UsageError
-from flareseg.inference.devices import cuda_devices, usable_cores
+from flareseg.inference.devices import cuda_devices, list_devices, usable_cores
 from flareseg.options import Options
 from flareseg.reading.limits import GIB, free_memory
 
 AUTO = 0
 """As many workers as make sense."""
-CORES_A_WORKER = 2
-"""One that computes, and one that meanwhile reads the next CT and writes the result before."""
-WORKER_GIB, BYTES_A_VOXEL = 1.0, 24
+WORKER_GIB, BYTES_A_VOXEL = 1.0, 16
 """Memory of a worker with the process that reads for it: a constant, and so much for each voxel of the largest CT.
 Measured, see docs/many_cases.md."""
 LARGE_CT_VOXELS = 512 * 512 * 500
@@ -71,22 +70,20 @@ class Many:
             DeviceError: when GPUs are asked for and none is there.
         """
         devices = devices_of(options.device)
-        if self.workers is None and len(devices) == 1:
-            return None if devices[0] == options.device else _single(options, devices[0])
-        wanted = len(devices) if self.workers is None else self.workers
-        why = ""
+        if self.workers is None and devices == [options.device]:
+            return None
+        if devices == ["auto"]:
+            devices = best_devices()
+        wanted, why = len(devices) if self.workers is None else self.workers, ""
         if wanted == AUTO:
-            wanted, why = auto_workers(len(devices), usable_cores(), free_memory())
+            gpus = 0 if devices == ["cpu"] else len(devices)
+            wanted, why = auto_workers(gpus, usable_cores(), free_memory())
         if wanted < len(devices):
             raise UsageError(f"{len(devices)} devices need as many --workers, not {wanted}; name fewer of them.")
         wanted = max(1, min(wanted, count))
-        if wanted == 1 and devices[0] == options.device:
+        if wanted == 1 and options.device in ("auto", devices[0]):
             return None
         return _planned(options, devices, wanted, why)
-
-
-def _single(options: Options, device: str) -> WorkerPlan:
-    return _planned(options, [device], 1, "")
 
 
 def _planned(options: Options, devices: Sequence[str], wanted: int, why: str) -> WorkerPlan:
@@ -97,27 +94,29 @@ def _planned(options: Options, devices: Sequence[str], wanted: int, why: str) ->
     # Bound to cores of their own, because each would else begin with the first ones of the machine.
     bound = threads * wanted <= len(cores)
     own = tuple(tuple(cores[n * share : (n + 1) * share]) if bound else () for n in range(wanted))
-    on = f" on {', '.join(devices)}" if devices != ["cpu"] and devices != ["auto"] else ""
+    on = f" on {', '.join(devices)}" if devices != ["cpu"] else ""
     plural = "s" * (threads > 1)
     sentence = f"{wanted} worker{'s' * (wanted > 1)} with {threads} thread{plural} each{on}{why}."
     return WorkerPlan(each, own, sentence)
 
 
-def auto_workers(devices: int, cores: int, free_bytes: int) -> tuple[int, str]:
+def auto_workers(gpus: int, cores: int, free_bytes: int) -> tuple[int, str]:
     """How many workers make sense, and why, for the end of a sentence.
 
+    One a core, if there is memory for so many: two threads make the embedded net only a tenth faster than one
+    (Testing/benchmarks/results/costs.md).
+
     Args:
-        devices: to compute on.
+        gpus: to compute on; 0 is on the CPU.
         cores: that may be used.
         free_bytes: memory that can be had.
     """
     each = worker_bytes(LARGE_CT_VOXELS)
-    by_cores, by_memory = max(1, cores // CORES_A_WORKER), max(1, free_bytes // each)
-    if devices > 1:
-        return devices, ", one a device"
-    number = min(by_cores, by_memory)
-    memory = f"{free_bytes / GIB:.0f} GiB free / {each / GIB:.1f} = {by_memory}"
-    return number, f" ({cores} cores / {CORES_A_WORKER} = {by_cores}, {memory})"
+    by_memory = max(1, free_bytes // each)
+    if gpus:
+        return gpus, ", one a device"
+    why = f" ({cores} cores, memory for {by_memory}: {free_bytes / GIB:.0f} GiB free / {each / GIB:.1f} GiB)"
+    return min(cores, by_memory), why
 
 
 def worker_bytes(voxels: int) -> int:
@@ -140,8 +139,12 @@ def devices_of(name: str) -> list[str]:
     return devices
 
 
+def best_devices() -> list[str]:
+    """All GPUs there are, or else the CPU."""
+    gpus = [device.name for device in list_devices() if device.name not in ("auto", "cpu")]
+    return gpus or ["cpu"]
+
+
 def available_cores() -> list[int]:
     """The numbers of the cores that this process may use."""
-    import os
-
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
