@@ -237,3 +237,12 @@ def test_a_case_that_is_done_is_free_when_the_others_have_read_it(tmp_path, monk
     assert one.claim("c") == "" and other.claim("a") == ""
     one.end(keep=False)
     other.end(keep=False)
+
+
+def test_a_place_where_no_folder_can_be_is_no_error_before_something_is_claimed(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    manifest = Manifest(tmp_path / "file")
+    with pytest.raises(OSError):
+        manifest.claim("a")
+    manifest.end()
+    assert (tmp_path / "file").read_text() == "mine"

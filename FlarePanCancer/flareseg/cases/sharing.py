@@ -152,8 +152,12 @@ class Sharing:
             self.drop(self._done.popleft()[1])
 
     def runs(self) -> list[Path]:
-        """The files of all runs, ended ones too, as they are in the folder now."""
-        return sorted(filter(_is_run, self._entries()))
+        """The files of all runs, ended ones too, as they are in the folder now; none where it cannot be read, so that
+        nothing can be claimed there either."""
+        try:
+            return sorted(filter(_is_run, self._entries()))
+        except OSError:
+            return []
 
     def others_live(self) -> bool:
         """Whether another run is at work in the folder."""
