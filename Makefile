@@ -20,9 +20,8 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
-  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits \
-  benchmark-measurements benchmark-page \
-  benchmark-public benchmark-slabs \
+  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-many \
+  benchmark-measurements benchmark-page benchmark-public benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training benchmark-training-costs screenshots clean
 
 help:
@@ -33,7 +32,7 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,dicom,parquet,report,export,train,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,dask,dicom,parquet,report,export,train,dev]"
 	touch $(READY)
 
 demo: $(READY) ## segment a real CT with the embedded model; look at demo/
@@ -116,6 +115,9 @@ benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minut
 
 benchmark-limits: $(READY) ## how long a cancel and the start take (three minutes)
 	$(BIN)/python Testing/benchmarks/limits.py
+
+benchmark-many: $(READY) ## one command a case beside one for all, and workers (five minutes; with the real CTs of DATA)
+	$(BIN)/python Testing/benchmarks/many.py --data $(DATA)
 
 benchmark-page: $(READY) ## docs/benchmarks.md and its plot, and the tables of docs/training_costs.md
 	$(BIN)/python Testing/benchmarks/page.py

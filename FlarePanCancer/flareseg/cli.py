@@ -16,6 +16,7 @@ from flareseg.commands.beside_options import add_beside_options
 from flareseg.commands.cohort_options import add_cohort
 from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.compare_options import add_compare
+from flareseg.commands.many_options import add_many_options
 from flareseg.commands.measurements_options import add_measurements
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
@@ -122,6 +123,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="read voxels also from files outside the folder of the header that names them",
     )
     add_beside_options(parser)
+    add_many_options(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results that exist (never an input, whatever the names)"
     )

@@ -54,7 +54,7 @@ class Options:
         True
 
     Attributes:
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; only `flareseg segment` takes several, or "all".
         backend: "auto", "torch" or "openvino" (CPU only).
         threads: CPU threads; None takes every core this process may use.
         gpu_memory_gb: bound on the GPU memory used; FLARE allows 4.
@@ -64,7 +64,13 @@ class Options:
     """
 
     device: str = _option(
-        "auto", Flag("--device", "auto, cpu, cuda, cuda:N or mps", metavar="DEVICE", decides_result=False)
+        "auto",
+        Flag(
+            "--device",
+            "auto, cpu, cuda, cuda:N or mps; for many cases also cuda:0,cuda:1 or all",
+            metavar="DEVICE",
+            decides_result=False,
+        ),
     )
     backend: str = _option(
         "auto",

@@ -304,7 +304,7 @@ def test_a_single_zip_in_a_folder_is_its_case(tmp_path, dicom_series):
 
 
 def test_a_changed_neighbour_does_not_change_a_zip(tmp_path, dicom_series):
-    from flareseg.cases.resume import source_of
+    from flareseg.cases.fingerprints import source_of
 
     archive = zipped(dicom_series(tmp_path / "s"), tmp_path / "p1.zip")
     before = source_of(Case("p1", archive))

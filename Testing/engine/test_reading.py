@@ -15,8 +15,8 @@ from bad_readers import BAD, BOOT_BAD, named, with_main
 from flareseg.errors import Cancelled, InputError, UsageError
 from flareseg.io.files import read_volume, write_volume
 from flareseg.reading.limits import Limits, input_bytes
-from flareseg.reading.process import python_executable
 from flareseg.reading.reader import CaseReader
+from flareseg.system.children import python_executable
 from flareseg.volume import Geometry, Volume
 
 

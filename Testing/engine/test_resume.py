@@ -317,6 +317,7 @@ def test_two_runs_at_once_leave_whole_lines(tmp_path):
             manifest.append(
                 Record("done", f"{name}{number}", {}, {}, {f"{name}{number}": {"size": 1}}, [{"x": "y" * 3000}])
             )
+        manifest.end()
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -336,6 +337,7 @@ def test_what_another_run_has_done_meanwhile_is_known(run, out, monkeypatch):
     def early(self, folder: Path) -> None:
         real(self, folder)
         self._last.clear()
+        self._read.clear()
 
     monkeypatch.setattr(Manifest, "__init__", early)
     assert run() == (0, "")

@@ -1,77 +1,91 @@
 """The manifest beside results: of each case what it was read from, how it was made, and what was written.
 
-One JSON object a line, only ever appended: a killed run, or two runs at once, lose at most the line that is being
-written, and a line that is cut off is passed over. Of a result file the last line counts.
+One JSON object a line, only ever appended: a killed run loses at most the line that is being written, and a line that
+is cut off is passed over. Of a result file the line with the highest `serial` counts: its writer has seen the others.
+
+Of several runs at once one appends to the manifest itself. The others append to files of their own in the folder that
+`sharing.py` describes, because two machines that append to one file on NFS overwrite each other's lines. Whoever reads
+the manifest reads these too; when a run has ended or died, the next one that ends moves its lines into the manifest.
 """
 
 # os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH100, PTH112, PTH113, PTH116, PTH118
+# ruff: noqa: PTH100, PTH116
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flareseg import __version__
+from flareseg.cases.manifest_lines import FAILED, NAME, STARTED, Place, Record, append_line, line_at, records, take_in
+from flareseg.cases.sharing import Sharing
 from flareseg.errors import OutputError
-from flareseg.io.atomic import make_folder
-from flareseg.text import as_json, shown
+from flareseg.text import shown
 
-NAME = "flareseg_manifest.jsonl"
-STARTED, DONE, TAKEN, FAILED = "started", "done", "taken", "failed"
-"""`TAKEN`: a label map that was there before the manifest, and is kept."""
-LARGEST_BYTES = 2**30
-_PEEK_BYTES = 2**16
+WRITER = "manifest"
+"""The claim of the run that appends to the manifest itself."""
+REFRESH_EVERY_S = 5.0
+"""Less than `sharing.KEPT_S`."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One line of a manifest.
-
-    Attributes:
-        status: started, done, taken or failed.
-        case: its name.
-        source: what it was read from, as `fingerprint` gives it.
-        order: how it was made: model, options.
-        outputs: of each file that was written, relative to the manifest, its size and SHA-256; empty before that.
-        rows: measurements.
-        message: why it failed.
-        flareseg: version that wrote the line.
-    """
-
-    status: str
-    case: str
-    source: dict[str, Any]
-    order: dict[str, Any]
-    outputs: dict[str, dict[str, Any]]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    message: str = ""
-    flareseg: str = __version__
+@dataclass
+class _ReadSoFar:
+    identity: tuple[int, int]
+    offset: int
 
 
 class Manifest:
-    """The manifest in the folder `folder`, which need not exist yet."""
+    """The manifest in the folder `folder`, which need not exist yet.
+
+    Attributes:
+        path: the file.
+        sharing: this run among others in the folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+        self.sharing = Sharing(folder)
         self._last: dict[str, Record] = {}
         self._before: dict[str, Record | None] = {}
+        self._serials: dict[str, int] = {}
+        self._by_others: dict[str, Record] = {}
+        self._read: dict[str, _ReadSoFar] = {}
+        self._order: dict[str, Any] = {}
+        self._wrote_own = False
+        self._own = frozenset([self.sharing.own.name])
         self._lock = threading.RLock()  # results may be written beside the next case
-        self.reload()
+        self.refresh()
+        self._by_others.clear()
 
-    def reload(self) -> None:
-        """Read it again: another run may have written to it."""
+    def refresh(self) -> None:
+        """Read what other runs have written since."""
         with self._lock:
-            self._last, self._before = {}, {}
-            for record in _records(self.path):
-                self._remember(record)
+            self._refreshed = time.monotonic()
+            runs = self.sharing.runs()
+            self._runs = frozenset(path.name for path in runs)
+            # The manifest last: what is moved there meanwhile is in one of both.
+            for path in (*runs, self.path):
+                if path != self.sharing.own:
+                    self._read_on(path)
+
+    def keep_fresh(self) -> None:
+        """Read what others have written if that was not done just now."""
+        if time.monotonic() > self._refreshed + REFRESH_EVERY_S:
+            self.refresh()
+
+    def claim(self, key: str) -> str:
+        """As `Sharing.claim`; what others have done of it is known then."""
+        with self._lock:
+            self.keep_fresh()
+            holder = self.sharing.claim(key)
+            # Who has done it kept it for longer than it takes to be read, unless that run has ended since, or died.
+            if not holder and (self.sharing.took_over or self.sharing.seen - self._own != self._runs - self._own):
+                self.refresh()
+            return holder
 
     def key_of(self, output: Path) -> str:
         """What a result is called in the manifest."""
@@ -81,8 +95,23 @@ class Manifest:
             return os.path.abspath(output)
 
     def last_of(self, output: Path) -> Record | None:
-        """The last line about a result; None where there is none, or its case failed."""
+        """The last line about a result, without its measurements; None where there is none, or its case failed."""
         return self._last.get(self.key_of(output))
+
+    def by_others(self, output: Path) -> Record | None:
+        """The last line about a result if another run wrote it since this one began, failures included."""
+        return self._by_others.get(self.key_of(output))
+
+    def rows_of(self, record: Record) -> list[dict[str, Any]]:
+        """The measurements in a line; read from the file, because those of many cases are many."""
+        for _ in range(2):
+            if record.rows or record.place is None:
+                return record.rows
+            if found := line_at(record.place):
+                return found.rows
+            self.refresh()  # it was moved into the manifest
+            record = next((self._last[name] for name in record.outputs if name in self._last), record)
+        return []
 
     def append(self, record: Record) -> None:
         """Write a line, and see that it is on the disk.
@@ -91,31 +120,63 @@ class Manifest:
             OutputError: when it cannot be written.
         """
         with self._lock:
-            self._write(record)
-            self._remember(record)
-
-    def _write(self, record: Record) -> None:
-        line = {"flareseg_manifest": 1, "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-        data = (as_json(line | vars(record)) + "\n").encode("utf-8")
-        try:
-            make_folder(self.path.parent)
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+            serial = 1 + max((self._serials.get(name, 0) for name in record.outputs), default=0)
+            record = replace(record, serial=serial)
             try:
-                # What a killed run left of a line ends here; a blank line between two lines does no harm.
-                size = os.fstat(handle).st_size
-                if size and _last_byte(handle, size) != b"\n":
-                    data = b"\n" + data
-                # One call, so that the lines of two runs do not mix.
-                if os.write(handle, data) < len(data):
-                    raise OSError(None, "the disk is full")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise OutputError(f"'{shown(self.path)}' cannot be written: {error.strerror or error}.") from None
+                here = self.sharing.holds(WRITER) or self.sharing.claim(WRITER) == ""
+                place = append_line(self.path if here else self.sharing.own, record)
+                if here:
+                    self._note_own_line(place)
+                else:
+                    self._wrote_own = True
+            except OSError as error:
+                raise OutputError(f"'{shown(self.path)}' cannot be written: {error.strerror or error}.") from None
+            self._remember(replace(record, rows=[], place=place))
+            for name in record.outputs:
+                self._by_others.pop(name, None)
+
+    def end(self, *, hurry: bool = False) -> None:
+        """Leave the folder to others, and, unless in a hurry, move lines of ended runs into the manifest. Nothing is
+        raised."""
+        if not self._lock.acquire(timeout=1.0):  # a command that is being ended waits for nobody
+            return
+        try:
+            self.sharing.end(keep=self._wrote_own)
+        finally:
+            self._lock.release()
+        if not hurry:
+            gather(self.path)
+
+    def _note_own_line(self, place: Place) -> None:
+        """Pass over a line of our own when the manifest is read on, if that has been read up to there."""
+        so_far = self._read.get(NAME)
+        if so_far is None and place.begin == 0:
+            about = os.stat(place.path)
+            so_far = self._read[NAME] = _ReadSoFar((about.st_dev, about.st_ino), 0)
+        if so_far and so_far.offset == place.begin:
+            so_far.offset = place.end
+
+    def _read_on(self, path: Path) -> None:
+        so_far = self._read.get(path.name)
+        begin = (so_far.identity, so_far.offset) if so_far else None
+        for record, identity in records(path, begin):
+            if so_far is None or identity != so_far.identity:
+                so_far = self._read[path.name] = _ReadSoFar(identity, 0)
+            if record.place and record.place.whole:
+                so_far.offset = record.place.end
+            if record.order == self._order:
+                record = replace(record, order=self._order)  # one for all, not one for each
+            self._order = record.order
+            self._remember(replace(record, rows=[]))
+            self._by_others |= dict.fromkeys(record.outputs, replace(record, rows=[]))
 
     def _remember(self, record: Record) -> None:
         for name in record.outputs:
+            newest = self._serials.get(name, 0)
+            serial = newest + 1 if record.serial is None else record.serial
+            if serial < newest:
+                continue
+            self._serials[name] = serial
             if record.status == FAILED:  # it wrote nothing: what was there is what it was
                 before = self._before.get(name)
                 self._last.pop(name, None)
@@ -127,111 +188,43 @@ class Manifest:
             self._last[name] = record
 
 
-def listed_results(folder: Path) -> frozenset[str]:
-    """The names of files in `folder` that its manifest says flareseg wrote; none without a manifest."""
-    return frozenset(name for record in _records(folder / NAME) if record.status != FAILED for name in record.outputs)
-
-
-def last_by_case(folder: Path) -> dict[str, Record]:
-    """The last line about each case in the manifest of `folder`, by its name; empty without a manifest."""
-    return {record.case: record for record in _records(folder / NAME)}
-
-
-def fingerprint(source: Path, others: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The fingerprint of an input: path, size, date, and a checksum of both ends of the file.
-
-    Args:
-        source: a file, or a DICOM folder, of which the names, sizes and dates of all files count.
-        others: further files that belong to it, such as the data of a detached header.
-
-    Raises:
-        OSError: when it cannot be read.
-    """
-    result: dict[str, Any] = {"path": os.path.realpath(source)}
-    if os.path.isdir(source):
-        listing = hashlib.sha256()
-        size = 0
-        for name, about in _listing(source):
-            listing.update(os.fsencode(name) + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
-            size += about.st_size
-        return result | {"size": size, "listing": listing.hexdigest()}
-    about = os.stat(source)
-    ends = hashlib.sha256()
-    for file in filter(os.path.isfile, (source, *others)):  # a pipe would wait for ever
-        ends.update(_ends(file))
-    return result | {"size": about.st_size, "mtime_ns": about.st_mtime_ns, "ends": ends.hexdigest()}
-
-
-def checksum(path: Path) -> dict[str, Any]:
-    """Size and SHA-256 of a file.
-
-    Raises:
-        OSError: when it cannot be read.
-    """
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-            size += len(block)
-    return {"size": size, "sha256": digest.hexdigest()}
-
-
-def _records(path: Path) -> Iterator[Record]:
+def gather(path: Path) -> None:
+    """Move the lines of runs that have ended or died into the manifest `path`, unless a living run writes to it, which
+    will do so as it ends; and give back what the dead have claimed. Nothing is raised."""
     try:
-        # A pipe under this name would be read for ever.
-        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
-            return
-        with path.open("rb") as file:
-            for line in file:
-                if record := _record(line):
-                    yield record
+        while True:
+            sharing = Sharing(path.parent)
+            ended = [run for run in sharing.runs() if not sharing.lives(run.name)]
+            if not ended:
+                return
+            try:
+                if sharing.claim(WRITER):
+                    return
+                for run in ended:
+                    take_in(run, path)
+                sharing.bury()
+            finally:
+                sharing.end(keep=False)
     except OSError:
         return
 
 
-def _record(line: bytes) -> Record | None:
-    """None for what is no whole line of a manifest."""
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict) or "flareseg_manifest" not in data:
-        return None
-    kinds = {"status": str, "case": str, "source": dict, "order": dict, "outputs": dict, "rows": list}
-    if not all(isinstance(data.get(name), kind) for name, kind in kinds.items()):
-        return None
-    if not all(isinstance(about, dict) for about in data["outputs"].values()):
-        return None
-    texts: dict[str, Any] = {name: str(data.get(name, "")) for name in ("message", "flareseg")}
-    return Record(**{name: data[name] for name in kinds}, **texts)
+def listed_results(folder: Path) -> frozenset[str]:
+    """The names of files in `folder` that its manifest says flareseg wrote; none without a manifest."""
+    return frozenset(name for record in _every(folder) if record.status != FAILED for name in record.outputs)
 
 
-def _last_byte(handle: int, size: int) -> bytes:
-    os.lseek(handle, size - 1, os.SEEK_SET)
-    return os.read(handle, 1)
+def last_by_case(folder: Path) -> dict[str, Record]:
+    """The line that counts about each case in the manifest of `folder`, by its name; empty without a manifest."""
+    found: dict[str, Record] = {}
+    for record in _every(folder):
+        known = found.get(record.case)
+        if known is None or (record.serial or 0) >= (known.serial or 0):
+            found[record.case] = record
+    return found
 
 
-def _ends(file: Path) -> bytes:
-    """Size, date, first and last bytes: two CTs of one size and date, as archives give them, differ there."""
-    about = os.stat(file)
-    with file.open("rb") as stream:
-        first = stream.read(_PEEK_BYTES)
-        stream.seek(max(0, about.st_size - _PEEK_BYTES))
-        return first + stream.read(_PEEK_BYTES) + f"\0{about.st_size}\0{about.st_mtime_ns}\n".encode()
-
-
-def _listing(folder: Path) -> list[tuple[str, os.stat_result]]:
-    """Every file in and below `folder`, by its relative name; links are followed, but not in circles."""
-    result, seen = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        about = os.stat(place)
-        if (about.st_dev, about.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((about.st_dev, about.st_ino))
-        folders.sort()
-        for name in files:
-            full = os.path.join(place, name)
-            if os.path.isfile(full):
-                result.append((os.path.relpath(full, folder), os.stat(full)))
-    return sorted(result, key=lambda pair: pair[0])
+def _every(folder: Path) -> Iterator[Record]:
+    for path in (*Sharing(folder).runs(), folder / NAME):
+        for record, _ in records(path):
+            yield record

@@ -79,6 +79,11 @@ class Outputs:
         manifest = Manifest(self._cases[0].outputs[0].parent)
         return manifest if wanted or not self.alone or os.path.exists(manifest.path) else None
 
+    @property
+    def cohort(self) -> Path | None:
+        """Folder of the page over all cases: with reports of several there is one."""
+        return self._reports.folder if self._reports and not self.alone else None
+
     def all(self, manifest: Manifest | None) -> list[Written]:
         """Every file that the run will write."""
         result = []
@@ -92,8 +97,8 @@ class Outputs:
             ]
             if preview := self.preview(case):
                 result.append(Written(preview, f"the preview of '{shown(case.name)}'"))
-        if self._reports and not self.alone:
-            result.append(Written(self._reports.folder / COHORT_PAGE, "the page of all cases"))
+        if self.cohort:
+            result.append(Written(self.cohort / COHORT_PAGE, "the page of all cases"))
         if self._table:
             result.append(Written(self._table, "the table of measurements"))
         if manifest:

@@ -1,23 +1,25 @@
-"""Whether a case is done already: what `--skip-existing` takes, does again, or leaves to the user."""
-
-# os.path answers also about names for which pathlib raises errors, such as too long ones.
-# ruff: noqa: PTH112, PTH113
+"""Whether a case is done already: what `--skip-existing` takes, does again, or leaves to the user or to other runs."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from flareseg import __version__
-from flareseg.cases.clashes import files_of
 from flareseg.cases.find import Case
-from flareseg.cases.manifest import DONE, FAILED, STARTED, TAKEN, Manifest, Record, checksum, fingerprint
+from flareseg.cases.fingerprints import checksum, source_of
+from flareseg.cases.manifest import Manifest
+from flareseg.cases.manifest_lines import DONE, FAILED, STARTED, TAKEN, Record
 from flareseg.errors import FlareError, InputError, OutputError
+from flareseg.io.atomic import check_destination
 from flareseg.io.files import LABEL_ENDINGS, ending_of, read_labels
 from flareseg.io.writers import is_dicom_result
 from flareseg.labels import Structure
@@ -28,6 +30,7 @@ from flareseg.volume import Volume
 
 GRID_TOLERANCE_MM = 0.1
 """File formats round positions."""
+EXCLUSIVE_NAP_S = 0.05
 BY_HAND = "move it elsewhere, or use --overwrite to have it replaced"
 
 
@@ -40,12 +43,18 @@ class Decision:
         replace: whether its files may be replaced: flareseg wrote them, or they are empty, or the user said so.
         message: why it is done again, or taken.
         problem: why it cannot be done.
+        failed: another run could not do it.
     """
 
     skip: bool = False
     replace: bool = False
     message: str = ""
     problem: FlareError | None = None
+    failed: bool = False
+
+
+class TakenOver(Exception):
+    """Another run took this one for dead, and has its case now."""
 
 
 class Log:
@@ -69,7 +78,7 @@ class Log:
         self._manifest, self._make_order, self._structures = manifest, order, structures
         self._skip, self._overwrite = skip_existing, overwrite
         self._skipped: Counter[str] = Counter()
-        self._decisions: dict[str, Decision] = {}
+        self._by_others = 0
         self._sources: dict[str, dict[str, Any]] = {}
 
     @property
@@ -81,21 +90,18 @@ class Log:
         return self._make_order()
 
     def decide(self, case: Case, files: Sequence[Path], read: Callable[[Case], Volume]) -> Decision:
-        """Look at what is there of a case; once, however often it is asked.
+        """Look at what is there of a case.
 
         Args:
             case: which.
             files: all that it will write: results and report.
             read: reads its CT, for results that no manifest tells of.
         """
-        if case.name not in self._decisions:
-            self._decisions[case.name] = self._look_at(case, files, read)
-        return self._decisions[case.name]
-
-    def _look_at(self, case: Case, files: Sequence[Path], read: Callable[[Case], Volume]) -> Decision:
         plain = Decision(replace=self._overwrite)
         if self._manifest is None or not self._skip or case.problem:
             return plain
+        if by_others := self._done_by_others(case, files):
+            return by_others
         there = [path for path in files if os.path.lexists(path)]
         if not there:
             return plain
@@ -115,7 +121,7 @@ class Log:
         assert self._manifest
         records = {path: self._manifest.last_of(path) for path in files}
         if any(record is None or record.status == STARTED for record in records.values()):
-            self._manifest.reload()  # another run may be at work in the same folder
+            self._manifest.refresh()  # another run may be at work in the same folder
             records = {path: self._manifest.last_of(path) for path in files}
         unknown = [path for path in there if records[path] is None]
         filled = [path for path in unknown if not path.is_file() or path.stat().st_size > 0]
@@ -141,6 +147,83 @@ class Log:
         if record and record.status == TAKEN and not self._overwrite:
             raise OutputError(f"'{shown(there[0])}' is kept, but {reason}, and flareseg did not write it; {BY_HAND}.")
         return Decision(replace=True, message=f"Done again: {reason}.")
+
+    def _done_by_others(self, case: Case, files: Sequence[Path]) -> Decision | None:
+        """What another run says of a case that it ended while this one is at work: it need not be looked at again."""
+        assert self._manifest
+        self._manifest.keep_fresh()
+        records = [self._manifest.by_others(path) for path in files]
+        first = records[0]
+        if first is None or any(one is not first for one in records):
+            return None
+        if first.status == FAILED:
+            return Decision(
+                skip=True, message=f"'{shown(case.name)}' failed in another run: {first.message}", failed=True
+            )
+        asked_for = first.source.get("path") == os.path.realpath(case.source) and first.order == self._order
+        if first.status != DONE or not asked_for:
+            return None
+        self._by_others += 1
+        return Decision(skip=True)
+
+    def refresh(self) -> None:
+        """Read what other runs have written."""
+        if self._manifest:
+            self._manifest.refresh()
+
+    def claim(self, case: Case) -> str:
+        """Keep other runs from working on a case; what they have done of it is known then.
+
+        Returns:
+            "" where it is ours now, else who works on it.
+
+        Raises:
+            OutputError: when nothing can be written beside the results.
+        """
+        if self._manifest is None:
+            return ""
+        try:
+            return self._manifest.claim(self._key_of(case))
+        except OSError as error:
+            check_destination(case.outputs[0], overwrite=True)  # which may know more
+            folder = shown(self._manifest.path.parent)
+            raise OutputError(f"The folder '{folder}' cannot be written: {error.strerror or error}.") from None
+
+    def release(self, case: Case) -> None:
+        """Leave a case to other runs, if it is not done."""
+        if self._manifest:
+            self._manifest.sharing.drop(self._key_of(case))
+
+    @contextmanager
+    def exclusively(self, what: str, within_s: float = 600.0) -> Iterator[bool]:
+        """Keep other runs from doing `what` meanwhile, once they are done with it; whether that was possible in time,
+        and where there is a manifest, by which runs know of each other, or else no other to be kept."""
+        if self._manifest is None:
+            yield True
+            return
+        sharing, until = self._manifest.sharing, time.monotonic() + within_s
+        try:
+            while not (ours := sharing.claim(what) == "") and time.monotonic() < until:
+                time.sleep(EXCLUSIVE_NAP_S)
+        except OSError:
+            ours = True  # nothing can be written there, by no other run either
+        try:
+            yield ours
+        finally:
+            sharing.drop(what)
+
+    def others_live(self) -> bool:
+        """Whether another run is at work in the folder."""
+        return self._manifest is not None and self._manifest.sharing.others_live()
+
+    def end(self, *, hurry: bool = False) -> None:
+        """Leave the folder; for the end of a run, however it comes."""
+        if self._manifest:
+            self._manifest.end(hurry=hurry)
+
+    def _key_of(self, case: Case) -> str:
+        assert self._manifest
+        return hashlib.sha256(os.fsencode(self._manifest.key_of(case.outputs[0]))).hexdigest()[:32]
 
     def _difference(
         self,
@@ -193,10 +276,6 @@ class Log:
             "is kept, but with which model and options it was made is not known.",
         )
 
-    def is_read(self, case: Case) -> bool:
-        """Whether reading the CT of a case has started."""
-        return case.name in self._sources
-
     def reads(self, case: Case) -> None:
         """Note that the CT of a case is about to be read, with the fingerprint of its files as they are now, so that
         the next run notices files that change while they are read."""
@@ -210,15 +289,19 @@ class Log:
 
         Raises:
             OutputError: when the manifest cannot be written.
+            TakenOver: when the case is another run's now.
         """
         if self._manifest:
+            if not self._manifest.sharing.holds(self._key_of(case)):
+                raise TakenOver
             outputs: dict[str, dict[str, Any]] = {self._manifest.key_of(path): {} for path in files}
             source = self._sources.get(case.name, {})
             self._manifest.append(Record(STARTED, case.name, source, self._order, outputs))
 
     def done(self, case: Case, files: Sequence[Path], rows: Sequence[Measurement]) -> None:
-        """Note that a case is done; raises as `started`."""
-        self._append(DONE, case, files, rows, self._sources.get(case.name, {}))
+        """Note that a case is done; raises OutputError as `started`."""
+        self._append(DONE, case, files, rows, self._sources.pop(case.name, {}))
+        self._ended(case)
 
     def failed(self, case: Case, files: Sequence[Path], message: str) -> None:
         """Note that a case failed; raises nothing."""
@@ -229,6 +312,13 @@ class Log:
             self._manifest.append(Record(FAILED, case.name, {}, {}, outputs, message=message))
         except OutputError:
             return
+        finally:
+            self._sources.pop(case.name, None)
+            self._ended(case)
+
+    def _ended(self, case: Case) -> None:
+        if self._manifest:
+            self._manifest.sharing.done(self._key_of(case))
 
     def _append(
         self, status: str, case: Case, files: Sequence[Path], rows: Sequence[Measurement], source: dict[str, Any]
@@ -244,27 +334,21 @@ class Log:
     def rows_of(self, case: Case) -> list[Measurement]:
         """The measurements of a case that was done before."""
         record = self._manifest.last_of(case.outputs[0]) if self._manifest and case.outputs else None
-        return [_measurement(row, case.name) for row in record.rows] if record else []
+        rows = self._manifest.rows_of(record) if self._manifest and record else []
+        return [_measurement(row, case.name) for row in rows]
 
     def summary(self) -> str:
         """One sentence on what was skipped; "" where nothing was."""
+        meanwhile = f"{_cases(self._by_others)} done by other runs meanwhile." if self._by_others else ""
         if not self._skipped:
-            return ""
+            return meanwhile
         versions = sorted(version for version in self._skipped if version != __version__)
         others = f", some by flareseg {' and '.join(versions)}" if versions else ""
-        count = sum(self._skipped.values())
-        return f"{count} case{' was' if count == 1 else 's were'} done before{others}."
+        return f"{_cases(sum(self._skipped.values()))} done before{others}. {meanwhile}".rstrip()
 
 
-def source_of(case: Case) -> dict[str, Any]:
-    """The fingerprint of the input of a case; raises as `fingerprint`."""
-    others = tuple(file for file in files_of(case.source)[1:] if os.path.isfile(file))
-    result = fingerprint(case.source, tuple(dict.fromkeys(others)))
-    alone = ending_of(case.source) or case.source.suffix.lower() == ".zip"
-    if others or os.path.isdir(case.source) or alone:
-        return result | ({"series": case.series} if case.series else {})
-    # One slice of a series stands for all of it, a DICOMDIR for its folder.
-    return result | {"series_folder": fingerprint(case.source.parent)}
+def _cases(count: int) -> str:
+    return f"{count} case{' was' if count == 1 else 's were'}"
 
 
 def _is_whole_result(path: Path) -> bool:

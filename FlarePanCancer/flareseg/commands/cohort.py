@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from flareseg.cases.clashes import refuse_over_inputs
-from flareseg.cases.manifest import DONE, STARTED, TAKEN, Record, last_by_case
-from flareseg.cases.manifest import NAME as MANIFEST
+from flareseg.cases.manifest import last_by_case
+from flareseg.cases.manifest_lines import DONE, STARTED, TAKEN, Record
+from flareseg.cases.manifest_lines import NAME as MANIFEST
 from flareseg.errors import Cancelled, FlareError, InputError
 from flareseg.io.files import read_labels
 from flareseg.labels import structures

@@ -82,6 +82,38 @@ class BarListener:
             self._bar = None
 
 
+class TallyListener(BarListener):
+    """As `BarListener`, with one bar for many cases, several of which are at work at once."""
+
+    def __init__(self, count: int, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self._count = count
+
+    def begin(self, case: str) -> None:
+        pass
+
+    def stage(self, name: str, fraction: float) -> None:
+        pass
+
+    def done(self, output: str, rows: Sequence[Measurement]) -> None:
+        self.count_one()
+
+    def error(self, text: str) -> None:
+        self.count_one()
+        self.message(f"flareseg: {text}")
+
+    def count_one(self) -> None:
+        """One case more needs no more work."""
+        if self._bar is None and self._stream is not None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._count, unit="case", file=self._stream, disable=not self._stream.isatty())
+        if self._bar is not None:
+            self._bar.update(1)
+            if self._bar.n >= self._count:
+                self._close()
+
+
 class JsonListener:
     """One JSON object a line on standard output, for programs; errors also go to standard error, for people."""
 

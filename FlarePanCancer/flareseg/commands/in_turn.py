@@ -24,7 +24,7 @@ class InTurn:
         self._lock = threading.RLock()
 
     def begin(self, case: str) -> Voice:
-        """The voice of the next case; it ends with `done` or `error`."""
+        """The voice of the next case; it ends with `done`, `error` or `left`."""
         voice = Voice(self)
         with self._lock:
             self._voices.append(voice)
@@ -52,10 +52,36 @@ class InTurn:
                 self._voices.popleft()
 
 
+class AtTheirEnd:
+    """Keeps what a case reports until it is done or has failed, and reports all of it then; for many cases at once."""
+
+    def __init__(self, listener: CaseListener) -> None:
+        self.listener = listener
+        self._lock = threading.RLock()
+
+    def begin(self, case: str) -> Voice:
+        """The voice of a case; it ends with `done`, `error` or `left`."""
+        voice = Voice(self)
+        voice.held.append(lambda: self.listener.begin(case))
+        return voice
+
+    def note(self, event: Callable[[], Any]) -> None:
+        """Report something that belongs to no case."""
+        with self._lock:
+            event()
+
+    def report(self, voice: Voice, event: Callable[[], Any], *, last: bool = False) -> None:
+        """Keep an event of a case; after the `last` one report all."""
+        with self._lock:
+            voice.held.append(event)
+            while last and voice.held:
+                voice.held.popleft()()
+
+
 class Voice:
     """The listener of one case."""
 
-    def __init__(self, turns: InTurn) -> None:
+    def __init__(self, turns: InTurn | AtTheirEnd) -> None:
         self._turns = turns
         self.held: deque[Callable[[], Any]] = deque()
         self.ended = False
@@ -74,3 +100,6 @@ class Voice:
 
     def error(self, text: str) -> None:
         self._turns.report(self, lambda: self._turns.listener.error(text), last=True)
+
+    def left(self, text: str) -> None:
+        self._turns.report(self, lambda: self._turns.listener.message(text), last=True)

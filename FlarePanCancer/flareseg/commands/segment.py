@@ -10,6 +10,7 @@ from flareseg.cases.find import awaited_cases, find_cases, listed_inputs, with_o
 from flareseg.commands.batch import Batch
 from flareseg.commands.console import JsonListener, listener_of
 from flareseg.commands.dicom_options import dicom_of
+from flareseg.commands.many_options import many_of
 from flareseg.commands.model_options import options_of
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import UsageError
@@ -55,6 +56,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         preview=arguments.preview,
         dicom=dicom_of(arguments),
         await_inputs=arguments.await_inputs,
+        many=many_of(arguments),
         debug=arguments.debug,
     )
     listener = listener_of(arguments.progress)

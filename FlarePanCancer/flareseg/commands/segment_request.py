@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flareseg.cases.dicom_files import DicomWanted
+from flareseg.commands.many import Many
 from flareseg.labels import Structure
 from flareseg.options import Options, result_record
 from flareseg.results.report import ReportOptions
@@ -33,6 +34,7 @@ class SegmentRequest:
         preview: folder for what the coarse net finds, NAME.nrrd on its own coarse grid, or None.
         dicom: DICOM results beside those that every case has.
         await_inputs: wait for a CT that is not there yet when its turn comes.
+        many: how many workers do it, and where.
         debug: show where errors come from.
     """
 
@@ -52,6 +54,7 @@ class SegmentRequest:
     preview: Path | None = None
     dicom: DicomWanted = field(default_factory=DicomWanted)
     await_inputs: bool = False
+    many: Many = field(default_factory=Many)
     debug: bool = False
 
 

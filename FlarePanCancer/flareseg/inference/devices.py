@@ -67,6 +67,19 @@ def find_device(name: str) -> torch.device:
     raise DeviceError(f"'{name}' is no device; choose auto, cpu, cuda, cuda:N or mps.")
 
 
+def cuda_devices() -> list[str]:
+    """The names of all NVIDIA GPUs.
+
+    Raises:
+        DeviceError: when there is none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise DeviceError("torch finds no NVIDIA GPU here; take --device cpu, or install a CUDA build of torch.")
+    return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+
+
 def usable_cores() -> int:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import psutil
 
 MOST_FILES = 200_000
 MIB, GIB = 2**20, 2**30
+GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,32 @@ class Limits:
 
 
 def free_memory() -> int:
-    """Bytes that can be had without swapping: of the machine, or of the container where that has less."""
+    """Bytes that can be had without swapping: of the machine, or of the container or the batch system's job where that
+    has less."""
     free = int(psutil.virtual_memory().available)
+    return min([free, *(_free_in(group) for group in _control_groups())])
+
+
+def _control_groups() -> Iterator[Path]:
+    """The control groups (version 2) of this process that bound its memory, from its own to that of the container."""
+    group = GROUPS
+    with suppress(OSError, StopIteration):
+        lines = OWN_GROUP.read_text().splitlines()
+        group /= next(line for line in lines if line.startswith("0::")).removeprefix("0::").lstrip("/")
+    while group != GROUPS and GROUPS in group.parents:
+        yield group
+        group = group.parent
+    yield GROUPS
+
+
+def _free_in(group: Path) -> int:
     with suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
         allowed = (group / "memory.max").read_text().strip()
         if allowed != "max":
             used = int((group / "memory.current").read_text())
             stats = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            free = min(free, max(int(allowed) - used + int(stats.get("inactive_file", 0)), 0))
-    return free
+            return max(int(allowed) - used + int(stats.get("inactive_file", 0)), 0)
+    return sys.maxsize
 
 
 def input_bytes(path: Path) -> int:

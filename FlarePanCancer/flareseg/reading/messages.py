@@ -1,20 +1,13 @@
-"""What a reader and its process say to each other: small objects of our own, pickled, each with its length before it.
-
-Both ends are flareseg, started by the same command; nothing else can write into these pipes.
-"""
+"""What a reader and its process say to each other."""
 
 from __future__ import annotations
 
-import pickle
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from flareseg.reading.limits import Limits
 from flareseg.reading.shared import Handle
-
-_LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True)
@@ -65,20 +58,3 @@ class Failed:
 
 
 Message = Request | Ready | Began | Done | Failed
-
-
-def send(stream: IO[bytes], message: Message) -> None:
-    data = pickle.dumps(message)
-    stream.write(_LENGTH.pack(len(data)) + data)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> Message | None:
-    """The next message; None at the end."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    data = stream.read(length)
-    message: Message | None = pickle.loads(data) if len(data) == length else None
-    return message

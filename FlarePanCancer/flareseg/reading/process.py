@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import queue
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,12 +10,12 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from flareseg.reading.messages import Began, Message, Ready, Request, receive, send
+from flareseg.reading.messages import Began, Message, Ready, Request
+from flareseg.system.children import python_executable, receive, send
 
 BOOT = """
 import sys
@@ -163,15 +161,3 @@ class ReadingProcess:
             return int(psutil.Process(self._process.pid).memory_info().rss)
         except psutil.Error:
             return 0
-
-
-def python_executable() -> str | None:
-    """A Python that runs as this process does; None where there is none, so that reading must stay here.
-
-    Within a program that only embeds Python, such as Slicer, `sys.executable` may be that program.
-    """
-    if sys.executable and not getattr(sys, "frozen", False):
-        if re.match(r"(python|pypy)", Path(sys.executable).name, re.IGNORECASE):
-            return sys.executable
-        return shutil.which("PythonSlicer")
-    return None

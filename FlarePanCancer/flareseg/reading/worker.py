@@ -16,18 +16,17 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import IO, Any
 
 from flareseg.errors import FlareError, InputError
 from flareseg.reading.limits import input_bytes
-from flareseg.reading.messages import Began, Done, Failed, Message, Ready, Request, receive, send
+from flareseg.reading.messages import Began, Done, Failed, Message, Ready, Request
 from flareseg.reading.shared import Sender
+from flareseg.system.children import end_with_parent, own_streams, receive, send
 from flareseg.system.failures import reported
 from flareseg.volume import Volume
 
 Read = Callable[[Request], Volume]
-PR_SET_PDEATHSIG = 1
 
 
 def read(request: Request) -> Volume:
@@ -45,8 +44,9 @@ def main(link: int, read: Read = read) -> None:
         read: tests pass their own.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the command, which ends us
-    _end_with_parent()
-    requests, answers = _own_streams()
+    # If memory runs out, the system should kill this process rather than the one with the results.
+    end_with_parent(badness=500)
+    requests, answers = own_streams()
     sender = Sender(socket.socket(fileno=link) if link >= 0 else None)
     from flareseg.io import files  # noqa: F401  (what takes time to load, before the first request)
 
@@ -81,30 +81,6 @@ def _listen(requests: IO[bytes], waiting: queue.SimpleQueue[Message | None]) -> 
     while (request := receive(requests)) is not None:
         waiting.put(request)
     os._exit(0)  # the parent has ended, so nobody needs the result
-
-
-def _own_streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Standard input and output for ourselves alone: what libraries print goes where errors go."""
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    empty = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(empty, 0)
-    os.close(empty)
-    return requests, answers
-
-
-def _end_with_parent() -> None:
-    """Linux kills us when the parent dies, even in the middle of a library's work; elsewhere our input ends then, and
-    the limit on time ends what does not notice."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # If memory runs out, the system should kill this process rather than the one with the results.
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _bound_memory(extra_bytes: int | None) -> None:

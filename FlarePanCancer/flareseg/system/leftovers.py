@@ -75,6 +75,15 @@ def remove_temporary_leftovers() -> None:
         remove_leftovers(Path(tempfile.gettempdir()), once=True)
 
 
+def owner_lives(name: str) -> bool | None:
+    """Whether the process that gave a file its temporary name still runs; None where that cannot be looked up here,
+    because it was of another machine, or where the name is none of ours."""
+    match = _TEMPORARY.fullmatch(name)
+    if match is None or match["place"] != _place():
+        return None
+    return _lives(int(match["pid"]), int(match["began"]))
+
+
 def _is_ours(name: str) -> re.Match[str] | None:
     return _SET_ASIDE.fullmatch(name) or _TEMPORARY.fullmatch(name)
 
