@@ -142,7 +142,7 @@ def test_a_channel_far_from_zero_that_hardly_varies_is_normalised_as_in_double_p
 
 def test_what_a_caller_holds_is_not_overwritten_and_what_nobody_holds_is_used_again():
     memory = Memory()
-    held, dropped = memory.array(3, 4), memory.array(4, 3)
+    held, dropped = memory.array(3, 4), memory.array(4, 3)  # of the same size
     held[:] = 1
     place = dropped.__array_interface__["data"][0]
     del dropped
@@ -150,6 +150,14 @@ def test_what_a_caller_holds_is_not_overwritten_and_what_nobody_holds_is_used_ag
     again[:], new[:] = 2, 3
     assert again.__array_interface__["data"][0] == place
     assert np.all(held == 1) and np.all(again == 2) and np.all(new == 3)
+
+
+def test_windows_of_another_size_leave_no_memory_behind(lanes):
+    layers = layers_of(lanes, conv_weight=torch.ones(4, 1, 3, 3, 3))
+    for size in (16, 20, 24):
+        image = layers.image(np.zeros((size, size, size), np.float32))
+        layers.planar(layers.convolution(image, "conv", (1, 1, 1), monai=False))
+        assert sum(len(arrays) for arrays in layers._memory._free.values()) == 2
 
 
 def test_logits_of_one_window_outlive_the_next_one():
@@ -160,6 +168,14 @@ def test_logits_of_one_window_outlive_the_next_one():
     before = first.clone()
     network(torch.ones(1, 1, 16, 16, 16))
     assert torch.equal(first, before)
+
+
+def test_a_window_that_is_no_multiple_of_the_strides_is_refused():
+    skip_without("llvm")
+    plan = small_plan()
+    network = CompiledNetwork(plan, weights_of(plan), 1)
+    with pytest.raises(ValueError, match="no multiple of the network's strides"):
+        network(torch.zeros(1, 1, 18, 16, 16))
 
 
 def test_weights_of_another_network_are_refused():

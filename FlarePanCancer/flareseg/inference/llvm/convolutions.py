@@ -126,8 +126,6 @@ class Convolution(Layer):
             left_rows = steps((at_once, step_y * block.row), (columns, step_x * channels))
             taps = steps((kernel_z, block.slice), (kernel_y, block.row), (kernel_x, channels))
             result_rows = steps((len(left_rows), self._width))
-            left = block.address, 0, address(left_rows), address(taps), len(taps), channels, address(self._right), 0
-            places = address(result_rows)
 
             def work(task: tuple[int, int]) -> None:
                 z, number = task
@@ -135,11 +133,12 @@ class Convolution(Layer):
                 block.load(z * step_z - self._padding[0], y * step_y - self._padding[1])
                 voxels = min(at_once, height - y) * columns
                 target = start + FLOAT * (z * height + y) * columns * self._width
-                self._kernels.multiply(*left, target, 0, places, voxels, self._panels, 1)
+                self._kernels.multiply(
+                    block.address, 0, address(left_rows), address(taps), len(taps), channels, address(self._right), 0,
+                    target, 0, address(result_rows), voxels, self._panels, 1,
+                )  # fmt: skip
                 moments.add(z * len(starts) + number, target, voxels)
 
-            # kept: their addresses alone would not keep them
-            work.tables = left_rows, taps, result_rows  # type: ignore[attr-defined]
             return work
 
         work_off(product(range(depth), range(len(starts))), worker, threads)
@@ -176,8 +175,6 @@ class TransposedConvolution(Layer):
             left_rows = steps((at_once * columns, block.channels))
             result_rows = steps((at_once, step_y * line), (columns, step_x * self._width))
             taps = steps((1, 0))
-            left = block.address, 0, address(left_rows), address(taps), 1, block.channels
-            places = address(result_rows)
 
             def work(task: tuple[int, int]) -> None:
                 z, y = task
@@ -185,10 +182,11 @@ class TransposedConvolution(Layer):
                 target = start + FLOAT * (z * step_z * slab + y * step_y * line)
                 voxels = min(at_once, height - y) * columns
                 for right, corner in corners:
-                    self._kernels.multiply(*left, right, 0, target + corner, 0, places, voxels, self._panels, 1)
+                    self._kernels.multiply(
+                        block.address, 0, address(left_rows), address(taps), 1, block.channels, right, 0,
+                        target + corner, 0, address(result_rows), voxels, self._panels, 1,
+                    )  # fmt: skip
 
-            # kept: their addresses alone would not keep them
-            work.tables = left_rows, taps, result_rows  # type: ignore[attr-defined]
             return work
 
         work_off(product(range(depth), range(0, height, at_once)), worker, threads)
@@ -217,12 +215,18 @@ class WinogradConvolution(Layer):
         return kernel[1:] == (3, 3) and kernel[0] % 2 == 1 and max(stride) == 1 and tiles >= LEAST_TILES
 
     def _arranged(self, weight: Floats) -> Floats:
-        both = np.kron(POINTS, POINTS).astype(np.float32)  # (36, 9)
+        # By our own product of matrices: numpy's would wait for all threads thousands of times.
         panels, _, inputs, outputs = weight.shape
+        nine = np.ascontiguousarray(weight.reshape(panels, self._taps, 9, inputs, outputs).swapaxes(2, 3))
         right = np.empty((FREQUENCIES, panels, self._taps, inputs, outputs), np.float32)
-        for number, kernel in enumerate(weight.reshape(panels, self._taps, 9, -1)):
-            for tap, plane in enumerate(kernel):
-                right[:, number, tap] = (both @ plane).reshape(FREQUENCIES, inputs, outputs)
+        points = np.kron(POINTS, POINTS).astype(np.float32)  # (36, 9)
+        tables = steps((FREQUENCIES, 9)), steps((1, 0)), steps((FREQUENCIES, right[0].size))
+        left_rows, taps, result_rows = map(address, tables)
+        for number, tap in product(range(panels), range(self._taps)):
+            self._kernels.multiply(
+                address(points), 0, left_rows, taps, 1, 9, address(nine[number, tap]), 0,
+                address(right[0, number, tap]), 0, result_rows, FREQUENCIES, inputs, 1,
+            )  # fmt: skip
         return right
 
     def __call__(self, parts: Parts, memory: Memory, threads: int) -> Features:

@@ -28,10 +28,13 @@ class CompiledLayers(Layers[Parts]):
     def __init__(self, weights: dict[str, torch.Tensor], kernels: Kernels, threads: int) -> None:
         self._weights, self._kernels, self._threads = dict(weights), kernels, threads
         self._layers: dict[str, Layer] = {}
-        self._memory = Memory()
+        self._memory, self._window = Memory(), (0, 0, 0)
 
     def image(self, values: Floats) -> Parts:
         """(z, y, x), from which a network begins."""
+        if values.shape != self._window:  # whose arrays are of other sizes
+            self._window = values.shape
+            self._memory.release()
         return (Features.plain(values[..., None], 1),)
 
     def convolution(self, x: Parts, name: str, stride: Sizes, *, monai: bool) -> Parts:
@@ -61,6 +64,9 @@ class CompiledLayers(Layers[Parts]):
         return tuple(replace(features, slope=SLOPE) for features in x)
 
     def joined(self, x: Parts, skip: Parts) -> Parts:
+        # Compiled code reads where it is told to, so that nothing else would notice.
+        if len({features.shape_zyx for features in (*x, *skip)}) > 1:
+            raise ValueError("The window is no multiple of the network's strides.")
         return (*x, *skip)
 
     def averaged(self, x: Parts, stride: Sizes) -> Parts:

@@ -51,7 +51,7 @@ class CompiledNetwork:
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """(n, 1, z, y, x) float32 in, (n, classes, z, y, x) out."""
-        results = [self._one(np.ascontiguousarray(window[0].numpy())) for window in windows]
+        results = [self._one(np.ascontiguousarray(window[0].numpy(), np.float32)) for window in windows]
         return torch.stack(results) if len(results) > 1 else results[0][None]
 
     def _one(self, window: Floats) -> torch.Tensor:
