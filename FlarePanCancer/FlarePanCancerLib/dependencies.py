@@ -87,12 +87,12 @@ def requirements() -> tuple[Requirement, ...]:
         Requirement("tqdm", "tqdm", "4.66", 1, _("progress on the command line")),
     )
     if platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "darwin":
-        size = 85 if sys.platform == "win32" else 60
+        sizes = (85, 42) if sys.platform == "win32" else (60, 60)
+        twice, large = _("twice as fast without a graphics card"), _("large models twice as fast on older processors")
         return (
             *always,
-            Requirement(
-                "openvino", "openvino", "2025.0", size, _("twice as fast without a graphics card"), optional=True
-            ),
+            Requirement("openvino", "openvino", "2025.0", sizes[0], twice, optional=True),
+            Requirement("llvmlite", "llvmlite", "0.44", sizes[1], large, optional=True),
         )
     return always
 

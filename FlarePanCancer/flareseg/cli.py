@@ -21,7 +21,7 @@ from flareseg.commands.measurements_options import add_measurements
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
-from flareseg.system.arguments import finite, positive_int, quoted
+from flareseg.system.arguments import finite, folds, names, positive_int
 from flareseg.system.failures import reported
 from flareseg.system.leftovers import remove_temporary_leftovers
 from flareseg.system.streams import OutputGone, print_line, print_text, tell
@@ -162,7 +162,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     importing.add_argument(
         "--configuration", metavar="NAME", help="of nnU-Net's, e.g. 3d_fullres, where there are several"
     )
-    importing.add_argument("--folds", type=_folds, metavar="N,N", help="of nnU-Net's (default: all, as an ensemble)")
+    importing.add_argument("--folds", type=folds, metavar="N,N", help="of nnU-Net's (default: all, as an ensemble)")
     importing.add_argument("--checkpoint", metavar="FILE", help="of nnU-Net's (default: checkpoint_final.pth)")
     importing.add_argument(
         "--no-parity", action="store_true", help="run it the fast way from now on, not voxel for voxel as nnU-Net does"
@@ -179,7 +179,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     importing.add_argument(
         "--labels",
-        type=_names,
+        type=names,
         metavar="NAME,NAME",
         help="of nnU-Net v1's: structures 1, 2, ..., which it may not name",
     )
@@ -384,20 +384,6 @@ def _sample(arguments: argparse.Namespace) -> int:
 
     print_line(str(sample_ct(arguments.folder)), sys.stdout)
     return 0
-
-
-def _folds(text: str) -> tuple[str, ...]:
-    folds = tuple(part.strip().removeprefix("fold_") for part in text.split(","))
-    if not all(fold.isdecimal() or fold == "all" for fold in folds):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of folds like 0,1,2")
-    return folds
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(","))
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is no list of names like liver,tumour")
-    return names
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Options:
 
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:N" or "mps"; only `flareseg segment` takes several, or "all".
-        backend: "auto", "torch" or "openvino" (CPU only).
+        backend: "auto", "torch", or on the CPU only "openvino" or "llvm".
         threads: CPU threads; None takes every core this process may use.
         gpu_memory_gb: bound on the GPU memory used; FLARE allows 4.
         step: distance of windows as a fraction of the window; None takes the plan's, or nnU-Net's 0.5 with parity.
@@ -74,7 +74,7 @@ class Options:
     )
     backend: str = _option(
         "auto",
-        Flag("--backend", "engine on the CPU", choices=("auto", "torch", "openvino"), decides_result=False),
+        Flag("--backend", "engine on the CPU", choices=("auto", "torch", "openvino", "llvm"), decides_result=False),
     )
     threads: int | None = _option(
         None, Flag("--threads", "CPU threads (default: all cores)", thread_count, "N", decides_result=False)

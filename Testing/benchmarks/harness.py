@@ -27,6 +27,7 @@ PACKAGES = (
     "torch",
     "monai",
     "openvino",
+    "llvmlite",
     "SimpleITK",
     "numpy",
     "scipy",

@@ -32,7 +32,7 @@ from flareseg.io.files import read_volume
 from flareseg.labels import structures
 from flareseg.model.bundle import Bundle, load_bundle
 from flareseg.model.networks.dynunet import dynunet_layers
-from flareseg.model.networks.openvino_layers import Layers
+from flareseg.model.networks.openvino_layers import OpenVinoLayers
 from flareseg.model.networks.registry import architecture_of, parameter_shapes
 from flareseg.options import Options
 from flareseg.results.metrics import dice
@@ -102,7 +102,7 @@ def pruned_graph(bundle: Bundle, share: float) -> tuple[Any, int]:
     weights = pruned(bundle, share)
     network = bundle.plan.network
     window = op.parameter([-1, 1, -1, -1, -1], np.float32)
-    graph = ov.Model([architecture_of(network).openvino_graph(network, Layers(weights), window)], [window])
+    graph = ov.Model([architecture_of(network).computed(network, OpenVinoLayers(weights), window)], [window])
     return graph, sum(weights[name].numel() for name in parameter_shapes(bundle.plan))
 
 

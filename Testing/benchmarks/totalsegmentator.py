@@ -62,7 +62,7 @@ class Race:
             runs[THEIRS].append(self._theirs(home))
         exact = self._ours(name, "--parity")
         expected, geometry = read_labels(self._file(THEIRS))
-        found = {"replica": name, "runs": runs | {PARITY: [exact]}, "agreement": {}}
+        found = {"replica": name, "device": self._device(name), "runs": runs | {PARITY: [exact]}, "agreement": {}}
         for program in (OURS, PARITY):
             labels, _ = read_labels(self._file(program))
             found["agreement"][program] = agreement(labels, expected)
@@ -72,6 +72,14 @@ class Race:
 
     def _file(self, program: str) -> Path:
         return self._scratch / f"{program.replace(' ', '_')}.nii.gz"
+
+    def _device(self, name: str) -> str:
+        """What flareseg's network runs on without parity."""
+        script = (
+            "from flareseg.options import Options; from flareseg.segmenter import Segmenter; "
+            f"print(Segmenter({name!r}, Options(device='cpu', threads={self._threads})).device_description)"
+        )
+        return str(run_watched([sys.executable, "-c", script], self._environment)["output"]).strip().splitlines()[-1]
 
     def _import(self, trained: Path, name: str) -> None:
         run_watched(
@@ -147,15 +155,6 @@ def _mean(runs: list[dict[str, Any]]) -> tuple[float, float]:
     )
 
 
-def runs_on(isa: str, threads: int) -> str:
-    """What flareseg's networks run on under these variables."""
-    script = (
-        "from flareseg.options import Options; from flareseg.segmenter import Segmenter; "
-        f"print(Segmenter(options=Options(device='cpu', threads={threads})).device_description)"
-    )
-    return str(run_watched([sys.executable, "-c", script], ISA[isa])["output"]).strip().splitlines()[-1]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--ct", type=Path, help=f"a .nii.gz (default: {CASE} of --data)")
@@ -178,7 +177,7 @@ def main() -> None:
         "versions": versions() | {"TotalSegmentator": _peer_version(arguments.totalsegmentator)},
         "ct": ct.parent.name if ct.name.startswith("ct.") else ct.name.partition(".")[0],
         "isa": arguments.isa,
-        "device": runs_on(arguments.isa, arguments.threads),
+        "device": " and ".join(sorted({row["device"] for row in rows})),
         "threads": arguments.threads,
         "runs": arguments.runs,
     }

@@ -42,16 +42,19 @@ SETTINGS = {"totalseg_id": "replica", "send_usage_stats": False, "prediction_cou
 
 def random_replica(home: Path) -> Path:
     """The public net's size with random weights."""
-    return _random(home, Plan((3.0, 3.0, 3.0), PATCH_ZYX, INTENSITY, _spec(STRIDES), _named({}, CLASSES)), DATASET)
+    return _random(
+        home, Plan((3.0, 3.0, 3.0), PATCH_ZYX, INTENSITY, replica_spec(STRIDES), _named({}, CLASSES)), DATASET
+    )
 
 
 def full_resolution_replica(home: Path) -> Path:
     """The same of a net of 1.5 mm for 24 organs."""
-    plan = Plan((1.5, 1.5, 1.5), FULL_PATCH_ZYX, INTENSITY, _spec([1, 2, 2, 2, 2, 2]), _named({}, FULL_CLASSES))
+    plan = Plan((1.5, 1.5, 1.5), FULL_PATCH_ZYX, INTENSITY, replica_spec([1, 2, 2, 2, 2, 2]), _named({}, FULL_CLASSES))
     return _random(home, plan, FULL_DATASET)
 
 
-def _spec(strides: list[int | list[int]]) -> NetworkSpec:
+def replica_spec(strides: list[int | list[int]]) -> NetworkSpec:
+    """The public net's network, but for the strides of its stages."""
     return dynunet_spec(FILTERS, strides=strides)
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from flareseg.inference.devices import openvino_installed
+from flareseg.inference.devices import llvm_installed, openvino_installed
+from flareseg.inference.llvm.choice import vector_lanes
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import build_network, own_weights
 from flareseg.model.plan import Intensity, Plan
@@ -28,3 +29,5 @@ def weights_of(plan: Plan) -> dict[str, torch.Tensor]:
 def skip_without(backend: str) -> None:
     if backend == "openvino" and not openvino_installed():
         pytest.skip("OpenVINO is not installed")
+    if backend == "llvm" and not (llvm_installed() and vector_lanes()):
+        pytest.skip("llvmlite is not installed, or the processor has no AVX2")

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_networks import skip_without, small_plan, weights_of
 
 from flareseg.errors import DeviceError, ModelError
-from flareseg.inference.devices import find_device, openvino_installed
+from flareseg.inference.devices import find_device, llvm_installed, openvino_installed
+from flareseg.inference.llvm.choice import vector_lanes
 from flareseg.inference.openvino_network import network_graph
 from flareseg.inference.runtime import TorchNetwork, _use_group_norms, open_network, open_on_cpu
 from flareseg.model.networks.architecture import Architecture
@@ -52,8 +53,8 @@ def test_a_group_norm_per_channel_gives_what_the_instance_norm_gave(a_plan, rand
         assert torch.allclose(network(image), expected(image), atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_torch_and_openvino_agree_on_a_random_network(a_plan, random_weights, backend):
+@pytest.mark.parametrize("backend", ["torch", "openvino", "llvm"])
+def test_all_backends_agree_on_a_random_network(a_plan, random_weights, backend):
     skip_without(backend)
     image = torch.randn(1, 1, 32, 48, 16, generator=torch.Generator().manual_seed(4))
     expected = build_network(a_plan)
@@ -112,7 +113,7 @@ class OneConvolution(Architecture):
         return torch.nn.Conv3d(1, outputs, 3, padding=1)
 
 
-def test_a_network_without_an_openvino_graph_runs_in_torch(a_plan, monkeypatch):
+def test_a_network_that_only_torch_has_runs_in_torch(a_plan, monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, OneConvolution.name, OneConvolution())
     spec = NetworkSpec(OneConvolution.name, {"filters": [1], "strides": [1]})
     plan = Plan.from_json(replace(a_plan, network=spec).to_json())
@@ -122,8 +123,11 @@ def test_a_network_without_an_openvino_graph_runs_in_torch(a_plan, monkeypatch):
     logits = network(torch.ones(1, 1, 8, 8, 8))
     assert logits.shape == (1, plan.classes, 8, 8, 8) and float(logits[0, 0, 4, 4, 4]) == 28
     if openvino_installed():
-        with pytest.raises(DeviceError, match="no OpenVINO graph of the network 'OneConvolution'"):
+        with pytest.raises(DeviceError, match="the network 'OneConvolution' in torch only"):
             open_on_cpu(plan, weights, Options(threads=1, backend="openvino"))
+    if llvm_installed() and vector_lanes():
+        with pytest.raises(DeviceError, match="the network 'OneConvolution' in torch only"):
+            open_on_cpu(plan, weights, Options(threads=1, backend="llvm"))
 
 
 def test_weights_of_another_network_are_refused(a_plan, random_weights, openvino):
@@ -141,7 +145,7 @@ def test_a_stride_beyond_the_kernel_is_refused_as_torch_refuses_it(a_plan, openv
             build(plan)
 
 
-@pytest.mark.parametrize("backend", ["torch", "openvino"])
+@pytest.mark.parametrize("backend", ["torch", "openvino", "llvm"])
 def test_cpu_threads_are_bounded(a_plan, random_weights, backend):
     skip_without(backend)
     before = torch.get_num_threads()
@@ -186,10 +190,11 @@ def test_a_gpu_that_cannot_run_the_network_is_left_for_the_cpu_unless_it_was_ask
     assert "no kernel image" in str(told.value) and "--device cpu" in str(told.value) and "\n" not in str(told.value)
 
 
-def test_openvino_on_a_gpu_is_refused(a_plan, random_weights, monkeypatch):
+@pytest.mark.parametrize(("backend", "name"), [("openvino", "OpenVINO"), ("llvm", "LLVM")])
+def test_backends_of_the_cpu_are_refused_on_a_gpu(a_plan, random_weights, monkeypatch, backend, name):
     monkeypatch.setattr("flareseg.inference.runtime.find_device", lambda _: torch.device("mps"))
-    with pytest.raises(DeviceError, match="OpenVINO runs on the CPU only"):
-        open_network(a_plan, random_weights, Options(threads=1, device="mps", backend="openvino"))
+    with pytest.raises(DeviceError, match=f"{name} runs on the CPU only"):
+        open_network(a_plan, random_weights, Options(threads=1, device="mps", backend=backend))
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "mps:0", "", "cuda:-1"])

@@ -74,7 +74,7 @@ def test_importing_and_asking_loads_neither_torch_nor_slicer():
         "import sys\n"
         "from FlarePanCancerLib import dependencies, installer\n"
         "dependencies.missing()\n"
-        "heavy = {'torch', 'monai', 'cc3d', 'openvino', 'tqdm', 'slicer', 'qt', 'vtk', 'numpy'}\n"
+        "heavy = {'torch', 'monai', 'cc3d', 'openvino', 'llvmlite', 'tqdm', 'slicer', 'qt', 'vtk', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -89,7 +89,7 @@ def test_importing_and_asking_loads_neither_torch_nor_slicer():
 
 def test_a_fresh_slicer_lacks_everything(slicers_site):
     assert [requirement.distribution for requirement in missing()] == [
-        *("torch", "monai", "connected-components-3d", "safetensors", "tqdm", "openvino")
+        *("torch", "monai", "connected-components-3d", "safetensors", "tqdm", "openvino", "llvmlite")
     ]
     assert [requirement.distribution for requirement in dependencies.blocking(missing())] == [
         *("torch", "monai", "connected-components-3d", "safetensors", "tqdm")
@@ -131,10 +131,10 @@ def test_what_an_unfinished_removal_left_behind_counts_as_missing(slicers_site):
 
 
 @pytest.mark.parametrize(("system", "machine"), [("darwin", "arm64"), ("darwin", "x86_64"), ("linux", "aarch64")])
-def test_openvino_is_only_asked_for_where_it_helps(slicers_site, monkeypatch, system, machine):
+def test_openvino_and_llvmlite_are_only_asked_for_where_they_help(slicers_site, monkeypatch, system, machine):
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(dependencies.platform, "machine", lambda: machine)
-    assert "openvino" not in [requirement.distribution for requirement in missing()]
+    assert not {"openvino", "llvmlite"} & {requirement.distribution for requirement in missing()}
 
 
 def test_the_question_names_every_package_its_size_and_the_sum(slicers_site, monkeypatch):
@@ -144,9 +144,9 @@ def test_the_question_names_every_package_its_size_and_the_sum(slicers_site, mon
         assert f"{requirement.distribution} ({requirement.purpose}" in question
     assert "2.9 GB" in question and "60 MB" in question and "About 3.0 GB" in question
     assert "\n" not in question and question.endswith("?")
-    assert "with torchvision and light-the-torch" in question and "8 Python packages" in question
+    assert "with torchvision and light-the-torch" in question and "9 Python packages" in question
     monkeypatch.setattr(dependencies.shutil, "which", lambda name: None)
-    assert "About 319 MB" in describe(missing())
+    assert "About 379 MB" in describe(missing())
     assert "one Python package" in describe([ALPHA]) and "About 2 MB" in describe([ALPHA])
 
 

@@ -92,6 +92,11 @@ def openvino_installed() -> bool:
     return find_spec("openvino") is not None
 
 
+def llvm_installed() -> bool:
+    """Whether llvmlite is there; it is not imported."""
+    return find_spec("llvmlite") is not None
+
+
 def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bf16; without them it is slower than fp32, not faster."""
     import torch

@@ -14,7 +14,7 @@ import torch
 
 from flareseg.errors import ModelError
 from flareseg.inference.devices import cpu_name
-from flareseg.model.networks.openvino_layers import Layers
+from flareseg.model.networks.openvino_layers import OpenVinoLayers
 from flareseg.model.networks.registry import architecture_of, parameter_shapes
 from flareseg.model.plan import Plan
 from flareseg.system.private_imports import import_openvino
@@ -83,7 +83,7 @@ def network_graph(plan: Plan, weights: dict[str, torch.Tensor], logits: type[np.
         if name not in weights or tuple(weights[name].shape) != shape:
             raise ModelError(f"The weights do not fit the network: {name}.")
     window = op.parameter([-1, 1, -1, -1, -1], np.float32)
-    output = architecture_of(plan.network).openvino_graph(plan.network, Layers(weights), window)
+    output = architecture_of(plan.network).computed(plan.network, OpenVinoLayers(weights), window)
     if logits is not np.float32:
         output = op.convert(output, logits)
     return ov.Model([output], [window])

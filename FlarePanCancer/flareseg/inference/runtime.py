@@ -1,4 +1,4 @@
-"""A network ready to run on what the machine has: CUDA, MPS, or the CPU with OpenVINO or torch."""
+"""A network ready to run on what the machine has: CUDA, MPS, or the CPU with LLVM, OpenVINO or torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from flareseg.inference.devices import (
     cpu_multiplies_bf16,
     device_name,
     find_device,
+    llvm_installed,
     openvino_installed,
     usable_cores,
 )
+from flareseg.inference.llvm.choice import pays_to_compile
 from flareseg.inference.memory import bound_gpu_memory
 from flareseg.model.plan import Plan
 from flareseg.options import Options
@@ -23,6 +25,8 @@ from flareseg.options import Options
 if TYPE_CHECKING:
     from flareseg.inference.sliding import Forward
 
+CPU_ONLY = {"openvino": "OpenVINO", "llvm": "LLVM"}
+"""Backends and their names."""
 _PRECISION_NAMES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -85,10 +89,11 @@ def open_network(plan: Plan, weights: dict[str, torch.Tensor], options: Options)
     """
     torch.set_num_threads(options.threads or usable_cores())
     device = find_device(options.device)
-    if device.type == "cpu" or (options.device == "auto" and options.backend == "openvino"):
+    cpu_only = CPU_ONLY.get(options.backend)
+    if device.type == "cpu" or (options.device == "auto" and cpu_only):
         return open_on_cpu(plan, weights, options)
-    if options.backend == "openvino":
-        raise DeviceError("OpenVINO runs on the CPU only; add --device cpu or leave out --backend.")
+    if cpu_only:
+        raise DeviceError(f"{cpu_only} runs on the CPU only; add --device cpu or leave out --backend.")
     if device.type == "cuda":
         bound_gpu_memory(device, options.gpu_memory_gb)
     try:
@@ -107,28 +112,44 @@ def open_network(plan: Plan, weights: dict[str, torch.Tensor], options: Options)
 
 
 def open_on_cpu(plan: Plan, weights: dict[str, torch.Tensor], options: Options) -> Forward:
-    """The network on the CPU: OpenVINO where it is installed, unless torch is asked for.
+    """The network on the CPU: what is fastest of what is installed, unless options say.
+
+    With parity that is torch: the others' fp32 is not the same to the last digit.
 
     Raises:
-        DeviceError: when OpenVINO is asked for and is not there, or does not run.
+        DeviceError: when a backend is asked for that is not there, or does not run.
     """
     torch.set_num_threads(options.threads or usable_cores())
     exact = bool(options.parity)
-    # OpenVINO's fp32 is not torch's to the last digit, so with parity it is for those who ask for it.
-    if options.backend != "torch" and not (exact and options.backend == "auto"):
-        from flareseg.inference.openvino_network import OpenVinoNetwork
-
-        asked_for = options.backend == "openvino"
-        if openvino_installed():
-            try:
-                return OpenVinoNetwork(plan, weights, options.threads, exact=exact)
-            except (ImportError, RuntimeError) as error:  # e.g. a processor or an operating system it does not know
-                if asked_for:
-                    reason = str(error).strip().partition("\n")[0]
-                    raise DeviceError(f"OpenVINO does not run here ({reason}); add --backend torch.") from None
-        elif asked_for:
-            raise DeviceError("OpenVINO is not installed; run: pip install openvino")
+    backends: list[str] = []
+    if options.backend != "auto":
+        backends = [options.backend]
+    elif not exact:
+        backends = ["llvm"] * pays_to_compile(plan) + ["openvino"] * openvino_installed()
+    for backend in backends:
+        if backend == "torch":
+            break
+        try:
+            return _opened(backend, plan, weights, options)
+        except (ImportError, RuntimeError) as error:  # e.g. a processor or an operating system it does not know
+            if options.backend != "auto":
+                reason = str(error).strip().partition("\n")[0]
+                raise DeviceError(f"{CPU_ONLY[backend]} does not run here ({reason}); add --backend torch.") from None
     return TorchNetwork(plan, weights, torch.device("cpu"), exact=exact)
+
+
+def _opened(backend: str, plan: Plan, weights: dict[str, torch.Tensor], options: Options) -> Forward:
+    if backend == "llvm":
+        if not llvm_installed():
+            raise DeviceError("llvmlite is not installed; run: pip install llvmlite")
+        from flareseg.inference.llvm.network import CompiledNetwork
+
+        return CompiledNetwork(plan, weights, options.threads)
+    if not openvino_installed():
+        raise DeviceError("OpenVINO is not installed; run: pip install openvino")
+    from flareseg.inference.openvino_network import OpenVinoNetwork
+
+    return OpenVinoNetwork(plan, weights, options.threads, exact=bool(options.parity))
 
 
 def _use_group_norms(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as they are typed on a command line; argparse reports what is wrong with one in one line."""
+"""Numbers and lists as they are typed on a command line; argparse reports what is wrong with one in one line."""
 
 from __future__ import annotations
 
@@ -54,6 +54,20 @@ def window_step(text: str) -> float:
     if not 0 < value <= 1:
         raise ArgumentTypeError(f"{quoted(text)} is not more than 0 and at most 1")
     return value
+
+
+def folds(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip().removeprefix("fold_") for part in text.split(","))
+    if not all(fold.isdecimal() or fold == "all" for fold in found):
+        raise ArgumentTypeError(f"{quoted(text)} is no list of folds like 0,1,2")
+    return found
+
+
+def names(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise ArgumentTypeError(f"{quoted(text)} is no list of names like liver,tumour")
+    return found
 
 
 def quoted(text: str) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from flareseg.errors import ModelError
+from flareseg.model.networks.layers import Layers, X
 from flareseg.model.networks.spec import NetworkSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from flareseg.model.networks.openvino_layers import Layers
 
 
 class Architecture(ABC):
@@ -58,13 +57,13 @@ class Architecture(ABC):
         """
         return [network(image)]
 
-    def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
-        """What `build` computes from `window`, in OpenVINO. Without it the network runs in torch.
+    def computed(self, spec: NetworkSpec, layers: Layers[X], window: X) -> X:
+        """What `build` computes from `window`, by layers that are not torch's. Without it the network runs in torch.
 
         Raises:
             NotImplementedError: when nobody has written it.
         """
-        raise NotImplementedError(f"flareseg has no OpenVINO graph of the network '{self.name}'")
+        raise NotImplementedError(f"flareseg has the network '{self.name}' in torch only")
 
     def nnunet_names(self, spec: NetworkSpec) -> Iterator[tuple[str, str]]:
         """nnU-Net's and our name of every tensor, where nnU-Net has such a network.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
 from flareseg.model.networks.architecture import Architecture
+from flareseg.model.networks.layers import Layers, X
 from flareseg.model.networks.spec import EPSILON, SLOPE, NetworkSpec, Sizes, checked_kernels, checked_stages
 from flareseg.system.private_imports import import_monai
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from flareseg.model.networks.openvino_layers import Layers
 
 NAME = "DynUNet"
 ARGUMENTS = {"filters", "kernel_size", "strides"}
@@ -143,10 +143,10 @@ class DynUNetArchitecture(Architecture):
         finest = net.output_block(net.skip_layers(image))
         return [finest, *net.heads[: net.deep_supr_num]]
 
-    def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
+    def computed(self, spec: NetworkSpec, layers: Layers[X], window: X) -> X:
         net = dynunet_layers(spec)
 
-        def run(x: Any, block: Block) -> Any:
+        def run(x: X, block: Block) -> X:
             stride = block.stride
             for convolution, norm in block.layers:
                 x = layers.active(layers.normalised(layers.convolution(x, convolution, stride, monai=True), norm))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flareseg.errors import ModelError
 from flareseg.model.networks.architecture import Architecture
+from flareseg.model.networks.layers import Layers, X
 from flareseg.model.networks.spec import NetworkSpec
 from flareseg.model.networks.unet_layers import HEAD, Block, Convolution, convolutions_of, unet_layers
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from flareseg.model.networks.openvino_layers import Layers
 
 NAME = "UNet"
 
@@ -56,14 +56,14 @@ class UNetArchitecture(Architecture):
         outputs: list[torch.Tensor] = net.all_outputs(image)
         return outputs
 
-    def openvino_graph(self, spec: NetworkSpec, layers: Layers, window: Any) -> Any:
+    def computed(self, spec: NetworkSpec, layers: Layers[X], window: X) -> X:
         net = unet_layers(spec)
 
-        def normalised(x: Any, of: Convolution) -> Any:
+        def normalised(x: X, of: Convolution) -> X:
             x = layers.convolution(x, f"{of.name}.conv", of.stride, monai=False)
             return layers.normalised(x, f"{of.name}.norm")
 
-        def run(x: Any, block: Block) -> Any:
+        def run(x: X, block: Block) -> X:
             beside = layers.averaged(x, block.stride) if max(block.stride) > 1 else x
             if block.skip:
                 beside = normalised(beside, block.skip)

@@ -1,0 +1,123 @@
+"""The layers that networks are made of, computed at once by compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from flareseg.inference.llvm.convolutions import Convolution, Layer, TransposedConvolution, WinogradConvolution
+from flareseg.inference.llvm.features import Features, Floats, Memory, Parts, work_off
+from flareseg.inference.llvm.kernels import Kernels
+from flareseg.model.networks.layers import Layers, padding_of
+from flareseg.model.networks.spec import EPSILON, SLOPE, Sizes
+
+
+class CompiledLayers(Layers[Parts]):
+    """Layers by the names of their tensors.
+
+    Args:
+        weights: of the network; a convolution's are let go when its layer has arranged them.
+        kernels: machine code.
+        threads: to compute on.
+    """
+
+    def __init__(self, weights: dict[str, torch.Tensor], kernels: Kernels, threads: int) -> None:
+        self._weights, self._kernels, self._threads = dict(weights), kernels, threads
+        self._layers: dict[str, Layer] = {}
+        self._memory, self._window = Memory(), (0, 0, 0)
+
+    def image(self, values: Floats) -> Parts:
+        """(z, y, x), from which a network begins."""
+        if values.shape != self._window:  # whose arrays are of other sizes
+            self._window = values.shape
+            self._memory.release()
+        return (Features.plain(values[..., None], 1),)
+
+    def convolution(self, x: Parts, name: str, stride: Sizes, *, monai: bool) -> Parts:
+        def built(weight: Floats, parts: list[tuple[int, int]]) -> Layer:
+            z, y, x_size = weight.shape[2:]
+            padding = padding_of(name, (z, y, x_size), stride, monai=monai)
+            if WinogradConvolution.fits((z, y, x_size), stride, x[0].shape_zyx):
+                return WinogradConvolution(self._kernels, weight, parts)
+            return Convolution(self._kernels, weight, parts, stride, padding)
+
+        return self._run(x, name, built)
+
+    def transposed(self, x: Parts, name: str, stride: Sizes) -> Parts:
+        result = self._run(x, name, lambda weight, parts: TransposedConvolution(self._kernels, weight, parts))
+        return self.plus(result, f"{name}.bias")
+
+    def normalised(self, x: Parts, name: str) -> Parts:
+        (features,) = x
+        assert features.moments is not None
+        mean, variance = features.moments
+        weight, bias = (self._per_channel(features, f"{name}.{kind}") for kind in ("weight", "bias"))
+        scale = weight / np.sqrt(variance + EPSILON)
+        shift = bias - mean * scale
+        return (replace(features, scale=scale.astype(np.float32), shift=shift.astype(np.float32)),)
+
+    def active(self, x: Parts) -> Parts:
+        return tuple(replace(features, slope=SLOPE) for features in x)
+
+    def joined(self, x: Parts, skip: Parts) -> Parts:
+        # Compiled code reads where it is told to, so that nothing else would notice.
+        if len({features.shape_zyx for features in (*x, *skip)}) > 1:
+            raise ValueError("The window is no multiple of the network's strides.")
+        return (*x, *skip)
+
+    def averaged(self, x: Parts, stride: Sizes) -> Parts:
+        (features,) = x
+        channels_first = torch.from_numpy(self._applied(features)).permute(3, 0, 1, 2)[None]
+        mean = F.avg_pool3d(channels_first, stride, stride)[0].permute(1, 2, 3, 0)
+        return (Features.plain(mean.contiguous().numpy(), features.channels),)
+
+    def added(self, x: Parts, other: Parts) -> Parts:
+        (one,), (two,) = x, other
+        total = self._applied(one)
+        total += self._applied(two)
+        return (Features.plain(total, one.channels),)
+
+    def plus(self, x: Parts, name: str) -> Parts:
+        (features,) = x
+        return (replace(features, shift=features.shift + self._per_channel(features, name).astype(np.float32)),)
+
+    def planar(self, x: Parts) -> Floats:
+        """(channels, z, y, x), in memory that is used again when nobody has it any more."""
+        (features,) = x
+        assert features.slope == 1
+        depth, height, width = features.shape_zyx
+        result = self._memory.array(features.channels, depth, height, width)
+        used = slice(features.channels)
+        scale, shift = features.scale[used, None, None], features.shift[used, None, None]
+
+        def work(z: int) -> None:
+            np.multiply(features.values[z, ..., used].transpose(2, 0, 1), scale, out=result[:, z])
+            result[:, z] += shift
+
+        work_off(range(depth), lambda: work, self._threads)
+        return result
+
+    def _run(self, x: Parts, name: str, built: Callable[[Floats, list[tuple[int, int]]], Layer]) -> Parts:
+        layer = self._layers.get(name)
+        if layer is None:
+            parts = [(part.channels, part.width(self._kernels.lanes)) for part in x]
+            layer = self._layers[name] = built(self._weights.pop(f"{name}.weight").float().numpy(), parts)
+        return (layer(x, self._memory, self._threads),)
+
+    def _applied(self, features: Features) -> Floats:
+        """Values as whoever reads them would see them."""
+        scale, shift = torch.from_numpy(features.scale), torch.from_numpy(features.shift)
+        values: Floats = F.leaky_relu_(
+            torch.addcmul(shift, torch.from_numpy(features.values), scale), features.slope
+        ).numpy()
+        return values
+
+    def _per_channel(self, features: Features, name: str) -> Floats:
+        """One number per channel, and zeros for those that only fill up."""
+        filled = np.zeros(features.values.shape[-1], np.float32)
+        filled[: features.channels] = self._weights[name].float().numpy()
+        return filled
