@@ -63,7 +63,7 @@ class Segmenter:
 
     The same CT gives the same labels, byte for byte, on the same machine with the same versions, model and options.
     `threads` is one of them, and None means the number of cores: sums are added up in another order with another
-    number, and a few voxels at borders get the other label. So do another device and the other backend.
+    number, and a few voxels at borders get the other label. So do another device and another backend.
 
     Args:
         model: name of an embedded or imported model, or a model folder.
