@@ -145,7 +145,7 @@ def test_a_model_that_cannot_be_loaded_is_told_once(a_model, ct_file, tmp_path):
 def test_a_cancel_ends_the_reading_process_and_the_writing(run_batch, tmp_path, monkeypatch):
     monkeypatch.setattr("flareseg.commands.pipeline.room_for_another", lambda volume: True)
     done = threading.Event()
-    monkeypatch.setattr("flareseg.commands.pipeline.measure", lambda *_: done.set() or [])
+    monkeypatch.setattr("flareseg.commands.pipeline.measure", lambda *_, **_options: done.set() or [])
     with pytest.raises(Cancelled):
         run_batch(["a", "hang"], cancelled=done.is_set, measurements=tmp_path / "t.csv")
     left = [p for p in psutil.Process().children() if "flareseg.reading.worker" in " ".join(p.cmdline())]
