@@ -13,14 +13,14 @@ import sys
 import traceback
 from pathlib import Path
 
-from flareseg.errors import Cancelled, FlareError
+from flareseg.errors import Cancelled, FlareError, UsageError
 from flareseg.system.private_imports import import_for_training
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run stages, or compare the scores of runs; returns the exit status."""
     import_for_training()
-    from train.pipeline import STAGES
+    from train.pipeline import OF_EACH_ROUND, STAGES
 
     parser = argparse.ArgumentParser(
         prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -32,6 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         stage.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
         stage.add_argument("--redo", action="store_true", help="train stale fits again, instead of refusing them")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
+        if name in OF_EACH_ROUND:
+            stage.add_argument(
+                "--round", default="", metavar="NAME", help="of this one of `rounds`; the last if left out"
+            )
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
     planner = commands.add_parser("plan", help="spacing, patch, stages and batch of the nets, as nnU-Net v2 plans them")
     planner.add_argument("--config", type=Path, required=True, help="whose sources are measured and nets planned")
@@ -57,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             given = (options.config, options.out, options.overrides, options.net, options.fingerprint)
             plan(PlanRequest(*given, memory_gb=options.gpu_memory, preset=options.preset))
         else:
-            _run(options.command, options.config, [*options.overrides, *(["redo=true"] if options.redo else [])])
+            overrides = [*options.overrides, *(["redo=true"] if options.redo else [])]
+            _run(options.command, options.config, overrides, getattr(options, "round", ""))
     except FlareError as error:
         if options.debug:
             traceback.print_exc()
@@ -69,13 +74,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(command: str, path: Path, overrides: list[str]) -> None:
+def _run(command: str, path: Path, overrides: list[str], of_round: str) -> None:
     from train.config_file import load_config
     from train.pipeline import STAGES, Run
 
     run = Run(load_config(path, overrides))
+    if of_round and of_round not in run.config.rounds:
+        raise UsageError(
+            f"There is no round '{of_round}' in rounds; there are: {', '.join(run.config.rounds) or 'none'}."
+        )
     for name in STAGES if command == "all" else (command,):
-        run.stage(name)
+        run.stage(name, of_round)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Literal
 from flareseg.volume import Triple
 
 TaskName = Literal["reconstruct", "segment", "distill"]
-Stage = Literal["pretrain", "tumor", "final", "distill"]
+Stage = Literal["pretrain", "tumor", "rounds", "final", "distill"]
 Labels = Literal["truth", "fused"]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 
@@ -59,6 +59,7 @@ class FitConfig:
         task: "reconstruct" (Model Genesis), "segment", or "distill" (segment with a teacher).
         stage: stage in which it runs, in the order of the file; by default the one with its name.
         labels: "truth" (ground truth) or "fused" (with pseudo-labels, see `fusion.py`).
+        round: the round of `rounds` whose fused labels it learns from; by default the last, `pseudo`.
         cases: "all", "labelled", or "tumour" (cases with a tumour in the ground truth).
         sources: only cases of these sources; by default all.
         only: only these cases: names with or without their source, or a text file with one name a line, such as the
@@ -78,6 +79,7 @@ class FitConfig:
         validate_every, validation_patches: epochs between validations, and number of fixed patches to score; the best
             averaged weights are kept as best.ckpt. 0: no validation.
         precision: without hardware support for bf16, fp16 on a GPU and fp32 on a CPU are used instead.
+        seed: added to that of the configuration, so that fits of equal settings become different nets.
         augment_on: "device" (training device), "workers" (data loading), or "auto": on the device if it is a GPU.
         workers: data loading processes; 0: load in the training process.
     """
@@ -87,6 +89,7 @@ class FitConfig:
     task: TaskName = "segment"
     stage: Stage | None = None
     labels: Labels = "truth"
+    round: str = ""
     cases: Literal["all", "labelled", "tumour"] = "labelled"
     sources: list[str] = field(default_factory=list)
     only: list[str] | str = field(default_factory=list)
@@ -112,6 +115,7 @@ class FitConfig:
     largest_weight: float = 1.0
     validate_every: int = 0
     validation_patches: int = 16
+    seed: int = 0
     augment_on: Literal["auto", "device", "workers"] = "auto"
     workers: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -3,6 +3,7 @@
 prepare      sources -> index, statistics, caches
 pretrain     Model Genesis on every CT (stage 1 of the paper)
 tumor        S_tum on the cases with tumour labels
+rounds       rounds of self-training before the last, if any: pseudo-labels, fusion, and fits on the fused labels
 pseudolabel  S_tum on cases without tumour labels; an organ model, if configured, on cases without organ labels
 fuse         label fusion: ground truth overrides pseudo-labels, tumours override organs
 final        S on the fused labels (stage 2), and the coarse network
@@ -14,7 +15,8 @@ export       a model folder for flareseg
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 
 import torch
@@ -41,18 +43,25 @@ class Run:
     def index(self) -> CaseIndex:
         return read_index(self.paths.index)
 
-    def stage(self, name: str) -> None:
-        """Run one stage; returns on every rank when all have finished it.
+    def of_round(self, name: str) -> Run:
+        """This run with the pseudo-labels of another round."""
+        result = copy(self)
+        result.paths = self.paths.of_round(name)
+        return result
+
+    def stage(self, name: str, of_round: str = "") -> None:
+        """Run one stage, of a round if it is one of those that each has; returns on every rank when all have finished.
 
         Each begins with the threads that the program began with, whatever the one before it did: sums depend on them,
         and a stage shall give the same weights within `all` as on its own.
         """
         torch.set_num_threads(self._threads)
+        run, point = self.of_round(of_round), f"{name}.{of_round}" if of_round else name
         if name in ALONE:
-            self.barrier.main_only(name, partial(ALONE[name], self))
+            self.barrier.main_only(point, partial(ALONE[name], run))
         else:
-            TOGETHER[name](self)
-            self.barrier.wait(name)
+            TOGETHER[name](run)
+            self.barrier.wait(point)
 
 
 def prepare(run: Run) -> None:
@@ -64,7 +73,7 @@ def prepare(run: Run) -> None:
 def fuse(run: Run) -> None:
     from train.stages.fuse import fuse as work
 
-    if any(fit.labels == "fused" for fit in run.config.fits.values()):
+    if run.config.learning_from(run.paths.round):
         work(run.config, run.paths, run.index)
 
 
@@ -89,15 +98,27 @@ def export(run: Run) -> None:
 def pseudolabel(run: Run) -> None:
     from train.stages.pseudolabel import pseudolabel as work
 
-    if any(fit.labels == "fused" for fit in run.config.fits.values()):
+    if run.config.learning_from(run.paths.round):
         work(run.config, run.paths, run.index, sharing_rank())
+
+
+def rounds(run: Run) -> None:
+    """Every round before the last: its pseudo-labels, their fusion, and the nets that label in the next."""
+    for name in run.config.rounds:
+        for stage in OF_EACH_ROUND:
+            run.stage(stage, name)
+        _train(run, "rounds", [fit for fit in run.config.fits_of("rounds") if run.config.fits[fit].round == name])
 
 
 def fits(stage: Stage, run: Run) -> None:
     """All fits of a stage, in the configuration's order; every rank takes part in each."""
     if stage == "pretrain" and not run.config.ablation.pretraining:
         return
-    for name in run.config.fits_of(stage):
+    _train(run, stage, run.config.fits_of(stage))
+
+
+def _train(run: Run, stage: Stage, names: Sequence[str]) -> None:
+    for name in names:
         fit_named(run.config, run.paths, run.index, name)
         run.barrier.main_only(f"{stage}.{name}", partial(_report, run, name))
 
@@ -126,16 +147,20 @@ ALONE: dict[str, Callable[[Run], None]] = {"prepare": prepare, "fuse": fuse, "ev
 TOGETHER: dict[str, Callable[[Run], None]] = {
     "pretrain": partial(fits, "pretrain"),
     "tumor": partial(fits, "tumor"),
+    "rounds": rounds,
     "pseudolabel": pseudolabel,
     "final": partial(fits, "final"),
     "distill": partial(fits, "distill"),
     "folds": folds,
 }
 """Run by all ranks."""
+OF_EACH_ROUND = ("pseudolabel", "fuse")
+"""Stages of each round; on their own they are of the last."""
 STAGES = (
     "prepare",
     "pretrain",
     "tumor",
+    "rounds",
     "pseudolabel",
     "fuse",
     "final",

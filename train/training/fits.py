@@ -18,9 +18,10 @@ from train.common.hashes import weights_hash
 from train.common.json_files import read_table
 from train.common.paths import RunPaths
 from train.config import NEW_PATIENTS, PHANTOMS, Config
-from train.data.cache import load_cached
+from train.data.cache import Kind, load_cached
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
+from train.fit_config import FitConfig
 from train.training.checkpoints import averaged_weights
 from train.training.claim import DESCRIPTION, refusal, stale_for, tell_unknown
 from train.training.module import FitJob
@@ -76,9 +77,11 @@ def job_of(
         InputError: when a case is not in the cache, or there is none.
     """
     settings, net = config.fits[name], config.net_of(name)
-    kind = None if settings.task == "reconstruct" else settings.labels
+    kind = _kind_of_labels(settings, paths)
     grid = paths.grid(net.spacing_zyx_mm)
     chosen = cases_of(config, index, name, left_out)
+    cached = [load_cached(grid / case.name, kind) for case in chosen]
+    shares = weighed(shares_of(config, chosen), [case.weight for case in cached])
     validation = [case for case in index.split("validation") if case.labels]
     find = partial(_weights, config, paths, index, left_out=left_out, train=train)
     return FitJob(
@@ -86,16 +89,23 @@ def job_of(
         net=net,
         plan=plan_of(config, paths, name),
         settings=settings,
-        cases=[load_cached(grid / case.name, kind) for case in chosen],
-        shares=shares_of(config, chosen),
+        cases=[case for case in cached if case.weight],
+        shares=[share for case, share in zip(cached, shares, strict=True) if case.weight],
         validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
         start=_start(config, name, find),
-        seed=config.seed,
+        seed=config.seed + settings.seed,
         deterministic=config.deterministic,
         redo=config.redo,
         teacher_hash=weights_hash(find(settings.teacher)[1]) if settings.teacher else "",
         by_score=config.export.weights == "best",
     )
+
+
+def _kind_of_labels(settings: FitConfig, paths: RunPaths) -> Kind | None:
+    """The labels that a fit learns from, by their name in the caches."""
+    if settings.task == "reconstruct":
+        return None
+    return "truth" if settings.labels == "truth" else paths.of_round(settings.round).fused_kind
 
 
 def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
@@ -181,6 +191,21 @@ def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
     total = sum(raw)
     if total <= 0:
         raise InputError("The weights of the sources leave nothing to draw from.")
+    return [value / total for value in raw]
+
+
+def weighed(shares: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Sampling probabilities of cases of which some are drawn less often than others, or never; sums to 1.
+
+    Raises:
+        InputError: when nothing is left to draw from.
+    """
+    if all(weight == 1 for weight in weights):
+        return list(shares)
+    raw = [share * weight for share, weight in zip(shares, weights, strict=True)]
+    total = sum(raw)
+    if total <= 0:
+        raise InputError("The pseudo-labels of all cases are too unstable; raise pseudo.largest_instability.")
     return [value / total for value in raw]
 
 
