@@ -19,7 +19,7 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
   benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-page \
   benchmark-public benchmark-slabs \
-  benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
+  benchmark-self-training benchmark-smaller benchmark-totalsegmentator benchmark-training screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -102,6 +102,10 @@ benchmark-public: $(READY) ## what the sizes of public nets cost (five minutes; 
 
 benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (five minutes)
 	$(BIN)/python Testing/benchmarks/slabs.py
+
+benchmark-self-training: $(READY) ## what each part of the winner's recipe brings on phantoms
+	$(BIN)/python Testing/benchmarks/self_training.py
+	$(BIN)/python docs/self_training.py
 
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
 	$(BIN)/pip install --quiet nncf
