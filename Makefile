@@ -23,7 +23,8 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
   benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits \
   benchmark-measurements benchmark-page \
   benchmark-public benchmark-slabs \
-  benchmark-smaller benchmark-totalsegmentator benchmark-training benchmark-training-costs screenshots clean
+  benchmark-self-training benchmark-smaller benchmark-totalsegmentator benchmark-training benchmark-training-costs \
+  screenshots clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -109,6 +110,10 @@ benchmark-public: $(READY) ## what the sizes of public nets cost (five minutes; 
 
 benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (five minutes)
 	$(BIN)/python Testing/benchmarks/slabs.py
+
+benchmark-self-training: $(READY) ## what each part of the winner's recipe brings on phantoms
+	$(BIN)/python Testing/benchmarks/self_training.py
+	$(BIN)/python docs/self_training.py
 
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
 	$(BIN)/pip install --quiet nncf
