@@ -21,7 +21,7 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
   benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-many \
-  benchmark-measurements benchmark-page benchmark-public benchmark-slabs \
+  benchmark-measurements benchmark-page benchmark-public benchmark-self-training benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training benchmark-training-costs screenshots clean
 
 help:
@@ -108,6 +108,10 @@ benchmark-public: $(READY) ## what the sizes of public nets cost (five minutes; 
 
 benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (five minutes)
 	$(BIN)/python Testing/benchmarks/slabs.py
+
+benchmark-self-training: $(READY) ## what each part of the winner's recipe brings on phantoms
+	$(BIN)/python Testing/benchmarks/self_training.py
+	$(BIN)/python docs/self_training.py
 
 benchmark-smaller: $(READY) ## the embedded model in int8 and pruned (five minutes; needs the real CTs of DATA)
 	$(BIN)/pip install --quiet nncf

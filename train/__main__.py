@@ -16,14 +16,14 @@ import sys
 import traceback
 from pathlib import Path
 
-from flareseg.errors import Cancelled, FlareError
+from flareseg.errors import Cancelled, FlareError, UsageError
 from flareseg.system.private_imports import import_for_training
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run stages, or compare the scores of runs; returns the exit status."""
     import_for_training()
-    from train.pipeline import DIVIDED, STAGES
+    from train.pipeline import DIVIDED, OF_EACH_ROUND, STAGES
     from train.stages.costs import add_options
 
     parser = argparse.ArgumentParser(
@@ -39,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
             stage.add_argument("--shard", metavar="i/n", help=text)
         stage.add_argument("--redo", action="store_true", help="train stale fits again, instead of refusing them")
         stage.add_argument("--debug", action="store_true", help="show a traceback with an error")
+        if name in OF_EACH_ROUND:
+            stage.add_argument(
+                "--round", default="", metavar="NAME", help="of this one of `rounds`; the last if left out"
+            )
         stage.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. runs=FOLDER fits.final.epochs=100")
     reviewer = commands.add_parser("review", help="a page to judge pseudo-labels on; 'fuse' reads what it saves")
     reviewer.add_argument("--config", type=Path, required=True, help="a file like those of train/configs")
@@ -80,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
             _review(options.config, options.overrides, options.count)
         else:
             overrides = [*options.overrides, *(["redo=true"] if options.redo else [])]
-            _run(options.command, options.config, overrides, vars(options).get("shard"))
+            of_round = vars(options).get("round", "")
+            _run(options.command, options.config, overrides, vars(options).get("shard"), of_round)
     except FlareError as error:
         if options.debug:
             traceback.print_exc()
@@ -92,15 +97,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _run(command: str, path: Path, overrides: list[str], shard: str | None) -> None:
+def _run(command: str, path: Path, overrides: list[str], shard: str | None, of_round: str) -> None:
     from train.common.distributed import ALONE, shard_named, shard_of_array
     from train.config_file import load_config
     from train.pipeline import DIVIDED, STAGES, Run
 
     share = shard_named(shard) if shard else shard_of_array() if command in DIVIDED else ALONE
-    run = Run(load_config(path, overrides), share)
+    config = load_config(path, overrides)
+    if of_round and of_round not in config.rounds:
+        raise UsageError(f"There is no round '{of_round}' in rounds; there are: {', '.join(config.rounds) or 'none'}.")
+    run = Run(config, share)
     for name in STAGES if command == "all" else (command,):
-        run.stage(name)
+        run.stage(name, of_round)
 
 
 def _review(path: Path, overrides: list[str], count: int) -> None:

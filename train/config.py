@@ -14,6 +14,7 @@ from flareseg.model.plan import LesionRule, Plan
 from flareseg.volume import Triple
 from train.fit_config import FitConfig, Stage
 from train.net_config import NetConfig, component_rules
+from train.pseudo_config import PseudoConfig as PseudoConfig
 
 Layout = Literal[
     "cases", "pairs", "nnunet", "flare23", "flare_laptop", "flare_pancancer", "totalsegmentator", "abdomenatlas", "msd",
@@ -100,28 +101,6 @@ class NewPatientsConfig:
 
 
 @dataclass(frozen=True)
-class PseudoConfig:
-    """How pseudo-labels are made and filtered.
-
-    Attributes:
-        tumour_fit: the fit that segments tumours in CTs without tumour labels; empty: no tumour pseudo-labels.
-        organ_model: a model ("default" is the embedded one) or a fit of this run that segments organs if the source
-            has no organ pseudo-labels; empty: none.
-        least_confidence: tumour voxels with a lower probability (0 to 1) become unknown.
-        smallest_tumour_ml: smaller components of tumour pseudo-labels are dropped.
-        mirroring: average over mirrored windows, as far as the net allows it (`mirror_axes`, `mirror_sides`).
-        device: as for `flareseg segment`.
-    """
-
-    tumour_fit: str = "tumor"
-    organ_model: str = ""
-    least_confidence: float = 0.0
-    smallest_tumour_ml: float = 0.0
-    mirroring: bool = False
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
 class AblationConfig:
     """The switches of the paper's ablation study (tables 6 and 7). The baseline has all three the other way round.
 
@@ -202,6 +181,8 @@ class Config:
         output: model folder written by `export`.
         folds: names of cases that are left out together and evaluated by a fit trained without them, in the stage
             `folds`; every other labelled case of `fold_sources` is a fold on its own.
+        rounds: rounds of self-training before the last one, which is `pseudo`, in their order and by name: nets of one
+            label the CTs that those of the next learn from (`round` of a fit).
         tumour_rules: what to try as post-processing of tumours; by default nothing.
         reviews: files of reviews, saved by the page that `review` or `flareseg segment --report` writes: in `fuse`,
             structures that readers judged right are labels, others that they judged are unknown.
@@ -226,6 +207,7 @@ class Config:
     sources: list[SourceConfig] = field(default_factory=list)
     phantoms: PhantomConfig | None = None
     new_patients: NewPatientsConfig | None = None
+    rounds: dict[str, PseudoConfig] = field(default_factory=dict)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
@@ -251,6 +233,28 @@ class Config:
     def fits_of(self, stage: Stage) -> list[str]:
         """Names of the fits that run in a stage, in order."""
         return [name for name, fit in self.fits.items() if (fit.stage or name) == stage]
+
+    def labelling(self, round_name: str) -> PseudoConfig:
+        """How the pseudo-labels of a round are made; "" is the last round."""
+        return self.rounds[round_name] if round_name else self.pseudo
+
+    def round_before(self, round_name: str) -> str | None:
+        """The latest round that nets of a round learnt from; None where all learnt from ground truth."""
+        learnt = {self.fits[net].round for net in self.labelling(round_name).teachers if self._has_learnt_fused(net)}
+        return next((name for name in reversed(self.rounds) if name in learnt), None)
+
+    def _has_learnt_fused(self, net: str) -> bool:
+        return net in self.fits and self.fits[net].labels == "fused"
+
+    def learning_from(self, round_name: str) -> list[str]:
+        """Names of the fits that learn from the fused labels of a round."""
+        return [name for name, fit in self.fits.items() if fit.labels == "fused" and fit.round == round_name]
+
+    def parents(self, fit: str) -> list[str]:
+        """The fits of this run that a fit starts from, is taught by, or whose pseudo-labels it learns from."""
+        own = self.fits[fit]
+        labelled = self.labelling(own.round).teachers if own.labels == "fused" else ()
+        return [name for name in dict.fromkeys((own.start, own.teacher, *labelled)) if name in self.fits]
 
     def source_names(self) -> list[str]:
         """All sources, including phantoms and new patients."""

@@ -18,6 +18,7 @@ from train.config import NEW_PATIENTS, Config, NewPatientsConfig, TumourRulesCon
 from train.data.layouts.names import check_names
 from train.fit_config import AugmentConfig, FitConfig, NnunetAugmentConfig
 from train.net_config import ANY_RANGE
+from train.pseudo_checks import check_rounds
 from train.settings import build, read_tables
 
 
@@ -69,14 +70,14 @@ def _check(config: Config, with_data: bool) -> None:
             raise UsageError(f"nets: {name}: it does not segment '{strange[0]}', for which `components` has a rule.")
     for name, fit in config.fits.items():
         _check_fit(config, name, fit)
+    check_rounds(config)
     export = config.export
-    for name in (export.coarse, export.tumour, config.pseudo.tumour_fit):
+    for name in (export.coarse, export.tumour):
         if name and name not in config.fits:
             raise UsageError(f"There is no fit '{name}' in fits.")
     segmented = _check_exported(config)
-    for where, name in (("pseudo", config.pseudo.tumour_fit), ("export", export.tumour)):
-        if name and TUMOUR not in config.net_of(name).names:
-            raise UsageError(f"{where}: the net of the fit '{name}' does not segment tumours.")
+    if export.tumour and TUMOUR not in config.net_of(export.tumour).names:
+        raise UsageError(f"export: the net of the fit '{export.tumour}' does not segment tumours.")
     if export.lesions.peak < export.lesions.lead:
         raise UsageError("export: the peak of lesions is at least their lead.")
     if config.tumour_rules:
@@ -135,7 +136,7 @@ def _check_fit(config: Config, name: str, fit: FitConfig) -> None:
     if fit.net not in config.nets:
         raise UsageError(f"{where}: there is no net '{fit.net}' in nets.")
     if fit.stage is None and name not in ("pretrain", "tumor", "final", "distill"):
-        raise UsageError(f"{where}: give its stage, one of pretrain, tumor, final, distill.")
+        raise UsageError(f"{where}: give its stage, one of pretrain, tumor, rounds, final, distill.")
     unknown = set(fit.sources) - set(config.source_names())
     if unknown:
         raise UsageError(f"{where}: there is no source '{sorted(unknown)[0]}'.")

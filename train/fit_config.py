@@ -8,7 +8,7 @@ from typing import Literal
 from flareseg.volume import Triple
 
 TaskName = Literal["reconstruct", "segment", "distill"]
-Stage = Literal["pretrain", "tumor", "final", "distill"]
+Stage = Literal["pretrain", "tumor", "rounds", "final", "distill"]
 Labels = Literal["truth", "fused"]
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 
@@ -115,6 +115,7 @@ class FitConfig:
         task: "reconstruct" (Model Genesis), "segment", or "distill" (segment with a teacher).
         stage: stage in which it runs, in the order of the file; by default the one with its name.
         labels: "truth" (ground truth) or "fused" (with pseudo-labels, see `fusion.py`).
+        round: the round of `rounds` whose fused labels it learns from; by default the last, `pseudo`.
         cases: "all", "labelled", or "tumour" (cases with a tumour in the ground truth).
         sources: only cases of these sources; by default all.
         only: only these cases: names with or without their source, or a text file with one name a line, such as the
@@ -140,6 +141,7 @@ class FitConfig:
         validation_memory: what is best is told by a moving average of the scores, this times the average before plus
             the rest times the score; 0.9 in nnU-Net. 0: by the score.
         precision: without hardware support for bf16, fp16 on a GPU and fp32 on a CPU are used instead.
+        seed: added to that of the configuration, so that fits of equal settings become different nets.
         augment_on: "device" (training device), "workers" (data loading), or "auto": on the device if it is a GPU.
         workers: data loading processes; 0: load in the training process.
     """
@@ -149,6 +151,7 @@ class FitConfig:
     task: TaskName = "segment"
     stage: Stage | None = None
     labels: Labels = "truth"
+    round: str = ""
     cases: Literal["all", "labelled", "tumour"] = "labelled"
     sources: list[str] = field(default_factory=list)
     only: list[str] | str = field(default_factory=list)
@@ -177,6 +180,7 @@ class FitConfig:
     validation_patches: int = 16
     validation_drawn: bool = False
     validation_memory: float = 0.0
+    seed: int = 0
     augment_on: Literal["auto", "device", "workers"] = "auto"
     workers: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)

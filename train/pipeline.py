@@ -3,6 +3,7 @@
 prepare      sources -> index, statistics, caches
 pretrain     Model Genesis on every CT (stage 1 of the paper)
 tumor        S_tum on the cases with tumour labels
+rounds       rounds of self-training before the last, if any: pseudo-labels, fusion, and fits on the fused labels
 pseudolabel  S_tum on cases without tumour labels; an organ model, if configured, on cases without organ labels
 fuse         label fusion: ground truth overrides pseudo-labels, tumours override organs
 final        S on the fused labels (stage 2), and the coarse network
@@ -15,6 +16,7 @@ export       a model folder for flareseg
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 
 import torch
@@ -60,36 +62,48 @@ class Run:
         """Worker processes of this rank; the ranks of a machine divide those of the configuration."""
         return max(1, self.config.processes // rank_here().count)
 
-    def stage(self, name: str) -> None:
-        """Run one stage; returns on every rank when all have finished it.
+    def of_round(self, name: str) -> Run:
+        """This run with the labels of another round, on the same ranks."""
+        result = copy(self)
+        result.paths = self.paths.of_round(name)
+        return result
+
+    def stage(self, name: str, of_round: str = "") -> None:
+        """Run one stage, of a round if it is one of those that each has; returns on every rank when all have finished.
 
         Each begins with the threads that the program began with, whatever the one before it did: sums depend on them,
         and a stage shall give the same weights within `all` as on its own.
         """
         torch.set_num_threads(self._threads)
-        WORK[name](self)
-        self.barrier.wait(name)
+        run = self.of_round(of_round)
+        WORK[name](run)
+        self.barrier.wait(run._point(name))
 
     def put_together(self, name: str, missing: Callable[[], Sequence[str]], finish: Callable[[], object]) -> None:
         """When every rank has done its share of the stage `name`, let the main one finish it.
 
         With other launches, only if these have done theirs: that which ends last finishes it.
         """
+        point, asked = self._point(name), f"{name} --round {self.paths.round}" if self.paths.round else name
 
         def work() -> None:
             left = missing() if self.shard.count > 1 else ()
             if left:
                 print(
                     f"{name}: the share {self.shard} is done; cases left to others: {len(left)}, the first is "
-                    f"'{left[0]}'. Whoever ends last finishes the stage, and '{name}' without --shard does what is "
+                    f"'{left[0]}'. Whoever ends last finishes the stage, and '{asked}' without --shard does what is "
                     "missing.",
                     flush=True,
                 )
             else:
                 finish()
 
-        self.barrier.wait(f"{name}.share")
-        self.barrier.main_only(f"{name}.finish", work)
+        self.barrier.wait(f"{point}.share")
+        self.barrier.main_only(f"{point}.finish", work)
+
+    def _point(self, name: str) -> str:
+        """What ranks call the end of a stage when they wait for each other: each round has its own."""
+        return f"{name}.{self.paths.round}" if self.paths.round else name
 
 
 def prepare(run: Run) -> None:
@@ -104,11 +118,19 @@ def prepare(run: Run) -> None:
     run.put_together("prepare", partial(unprepared, found), partial(write_results, config, paths, found))
 
 
+def rounds(run: Run) -> None:
+    """Every round before the last: its pseudo-labels, their fusion, and the nets that label in the next."""
+    for name in run.config.rounds:
+        for stage in OF_EACH_ROUND:
+            run.stage(stage, name)
+        _train(run, "rounds", [fit for fit in run.config.fits_of("rounds") if run.config.fits[fit].round == name])
+
+
 def pseudolabel(run: Run) -> None:
     from train.stages.pseudolabel import pseudolabel as work
     from train.stages.pseudolabel import unlabelled
 
-    if _fuses(run.config):
+    if run.config.learning_from(run.paths.round):
         given = run.config, run.paths, run.index
         work(*given, run.share)
         run.put_together("pseudolabel", partial(unlabelled, *given), lambda: None)
@@ -118,7 +140,7 @@ def fuse(run: Run) -> None:
     from train.stages.fuse import fuse as work
     from train.stages.fuse import unfused
 
-    if _fuses(run.config):
+    if run.config.learning_from(run.paths.round):
         given = run.config, run.paths, run.index
         work(*given, run.share, run.processes)
         if run.share.count > 1:
@@ -137,10 +159,6 @@ def evaluate(run: Run) -> None:
 
         work.score(run.share.share(work.cases))
         run.put_together("evaluate", work.missing, finish)
-
-
-def _fuses(config: Config) -> bool:
-    return any(fit.labels == "fused" for fit in config.fits.values())
 
 
 def export(run: Run) -> None:
@@ -164,7 +182,11 @@ def fits(stage: Stage, run: Run) -> None:
     """All fits of a stage, in the configuration's order; every rank takes part in each."""
     if stage == "pretrain" and not run.config.ablation.pretraining:
         return
-    for name in run.config.fits_of(stage):
+    _train(run, stage, run.config.fits_of(stage))
+
+
+def _train(run: Run, stage: Stage, names: Sequence[str]) -> None:
+    for name in names:
         fit_named(run.config, run.paths, run.index, name)
         run.barrier.main_only(f"{stage}.{name}", partial(_report, run, name))
 
@@ -193,6 +215,7 @@ WORK: dict[str, Callable[[Run], None]] = {
     "prepare": prepare,
     "pretrain": partial(fits, "pretrain"),
     "tumor": partial(fits, "tumor"),
+    "rounds": rounds,
     "pseudolabel": pseudolabel,
     "fuse": fuse,
     "final": partial(fits, "final"),
@@ -205,3 +228,5 @@ WORK: dict[str, Callable[[Run], None]] = {
 STAGES = tuple(WORK)
 DIVIDED = ("prepare", "pseudolabel", "fuse", "evaluate")
 """Stages whose cases several launches may divide, besides the ranks of each."""
+OF_EACH_ROUND = ("pseudolabel", "fuse")
+"""Stages of each round; on their own they are of the last."""

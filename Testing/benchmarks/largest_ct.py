@@ -39,8 +39,9 @@ from train.data.layouts.found import FoundCase, LabelFile
 from train.data.prepare_case import prepare_case
 from train.data.prepare_records import PrepareJob
 from train.net_config import NetConfig
+from train.pseudolabels.layers import Sources
 from train.settings import build, read_tables
-from train.stages.fuse import Sources, fuse_case
+from train.stages.fuse import Rules, fuse_case
 from train.stages.pseudolabel import confident_tumours
 
 IN_PLANE, SPACING = (512, 796), (0.8, 0.8, 0.8)
@@ -96,7 +97,7 @@ def fuse(folder: Path, nets: Tables) -> None:
     truth, organs, tumours = (folder / f"{name}.nii.gz" for name in ("truth", "organs", "tumours"))
     sources = Sources("mine_largest", truth, (LIVER,), organs, (LIVER, SPLEEN), tumours)
     spacings = [tuple(net["spacing_zyx_mm"]) for net in nets.values()]
-    fuse_case(RunPaths(folder / "run"), spacings, True, sources)  # type: ignore[arg-type]
+    fuse_case(RunPaths(folder / "run"), spacings, Rules(), sources)  # type: ignore[arg-type]
 
 
 def measured(work: Callable[[], None]) -> tuple[float, float]:

@@ -13,17 +13,17 @@ from small_data import NET, SPACING, config_for, liver, of, source, write_case
 
 from flareseg.errors import InputError, UsageError
 from train.common.paths import RunPaths
-from train.config import NewPatientsConfig
+from train.config import NewPatientsConfig, PseudoConfig
 from train.config_file import load_config
 from train.data.cache import load_cached
 from train.data.case_folder import read_info
 from train.data.in_part import drawn_in_part
 from train.data.index import TUMOUR
 from train.data.layouts.found import FoundCase
+from train.pseudolabels.layers import sources_of
 from train.pseudolabels.pseudo_records import Records
-from train.stages.fuse import _sources_of
 from train.stages.prepare import prepare
-from train.synthetic.resynthesis import draw_all
+from train.synthetic.resynthesis import draw_all, names_of
 from train.training.fits import cases_of
 
 LIVER = 1
@@ -88,7 +88,10 @@ def test_a_case_in_part_is_so_from_the_index_to_fits_and_fusion_and_the_others_a
     assert [case.name for case in cases_of(with_net, index, "final")] == ["mine_listed", "mine_told", "mine_whole"]
     searched = Records("tumour", with_net, paths).wanted(index)  # S_tum looks for the others
     assert [case.name for case in searched] == ["mine_listed", "mine_none", "mine_told"]
-    assert [_sources_of(of(index, name), paths, {}).in_part for name in ("whole", "told")] == [(), (TUMOUR,)]
+    in_part = {
+        one.name: one.in_part for one in sources_of(replace(with_net, pseudo=PseudoConfig(tumour_fit="")), paths, index)
+    }
+    assert (in_part["mine_whole"], in_part["mine_told"]) == ((), (TUMOUR,))
 
 
 def test_another_list_prepares_its_cases_again_and_no_others(data, tmp_path):
@@ -116,7 +119,9 @@ def test_a_case_that_says_nonsense_is_refused_and_the_others_are_not(data, tmp_p
 def test_new_patients_of_a_case_are_drawn_in_part_as_it_is(data, tmp_path):
     out, config = tmp_path / "out", source(data, in_part={"tumour": ["mine_listed"]})
     for name, said in (("listed", ["tumour"]), ("told", ["tumour"]), ("whole", None)):
-        made = draw_all(NewPatientsConfig([f"mine/{name}"], count=1), {"mine": config}, out, 1)
+        wanted = NewPatientsConfig([f"mine/{name}"], count=1)
+        draw_all(wanted, {"mine": config}, out, 1)
+        made = names_of(wanted)
         info = read_info(out / made[0])
         assert info["patient"] == name and info.get("in_part") == said and info["labels_present"] == ["liver", "tumour"]
     before = (out / made[0] / "ct.nii.gz").stat().st_mtime_ns

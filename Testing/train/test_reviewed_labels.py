@@ -211,7 +211,7 @@ def test_a_damaged_file_stops_the_stage_and_a_missing_one_the_start(run, tmp_pat
     with pytest.raises(InputError, match=r"a\.json' is damaged: review 1 of 1: the verdict 'accepted' is none of"):
         fuse(replace(config, reviews=[saved(tmp_path / "a.json", broken)]), paths, index)
     with pytest.raises(UsageError, match=r"There is no file of reviews '.*b\.json'"):
-        _check(replace(config, reviews=[str(tmp_path / "b.json")]))
+        _check(replace(config, reviews=[str(tmp_path / "b.json")]), with_data=True)
 
 
 def test_the_command_needs_a_configuration_that_can_be_read(tmp_path, capsys):

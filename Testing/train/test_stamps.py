@@ -237,7 +237,7 @@ def test_the_hash_of_labels_is_that_of_the_label_map_on_every_grid(tmp_path):
 @pytest.mark.parametrize("flag", [[], ["--redo"]])
 def test_the_command_line_says_whether_stale_fits_are_redone(tmp_path, monkeypatch, flag):
     seen = []
-    monkeypatch.setattr("train.pipeline.Run.stage", lambda run, name: seen.append((name, run.config.redo)))
+    monkeypatch.setattr("train.pipeline.Run.stage", lambda run, name, of_round: seen.append((name, run.config.redo)))
     config = Path(__file__).parents[2] / "train" / "configs" / "smoke.yaml"
     assert main(["tumor", "--config", str(config), *flag, f"runs={tmp_path}"]) == 0
     assert seen == [("tumor", bool(flag))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flareseg.volume import Triple
@@ -11,9 +11,28 @@ from flareseg.volume import Triple
 
 @dataclass(frozen=True)
 class RunPaths:
-    """The files of a run in its folder `root`. Label maps are .nii.gz on the grid of their CT, FLARE label values."""
+    """The files of a run in its folder `root`. Label maps are .nii.gz on the grid of their CT, FLARE label values.
+
+    Attributes:
+        root: the folder.
+        round: whose pseudo-labels and fused labels these are, a name of `Config.rounds`; "": the last round's.
+    """
 
     root: Path
+    round: str = ""
+
+    def of_round(self, name: str) -> RunPaths:
+        """The same run with the labels of another round."""
+        return replace(self, round=name)
+
+    @property
+    def _labelled(self) -> Path:
+        return self.root / "rounds" / self.round if self.round else self.root
+
+    @property
+    def fused_kind(self) -> str:
+        """Name of the round's labels in the caches."""
+        return f"fused_{self.round}" if self.round else "fused"
 
     @property
     def index(self) -> Path:
@@ -54,19 +73,20 @@ class RunPaths:
 
     def pseudo(self, kind: str, case: str) -> Path:
         """Pseudo-labels of a case; `kind` is "tumour" or "organs"."""
-        return self.root / "pseudo" / kind / f"{case}.nii.gz"
+        return self._labelled / "pseudo" / kind / f"{case}.nii.gz"
 
     def confidence(self, kind: str, case: str) -> Path:
         """Record of the pseudo-labels of a case: confidence, or the reason of a failure. Written after the labels."""
-        return self.root / "pseudo" / kind / f"{case}.json"
+        return self._labelled / "pseudo" / kind / f"{case}.json"
 
     def fused(self, case: str) -> Path:
         """Fused labels of a case."""
-        return self.root / "fused" / f"{case}.nii.gz"
+        return self._labelled / "fused" / f"{case}.nii.gz"
 
     def fused_record(self, case: str) -> Path:
-        """What the fused labels of a case were made of, and what readers said of them."""
-        return self.root / "fused" / f"{case}.json"
+        """What the fused labels of a case were made of, what is known of them, and what readers said of them. Written
+        after the labels."""
+        return self._labelled / "fused" / f"{case}.json"
 
     @property
     def review(self) -> Path:
@@ -76,7 +96,7 @@ class RunPaths:
     @property
     def fusion_report(self) -> Path:
         """Report of the label fusion, written when every case is fused, with a .md beside it."""
-        return self.root / "fused" / "report.csv"
+        return self._labelled / "fused" / "report.csv"
 
     def fit(self, name: str, left_out: Sequence[str] = ()) -> Path:
         """Checkpoints and logs of a fit, or of the same fit trained without the cases `left_out`."""

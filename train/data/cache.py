@@ -12,7 +12,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +27,12 @@ from flareseg.model.plan import ResamplingRule
 from flareseg.volume import Box, Geometry, Index, Orientation, Triple, Volume, as_rows
 from train.common.hashes import array_hash
 from train.common.json_files import read_table
-from train.data.index import CLASSES
+from train.data.index import CLASSES, IGNORE
 from train.data.label_resampling import resampled_labels
 
 FORMAT = 2
-Kind = Literal["truth", "fused"]
+Kind = str
+"""Of labels: "truth", or `RunPaths.fused_kind` of a round."""
 HU, CASE = "hu.b2nd", "case.json"
 CENTRES = 200
 """Voxels stored per structure, as centres for foreground patches."""
@@ -55,6 +56,7 @@ class CachedCase:
         known: bool per class. If a class is not known, label 0 means "background or that class".
         centres: up to 200 voxels (n, 3) of each class in the labels.
         image_hash, labels_hash: change with the image and with the labels; empty in caches that are older than hashes.
+        weight: how often it is drawn compared with others, 0 to 1: less where its pseudo-labels are not stable.
     """
 
     name: str
@@ -66,6 +68,7 @@ class CachedCase:
     centres: dict[int, NDArray[np.int64]]
     image_hash: str = ""
     labels_hash: str = ""
+    weight: float = 1.0
 
     def hu(self, box: Box) -> NDArray[np.int16]:
         """HU in a box.
@@ -84,7 +87,7 @@ class CachedCase:
         try:
             return np.asarray(_opened(path)[box])
         except (OSError, RuntimeError, ValueError):  # blosc2 raises a RuntimeError for a file that is cut off
-            fuse = " and 'fuse'" if self.kind == "fused" else ""
+            fuse = " and 'fuse'" if self.kind not in (None, "truth") else ""
             raise InputError(
                 f"The cached array '{path}' of the case '{self.name}' is damaged; remove '{self.folder}', then run "
                 f"'prepare'{fuse} again."
@@ -141,7 +144,12 @@ def write_image(folder: Path, volume: Volume, spacing_zyx_mm: Triple, rule: Resa
 
 
 def write_labels(
-    folder: Path, kind: Kind, labels_zyx: NDArray[np.uint8], geometry: Geometry, known: NDArray[np.bool_]
+    folder: Path,
+    kind: Kind,
+    labels_zyx: NDArray[np.uint8],
+    geometry: Geometry,
+    known: NDArray[np.bool_],
+    weight: float = 1.0,
 ) -> None:
     """Cache the labels of a CT whose image is cached.
 
@@ -151,6 +159,7 @@ def write_labels(
         labels_zyx: on the grid of the CT as stored.
         geometry: of that grid.
         known: bool per class.
+        weight: of the case, see `CachedCase`.
 
     Raises:
         InputError: when the image is not cached or has another grid.
@@ -163,6 +172,24 @@ def write_labels(
     labels = np.ascontiguousarray(Orientation.of(geometry).to_canonical(labels_zyx)[box])
     z, y, x = facts["shape_zyx"]
     array = resampled_labels(labels, (z, y, x), facts["nearest_axis"])
+    _write_labels(folder, kind, array, known, {"hash": array_hash(labels_zyx, known), "weight": weight})
+
+
+def write_nothing_known(folder: Path, kind: Kind) -> None:
+    """Cache that nothing is known of a CT, so that no fit draws it.
+
+    Raises:
+        InputError: when the image is not cached.
+        OutputError: when it cannot be written.
+    """
+    unknown = np.full(_facts(folder)["shape_zyx"], IGNORE, np.uint8)
+    _write_labels(folder, kind, unknown, np.eye(CLASSES, dtype=bool)[0], {"hash": "", "weight": 0.0})
+
+
+def _write_labels(
+    folder: Path, kind: Kind, array: NDArray[np.uint8], known: NDArray[np.bool_], more: dict[str, Any]
+) -> None:
+    """Write labels on the grid of the cache."""
     rng = np.random.default_rng(0)
     found: dict[str, Any] = {}
     for value, part in enumerate(ndimage.find_objects(array, max_label=CLASSES - 1), 1):
@@ -174,8 +201,7 @@ def write_labels(
     with atomic_path(folder / f"labels_{kind}.b2nd", overwrite=True) as partial:
         partial.write_bytes(_compressed(array))
     with atomic_path(about, overwrite=True) as partial:
-        facts = {"known": known.tolist(), "centres": found, "hash": array_hash(labels_zyx, known)}
-        partial.write_text(json.dumps(facts), encoding="utf-8")
+        partial.write_text(json.dumps({"known": known.tolist(), "centres": found} | more), encoding="utf-8")
 
 
 def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
@@ -185,18 +211,18 @@ def load_cached(folder: Path, kind: Kind | None) -> CachedCase:
         InputError: when the image or these labels are not cached.
     """
     facts = _facts(folder)
-    known, voxels, of_labels = np.eye(CLASSES, dtype=bool)[0], {}, ""
+    known, voxels, labelled, weight = np.eye(CLASSES, dtype=bool)[0], {}, "", 1.0
     if kind:
         try:
             found = json.loads((folder / f"labels_{kind}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            stage = {"truth": "prepare", "fused": "fuse"}[kind]
+            stage = {"truth": "prepare", "fused": "fuse"}.get(kind, "rounds")
             raise InputError(f"'{folder.name}' has no {kind} labels in '{folder}'; run the stage '{stage}'.") from None
         known = np.asarray(found["known"], bool)
         voxels = {int(value): np.asarray(points) for value, points in found["centres"].items()}
-        of_labels = found.get("hash", "")
+        labelled, weight = found.get("hash", ""), found.get("weight", 1.0)
     shape, spacing = tuple(facts["shape_zyx"]), tuple(facts["spacing_zyx_mm"])
-    return CachedCase(folder.name, folder, kind, shape, spacing, known, voxels, facts.get("hash", ""), of_labels)
+    return CachedCase(folder.name, folder, kind, shape, spacing, known, voxels, facts.get("hash", ""), labelled, weight)
 
 
 def is_cached(folder: Path, kind: Kind | None) -> bool:

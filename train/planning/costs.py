@@ -21,6 +21,7 @@ from flareseg.volume import Triple
 from train.config import Config
 from train.net_config import ANY_RANGE, NetConfig
 from train.planning.rates import Rates, StageRates, at
+from train.pseudo_config import PseudoKind
 from train.reporting.cost import feature_map_values, multiply_adds, parameters
 
 FLOP = 2
@@ -143,36 +144,52 @@ class _Reckoner:
 
     def everything(self) -> Reckoning:
         config, cases = self.config, self.cohort.cases
-        fused = [name for name, fit in config.fits.items() if fit.labels == "fused"]
         demands = {name: self._demand(name) for name in config.fits if self._is_trained(name)}
         fits = {name: self._fit(name, demand) for name, demand in demands.items()}
         before = [name for name in fits if (config.fits[name].stage or name) in ("pretrain", "tumor")]
-        stages = [self._on_cores("prepare", cases, config.grids())]
+        stages = [self._on_cores("prepare", "prepare", cases, config.grids())]
         stages += [fits[name] for name in before]
-        stages += self._pseudolabels() if fused else []
-        if fused:
-            grids = dict.fromkeys(config.net_of(name).spacing_zyx_mm for name in fused)
-            stages.append(self._on_cores("fuse", cases, grids))
+        for name in config.rounds:
+            stages += self._labels_of(name)
+            learning = [fit for fit in config.fits_of("rounds") if config.fits[fit].round == name]
+            stages += [fits[fit] for fit in learning]
+            before += learning
+        stages += self._labels_of("")
         stages += [fit for name, fit in fits.items() if name not in before]
         if config.export.fit in config.fits:
             exported = [config.export.fit, *filter(None, (config.export.coarse, config.export.tumour))]
-            stages.append(self._segmenting("evaluate", self.cohort.evaluated, exported, config.export.mirroring))
+            title = f"evaluate ({', '.join(exported)})"
+            stages.append(self._segmenting("evaluate", title, self.cohort.evaluated, exported, config.export.mirroring))
         return Reckoning(tuple(stages), tuple(demands.values()), self._disk(stages))
 
     def _is_trained(self, name: str) -> bool:
         return self.config.ablation.pretraining or (self.config.fits[name].stage or name) != "pretrain"
 
-    def _pseudolabels(self) -> list[StageCost]:
-        """Of tumours, by a fit of this run; of organs, by one too, or by a model, of which nothing is known here."""
-        pseudo, cohort = self.config.pseudo, self.cohort
+    def _labels_of(self, of_round: str) -> list[StageCost]:
+        """Pseudo-labels and label fusion of a round, if a fit learns from them; "" is the last round.
+
+        Tumours are labelled by fits of this run; organs by these too, or by models, of which nothing is known here.
+        """
+        config, cohort = self.config, self.cohort
+        learning = config.learning_from(of_round)
+        if not learning:
+            return []
+        settings, mark = config.labelling(of_round), f" {of_round}" if of_round else ""
         searched = cohort.cases if cohort.searched is None else min(cohort.searched, cohort.cases)
-        wanted = [(pseudo.tumour_fit, searched if self.config.ablation.label_fusion else 0)]
-        wanted.append((pseudo.organ_model, cohort.cases))
-        return [
-            self._segmenting("pseudolabel", cases, [name], pseudo.mirroring)
-            for name, cases in wanted
-            if cases and name in self.config.fits
-        ]
+        stages = []
+        wanted: dict[PseudoKind, int] = {
+            "tumour": searched if config.ablation.label_fusion else 0,
+            "organs": cohort.cases,
+        }
+        for kind, cases in wanted.items():
+            nets = [net for net in settings.nets(kind) if net in config.fits]
+            if cases and nets:
+                # each of them is shown the region anew
+                asked = [name for net in nets for name in (settings.coarse, net) if name]
+                title = f"pseudolabel{mark} ({', '.join(nets)})"
+                stages.append(self._segmenting("pseudolabel", title, cases, asked, settings.mirroring))
+        grids = dict.fromkeys(config.net_of(name).spacing_zyx_mm for name in learning)
+        return [*stages, self._on_cores("fuse", f"fuse{mark}", cohort.cases, grids)]
 
     def _fit(self, name: str, demand: FitDemand) -> StageCost:
         fit, plan = self.config.fits[name], _plan(self.config.net_of(name))
@@ -206,9 +223,9 @@ class _Reckoner:
         speed = self.machine.flop_per_s / flop
         return FitDemand(name, speed, speed * rates.read_cpu_s, speed * rates.augment_cpu_s, speed * rates.read_mb)
 
-    def _on_cores(self, name: str, cases: int, grids: Iterable[Triple]) -> StageCost:
+    def _on_cores(self, stage: str, title: str, cases: int, grids: Iterable[Triple]) -> StageCost:
         """A stage whose cases are divided among all cores."""
-        rates, more = self.rates.stages[name], self._more(name, grids)
+        rates, more = self.rates.stages[stage], self._more(stage, grids)
         core_hours = cases * self._seconds(rates, more) / 3600
         read_gb, written_gb = self._moved(rates, cases, more)
         limits = {
@@ -217,15 +234,15 @@ class _Reckoner:
         }
         limit = max(limits, key=lambda key: limits[key])
         work, memory = f"{cases:,} CTs", at(rates.peak_gib, self.cohort.slices)
-        return StageCost(name, work, 0.0, core_hours, limits[limit], limit, read_gb, written_gb, memory)
+        return StageCost(title, work, 0.0, core_hours, limits[limit], limit, read_gb, written_gb, memory)
 
-    def _segmenting(self, name: str, cases: int, fits: list[str], mirroring: bool) -> StageCost:
+    def _segmenting(self, stage: str, title: str, cases: int, fits: list[str], mirroring: bool) -> StageCost:
         """A stage in which one process a GPU takes one CT after the other, and the GPU waits while the CPU works.
 
         What a GPU takes over of the work outside the nets has been measured on a CPU only, and counts as if it stayed.
         """
-        rates, grids = self.rates.stages[name], [self.config.net_of(fit).spacing_zyx_mm for fit in fits]
-        more, windows, flop = self._more(name, grids), 0, 0.0
+        rates, grids = self.rates.stages[stage], [self.config.net_of(fit).spacing_zyx_mm for fit in fits]
+        more, windows, flop = self._more(stage, grids), 0, 0.0
         for fit in fits:
             plan = _plan(self.config.net_of(fit))
             count, size = self._windows(plan, mirroring)
@@ -237,7 +254,7 @@ class _Reckoner:
         disk = self._disk_hours(read_gb + written_gb)
         limit = "disk" if disk > one_process else "GPU" if gpu_s > cpu_s else "one process a GPU"
         return StageCost(
-            name=f"{name} ({', '.join(fits)})",
+            name=title,
             work=f"{cases:,} CTs, {windows} windows each",
             gpu_hours=cases * gpu_s / 3600,
             core_hours=cases * cpu_s / 3600,
@@ -278,7 +295,7 @@ class _Reckoner:
             kind: sum(s.written_gb for s in stages if s.name.startswith(kind)) for kind in ("prepare", "pseudolabel")
         }
         read = sum(stage.read_gb for stage in stages if stage.name == "prepare")
-        fused = sum(stage.written_gb for stage in stages if stage.name == "fuse")
+        fused = sum(stage.written_gb for stage in stages if stage.name.split()[0] == "fuse")
         named = {"CTs and labels": read, "cache": written["prepare"], "pseudo-labels": written["pseudolabel"]}
         return named | {"fused labels": fused}
 

@@ -1,4 +1,4 @@
-"""Records of pseudo-labels: which cases need them and which have them."""
+"""Records of pseudo-labels: which cases need them and which have them, in each round."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from train.common.json_files import read_table, write_json
 from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import TUMOUR, CaseIndex, IndexedCase
+from train.pseudo_config import PseudoConfig, PseudoKind
 from train.pseudolabels.fusion import ORGANS
 from train.training.checkpoints import DONE
 
@@ -25,29 +26,40 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class Records:
-    """The pseudo-labels of one kind, "tumour" or "organs", in a run."""
+    """The pseudo-labels of one kind in a run, those of the round that `paths` are of."""
 
-    kind: str
+    kind: PseudoKind
     config: Config
     paths: RunPaths
 
     @property
-    def model(self) -> str:
-        """The fit, model or model folder that predicts them; empty: none."""
-        return self.config.pseudo.tumour_fit if self.kind == "tumour" else self.config.pseudo.organ_model
+    def settings(self) -> PseudoConfig:
+        """How the labels of the round are made."""
+        return self.config.labelling(self.paths.round)
+
+    @property
+    def nets(self) -> tuple[str, ...]:
+        """The fits, models or model folders that predict them; empty: none."""
+        return self.settings.nets(self.kind)
+
+    @property
+    def region(self) -> str:
+        """The fit that shows the fits among them where to look; empty: none."""
+        return self.settings.coarse if any(net in self.config.fits for net in self.nets) else ""
 
     def wanted(self, index: CaseIndex) -> list[IndexedCase]:
         """The training cases that need them.
 
         Tumours: cases whose tumours are not annotated. Organs: cases in which not all organs are annotated and whose
-        source has no pseudo-labels.
+        source has no pseudo-labels, or none that are used.
         """
         cases = index.split("train")
-        if not self.model or (self.kind == "tumour" and not self.config.ablation.label_fusion):
+        if not self.nets or (self.kind == "tumour" and not self.config.ablation.label_fusion):
             return []
         if self.kind == "tumour":
             return [case for case in cases if not case.known[TUMOUR]]
-        return [case for case in cases if case.organs is None and not case.known[list(ORGANS)].all()]
+        used = self.settings.source_organs
+        return [case for case in cases if not (used and case.organs) and not case.known[list(ORGANS)].all()]
 
     def is_done(self, case: IndexedCase) -> bool:
         """Whether a case has pseudo-labels of the current model and settings."""
@@ -77,39 +89,48 @@ class Records:
         self.paths.pseudo(self.kind, case.name).unlink(missing_ok=True)
 
     def made_of(self, case: IndexedCase) -> str:
-        """Changes with the CT, and with how the network of this run is applied to it."""
-        return f"{self._applied} {file_stamp(case.image)}"
+        """Changes with the CT, with how the networks of this run are applied to it, and with what ground truth decides
+        where several nets differ."""
+        decided = f" {' '.join(case.annotated)}" if len(self.nets) > 1 else ""
+        return f"{self._applied} {file_stamp(case.image)}{decided}"
 
     def _stamp(self, case: IndexedCase) -> dict[str, str]:
         return {"made_by": self.made_by, "made_of": self.made_of(case)}
 
     @cached_property
     def _applied(self) -> str:
-        if self.model not in self.config.fits:
+        fits = [name for name in (*self.nets, self.region) if name in self.config.fits]
+        if not fits:
             return ""
-        how = [asdict(self.config.net_of(self.model)), self.config.export.weights, self.config.pseudo.mirroring]
-        return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
+        how = [asdict(self.config.net_of(name)) for name in fits]
+        return _short_hash(json.dumps([*how, self.config.export.weights, self.settings.mirroring]).encode())
 
     @cached_property
     def made_by(self) -> str:
-        """Identifies model and settings, so that pseudo-labels of an earlier model are not kept."""
-        settings = self.config.pseudo
+        """Identifies nets and settings, so that pseudo-labels of an earlier model are not kept."""
+        settings = self.settings
         limits = f"{settings.least_confidence:g} {settings.smallest_tumour_ml:g}" if self.kind == "tumour" else ""
-        return f"{self.model} {limits} {hashlib.sha256(_bytes_of(self._file())).hexdigest()[:16]}"
+        files = (self._file(name) for name in (*self.nets, self.region) if name)
+        together = f" {settings.agreement:g} {settings.least_agreement:g}" if len(self.nets) > 1 else ""
+        return f"{' '.join(self.nets)} {limits} {_short_hash(b''.join(map(_bytes_of, files)))}{together}"
 
-    def _file(self) -> Path:
-        """A file that changes whenever the model does."""
-        if self.model in self.config.fits:
-            return self.paths.fit(self.model) / DONE
+    def _file(self, net: str) -> Path:
+        """A file that changes whenever the net does."""
+        if net in self.config.fits:
+            return self.paths.fit(net) / DONE
         try:
-            return find_model(self.model) / JSON
+            return find_model(net) / JSON
         except FlareError:
-            return Path(self.model)
+            return Path(net)
 
 
 def all_records(config: Config, paths: RunPaths) -> list[Records]:
-    """The records of both kinds."""
+    """The records of both kinds, of the round that `paths` are of."""
     return [Records("tumour", config, paths), Records("organs", config, paths)]
+
+
+def _short_hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -132,6 +132,24 @@ def judged(fused: Fused, verdicts: Mapping[str, Verdict]) -> Fused:
     return Fused(labels, known, fused.denied)
 
 
+def with_right(kept: Fused, shown: Fused, verdicts: Mapping[str, Verdict]) -> Fused:
+    """Of pseudo-labels that are not used, only what readers judged right; all else that they draw is unknown.
+
+    Args:
+        kept: the labels without the pseudo-labels.
+        shown: those with them, which were reviewed.
+        verdicts: by structure's name.
+    """
+    right, _ = _divided(verdicts)
+    if not right:
+        return kept
+    rest = np.where(np.isin(shown.labels, (0, *right)), shown.labels, IGNORE).astype(np.uint8)
+    labels = np.where(np.isin(kept.labels, (0, IGNORE)), rest, kept.labels)
+    known = kept.known.copy()
+    known[right] = True
+    return Fused(labels, known, kept.denied)
+
+
 def right_structures(record: Mapping[str, Any]) -> set[str]:
     """Names of the structures that readers judged right, of what `fuse` recorded of a case."""
     said = record.get("reviewed", {})

@@ -45,6 +45,7 @@ def provenance_of(config: Config, paths: RunPaths, index: CaseIndex, line: dict[
         "recipe": {
             "nets": {config.fits[name].net: asdict(config.net_of(name)) for name in fits},
             "fits": {name: asdict(config.fits[name]) for name in fits},
+            "rounds": {name: asdict(settings) for name, settings in config.rounds.items()},
             "pseudo": asdict(config.pseudo),
             "ablation": asdict(config.ablation),
             "seed": config.seed,
@@ -66,8 +67,10 @@ def lineage(
         for other in (settings.start, settings.teacher):
             if other in config.fits:
                 follow(other, hidden_from(config, index, other, left_out))
-        if settings.labels == "fused" and config.pseudo.tumour_fit in config.fits:
-            follow(config.pseudo.tumour_fit, ())  # pseudo-labels are predicted once, see `fits.fit_named`
+        if settings.labels == "fused":
+            for teacher in config.labelling(settings.round).teachers:
+                if teacher in config.fits:
+                    follow(teacher, ())  # pseudo-labels are predicted once, see `fits.fit_named`
         result[name] = hidden
 
     for helper in helpers:

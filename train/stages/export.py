@@ -44,6 +44,7 @@ def export_model(
     folder: Path,
     *,
     left_out: Sequence[str] = (),
+    region: str = "",
     scores: list[dict[str, Any]] | None = None,
     lesions: list[dict[str, Any]] | None = None,
     calibration: dict[str, Calibration] | None = None,
@@ -57,6 +58,7 @@ def export_model(
         fit: name of the fit, or the model that `export.fit` names.
         folder: to write.
         left_out: cases that the fit was trained without.
+        region: the fit of the coarse network to include in any case.
         scores, lesions: results of `evaluate`, for the model card.
         calibration: what it learnt of the DSC that is to be expected.
 
@@ -68,6 +70,7 @@ def export_model(
         return _with_tumour_net(config, paths, folder, left_out, scores or [], lesions or [])
     same_net = config.fits[fit].net == config.fits[config.export.fit].net
     helpers = {COARSE: config.export.coarse, TUMOUR_NET: config.export.tumour} if same_net else {}
+    helpers |= {COARSE: region} if region else {}
     helpers = {prefix: name for prefix, name in helpers.items() if name}
     index = read_index(paths.index)
     line = lineage(config, index, fit, list(helpers.values()), left_out)

@@ -213,7 +213,7 @@ def _check_structures(config: Config, cases: Sequence[IndexedCase], kept: Sequen
     for case in cases:
         if case.split == "train":
             found |= {*case.occurring, *pseudo[case.name]}
-    if config.pseudo.organ_model:
+    if any(config.labelling(name).nets("organs") for name in (*config.rounds, "")):
         found |= {structure.name for structure in structures() if structure.name != TUMOUR}
     for name, fit in config.fits.items():
         missing = [] if fit.task == "reconstruct" else [n for n in config.net_of(name).names[1:] if n not in found]

@@ -1,7 +1,7 @@
 """`python -m train review`: the page on which readers judge the labels that `fuse` would make, before training on them.
 
-It shows the cases with pseudo-labels as they are fused without any review, so that a review stays one of these labels
-after `fuse` has read it.
+It shows the cases with pseudo-labels of the last round as they are fused without any review, however stable they are:
+so a review stays one of these labels after `fuse` has read it, and a reader can save what is unstable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from train.common.parallel import in_parallel, with_progress
 from train.common.paths import RunPaths
 from train.config import Config
 from train.data.index import CLASSES, CaseIndex
-from train.stages.fuse import TOLERANCE_MM, Sources, read_layers, sources_of
+from train.pseudolabels.layers import TOLERANCE_MM, Sources, read_layers, sources_of
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from train.data.case_list import CaseList
 from train.data.fingerprint import read_statistics
 from train.data.index import CaseIndex, IndexedCase
 from train.data.named_cases import listed_names
+from train.fit_config import FitConfig
 from train.pseudolabels.reviews import right_structures
 from train.training.checkpoints import averaged_weights
 from train.training.claim import DESCRIPTION, refusal, stale_for, tell_unknown
@@ -81,9 +82,9 @@ def job_of(
         InputError: when a case is not in the cache, or there is none.
     """
     settings, net = config.fits[name], config.net_of(name)
-    kind = None if settings.task == "reconstruct" else settings.labels
+    kind = _kind_of_labels(settings, paths)
     grid = paths.grid(net.spacing_zyx_mm)
-    chosen, cached = _taught(cases_of(config, index, name, left_out), grid, kind)
+    chosen, cached, weights = _taught(cases_of(config, index, name, left_out), grid, kind)
     validation = [case for case in index.split("validation") if case.labels]
     find = partial(_weights, config, paths, index, left_out=left_out, train=train)
     return FitJob(
@@ -92,10 +93,10 @@ def job_of(
         plan=plan_of(config, paths, name),
         settings=settings,
         cases=cached,
-        shares=shares_of(config, chosen),
+        shares=weighed(shares_of(config, chosen), weights),
         validation=[load_cached(grid / case.name, kind and "truth") for case in validation],
         start=_start(config, name, find),
-        seed=config.seed,
+        seed=config.seed + settings.seed,
         deterministic=config.deterministic,
         redo=config.redo,
         teacher_hash=weights_hash(find(settings.teacher)[1]) if settings.teacher else "",
@@ -103,25 +104,39 @@ def job_of(
     )
 
 
-def _taught(cases: Sequence[IndexedCase], grid: Path, kind: Kind | None) -> tuple[list[IndexedCase], CaseList]:
-    """The cases in the cache, but for those of whose labels nothing is known, as after a review that rejects them.
+def _taught(
+    cases: Sequence[IndexedCase], grid: Path, kind: Kind | None
+) -> tuple[list[IndexedCase], CaseList, list[float]]:
+    """The cases in the cache and their weights, but for those that are never drawn: nothing is known of their labels,
+    as after a review that rejects them, or their pseudo-labels are too unstable.
 
     Raises:
-        InputError: when a case is not in the cache, or nothing is known of any.
+        InputError: when a case is not in the cache, or there is no other.
     """
-    kept = []
+    kept, weights = [], []
 
     def known() -> Iterator[CachedCase]:
         for case in cases:
             one = load_cached(grid / case.name, kind)
-            if kind != "fused" or one.known[1:].any() or one.centres:
+            if kind in (None, "truth") or (one.weight and (one.known[1:].any() or one.centres)):
                 kept.append(case)
+                weights.append(one.weight)
                 yield one
 
     cached = CaseList(known())
     if not kept:
-        raise InputError(f"Of none of the {len(cases)} cases any label is known; the reviews reject all of them.")
-    return kept, cached
+        raise InputError(
+            f"Of none of the {len(cases)} cases any label is known: reviews reject them, no net could label them, or "
+            "their pseudo-labels are too unstable (raise pseudo.largest_instability, or that of the round)."
+        )
+    return kept, cached, weights
+
+
+def _kind_of_labels(settings: FitConfig, paths: RunPaths) -> Kind | None:
+    """The labels that a fit learns from, by their name in the caches."""
+    if settings.task == "reconstruct":
+        return None
+    return "truth" if settings.labels == "truth" else paths.of_round(settings.round).fused_kind
 
 
 def plan_of(config: Config, paths: RunPaths, name: str) -> Plan:
@@ -144,7 +159,7 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     if settings.labels == "fused" and config.ablation.labelled_only:
         cases = [case for case in cases if case.labels]
     if settings.cases != "all":
-        right = _judged_right(config, cases) if settings.labels == "fused" else {}
+        right = _judged_right(config, settings.round, cases) if settings.labels == "fused" else {}
         if settings.cases == "tumour":
             cases = [case for case in cases if case.has_tumour or TUMOUR in right.get(case.name, ())]
         else:
@@ -158,11 +173,11 @@ def cases_of(config: Config, index: CaseIndex, name: str, left_out: Sequence[str
     return sorted(cases, key=lambda case: case.name)
 
 
-def _judged_right(config: Config, cases: Sequence[IndexedCase]) -> dict[str, set[str]]:
+def _judged_right(config: Config, of_round: str, cases: Sequence[IndexedCase]) -> dict[str, set[str]]:
     """By case, the structures that readers judged right and that it shows: fused labels as good as ground truth."""
     if not config.reviews:
         return {}
-    paths = RunPaths(config.runs)
+    paths = RunPaths(config.runs, of_round)
     found = {}
     for case in cases:
         record = read_table(paths.fused_record(case.name))
@@ -219,6 +234,15 @@ def shares_of(config: Config, cases: Sequence[IndexedCase]) -> list[float]:
     total = sum(raw)
     if total <= 0:
         raise InputError("The weights of the sources leave nothing to draw from.")
+    return [value / total for value in raw]
+
+
+def weighed(shares: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Sampling probabilities of cases of which some are drawn less often than others; sums to 1."""
+    if all(weight == 1 for weight in weights):
+        return list(shares)
+    raw = [share * weight for share, weight in zip(shares, weights, strict=True)]
+    total = sum(raw)
     return [value / total for value in raw]
 
 

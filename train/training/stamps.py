@@ -25,7 +25,7 @@ STAMP = "stamp"
 Stamp = dict[str, Any]
 _TRAINED = ("spacing_zyx_mm", "patch_zyx", "intensity", "resampling", "network", "labels")
 """Parts of a plan that a network is trained with; the others tell how it is applied."""
-_NAMED_ELSEWHERE = {"net", "stage", "cases", "sources", "only", "start", "teacher"}
+_NAMED_ELSEWHERE = {"net", "stage", "cases", "sources", "only", "start", "teacher", "round"}
 """Settings that choose what the stamp lists itself, by content."""
 _WITHOUT_EFFECT = {
     "workers", "augment_on", "validate_every", "validation_patches", "validation_drawn", "validation_memory",
@@ -38,7 +38,7 @@ def stamp_of(job: FitJob) -> Stamp:
     """The stamp of a fit as it would be trained now, in the form in which it is read back from JSON."""
     settings = job.settings
     facts = {
-        "settings": {**_settings(settings), "seed": job.seed},
+        "settings": {**_settings(settings), "seed": job.seed},  # of the configuration and of the fit
         "net": {**trained_part(job.plan), "deep_supervision": job.net.deep_supervision},
         "start": weights_hash(job.start),
         "teacher": job.teacher_hash,
