@@ -186,7 +186,7 @@ def installed_version(distribution: str) -> str | None:
 
     try:
         return version(distribution)
-    except (PackageNotFoundError, KeyError):
+    except (PackageNotFoundError, FileNotFoundError, KeyError):  # which of them depends on Python's version
         return None
 
 

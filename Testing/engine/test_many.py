@@ -81,6 +81,7 @@ def done_in(out: Path) -> list[str]:
 def test_workers_that_die_cost_nothing_but_the_case_that_kills_them(segment, cts, notes, tmp_path, capsys):
     names = ["a", "b", "c", "d", "kill_always", "kill_once"]
     cts(*names)
+    before = psutil.Process().children(recursive=True)
     assert segment("--workers", 2, "--measurements", tmp_path / "table.csv") == 1
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if "kill_always.nii.gz' ended its worker twice" in line] == told
@@ -90,7 +91,7 @@ def test_workers_that_die_cost_nothing_but_the_case_that_kills_them(segment, cts
     )
     assert done_in(tmp_path / "out") == good and cases_of(tmp_path / "table.csv") == good
     assert times_segmented(notes, "kill_always") == 2 and times_segmented(notes, "kill_once") == 2
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
     for name in ("kill_always", "kill_once"):
         (tmp_path / "cts" / f"{name}.nii.gz").unlink()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+from typing import TYPE_CHECKING
 
-from flareseg.commands.many import AUTO, Many
 from flareseg.errors import UsageError
 from flareseg.system.arguments import positive_int, quoted
+
+if TYPE_CHECKING:
+    from flareseg.commands.many import Many
 
 
 def add_many_options(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,8 @@ def many_of(arguments: argparse.Namespace) -> Many:
     Raises:
         UsageError: for options that exclude each other.
     """
+    from flareseg.commands.many import Many  # loads numpy
+
     many = Many(arguments.workers, arguments.scheduler, arguments.shard)
     if many.scheduler is not None and many.workers is not None:
         raise UsageError("--scheduler has workers of its own; leave out --workers.")
@@ -43,6 +48,8 @@ def many_of(arguments: argparse.Namespace) -> Many:
 
 
 def _workers(text: str) -> int:
+    from flareseg.commands.many import AUTO
+
     return AUTO if text == "auto" else positive_int(text)
 
 
