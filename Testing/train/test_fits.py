@@ -10,12 +10,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_run import small_run
+from small_run import SPACING, small_run
 
 from flareseg.errors import InputError
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import EMBEDDED
 from train.config_file import load_config
+from train.data.cache import load_cached
 from train.data.index import CaseIndex, IndexedCase
 from train.fit_config import FitConfig
 from train.net_config import NetConfig
@@ -128,7 +129,8 @@ def test_a_fit_opens_outputs_that_the_model_it_begins_with_had_closed(run, monke
         nets=config.nets | {"final": net},
         fits=config.fits | {"final": FitConfig(net="final", epochs=1, start="default")},
     )
-    monkeypatch.setattr("train.training.fits.load_cached", lambda *_: None)
+    any_case = load_cached(places.grid(SPACING) / "mine_p0", None)
+    monkeypatch.setattr("train.training.fits.load_cached", lambda *_: any_case)
     start = job_of(config, places, index, "final").start
     key = "output_block.conv.conv.bias"
     bias, before = start[key], model.weights[key]

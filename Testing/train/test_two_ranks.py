@@ -84,7 +84,7 @@ def test_two_ranks_of_torchrun_share_the_work_of_every_stage(tmp_path):
     tables = {
         "name": "small", "version": "0", "runs": str(tmp_path / "ranks"), "output": str(tmp_path / "model"),
         "processes": 2, "sources": {"mine": {"layout": "cases", "path": str(tmp_path / "data"), "validation": ["p0"]}},
-        "pseudo": {"tumour_fit": "tumor"},
+        "rounds": {"first": {"tumour_fit": "tumor"}}, "pseudo": {"tumour_fit": "next"},
     }  # fmt: skip
     net = {"spacing_zyx_mm": [6.0] * 3, "patch_zyx": [16] * 3, "filters": [4, 8, 8], "step": 1.0}
     given = {"clip_hu": [-200.0, 300.0], "mean_hu": 50.0, "std_hu": 100.0}
@@ -96,6 +96,7 @@ def test_two_ranks_of_torchrun_share_the_work_of_every_stage(tmp_path):
     tables["fits"] = {
         "pretrain": {**short, "net": "tumor", "task": "reconstruct", "cases": "all"},
         "tumor": {**short, "net": "tumor", "cases": "tumour", "start": "pretrain"},
+        "next": {**short, "net": "final", "stage": "rounds", "round": "first", "cases": "all", "labels": "fused"},
         "final": {**short, "net": "final", "cases": "all", "labels": "fused"},
     }
     config = tmp_path / "mine.yaml"
@@ -110,7 +111,9 @@ def test_two_ranks_of_torchrun_share_the_work_of_every_stage(tmp_path):
     done = json.loads((paths.fit("final") / DONE).read_text())
     assert (done["processes"], done["steps"]) == (2, 2)
     cases = read_index(paths.index).split("train")
-    assert len(cases) == 4 and all(paths.fused(case.name).exists() for case in cases)
-    assert all(f"\n{case.name}," in paths.fusion_report.read_text() for case in cases)
+    assert len(cases) == 4
+    for here in (paths.of_round("first"), paths):
+        assert all(here.fused(case.name).exists() for case in cases)
+        assert all(f"\n{case.name}," in here.fusion_report.read_text() for case in cases)
     assert {row["case"] for row in json.loads((paths.scores / "scores.json").read_text())} == {"mine_p0"}
     assert list(load_bundle(tmp_path / "model").plan.labels.values()) == ["background", "liver", "spleen", "tumour"]
