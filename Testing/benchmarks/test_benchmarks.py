@@ -192,17 +192,17 @@ def test_labels_survive_a_grid_that_can_hold_them_and_no_other() -> None:
 
 def test_lesions_of_the_phantoms_that_chose_a_rule_are_told_apart() -> None:
     found = {"host": "liver", "mm": 30.0, "found": True}
-    first = [{"annotated": [found], "false": 2, "dsc": 0.5}] * CHOSEN_ON
+    first = [{"annotated": [found], "false": 2, "false_in": ["liver", ""], "dsc": 0.5}] * CHOSEN_ON
     other = [
-        {"annotated": [found | {"found": False}], "false": 0, "dsc": 0.0},
-        {"annotated": [], "false": 1, "dsc": None},
+        {"annotated": [found | {"found": False}], "false": 0, "false_in": [], "dsc": 0.0},
+        {"annotated": [], "false": 1, "false_in": [""], "dsc": None},
     ]
     [line] = rows({"-1, 2": first + other})
     assert line[:2] == ["-1, 2", f"{CHOSEN_ON} of {CHOSEN_ON}"]
-    assert line[5:8] == ["2.0 (2 to 2)", "50.0", "0 of 1"]
-    assert line[-2:] == ["0.5 (0 to 1)", "0.0"]
+    assert line[5:9] == ["2.0 (2 to 2)", "1.0 (1 to 1)", "50.0", "0 of 1"]
+    assert line[-3:] == ["0.5 (0 to 1)", "0.0 (0 to 0)", "0.0"]
     [short] = rows({"-1, 2": first})
-    assert (len(short), short[7]) == (len(line), "–")
+    assert (len(short), short[8]) == (len(line), "–")
 
 
 def test_a_model_with_another_rule_of_lesions_has_the_same_nets(tmp_path: Path) -> None:

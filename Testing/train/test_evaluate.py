@@ -118,7 +118,7 @@ def test_the_stage_writes_tables_plots_and_figures(run):
     assert json.loads((paths.scores / "run.json").read_text())["model"] == "final"
     assert (paths.scores / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert (paths.scores / "scores.csv").read_text().count("\n") == 4
-    assert "| Liver |" in (paths.scores / "scores.md").read_text()
+    assert "| Liver |" in (paths.scores / "scores.md").read_text(encoding="utf-8")
 
 
 def test_cases_are_scored_once_and_anew_for_new_weights_and_rules(run):
