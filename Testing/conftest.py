@@ -1,5 +1,6 @@
 """What all tests share: bounded threads, the order of the files, and a model that needs no training."""
 
+import locale
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,3 +77,13 @@ def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("FLARESEG_CACHE", str(tmp_path / "cache"))
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+CHARACTERS = locale.setlocale(locale.LC_CTYPE)
+"""The locale that the tests began with."""
+
+
+@pytest.fixture(autouse=True)
+def same_locale():
+    """Qt and other libraries of earlier tests change the locale of the whole process, and with it how text is read."""
+    locale.setlocale(locale.LC_CTYPE, CHARACTERS)

@@ -48,7 +48,7 @@ def test_kinds_of_scans_have_the_mean_of_their_cases():
 
 def test_tables_of_a_run_begin_with_the_cross_validation(tmp_path):
     write_tables(ROWS, [], [], tmp_path)
-    text = (tmp_path / "scores.md").read_text()
+    text = (tmp_path / "scores.md").read_text(encoding="utf-8")
     assert text.index("## Cross-validation") < text.index("## final_without_a")
     assert "plain; slices of 4 mm and more; slim" in (tmp_path / "scores.csv").read_text()
 
