@@ -152,6 +152,16 @@ def test_a_folder_without_a_manifest_and_a_page_of_somebody_else_are_refused(res
     assert (tmp_path / "site" / "index.html").read_text() == "My page"
 
 
+@pytest.mark.parametrize("more", [(), ("--skip-existing",)])
+def test_a_page_of_somebody_else_is_refused_before_anything_is_segmented(cts, tmp_path, segment_quickly, capsys, more):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("My page")
+    assert segment_quickly(cts, "-o", tmp_path / "out", "--report", tmp_path / "site", *more) == 1
+    assert "exists; use --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "site" / "index.html").read_text() == "My page"
+    assert not list(tmp_path.glob("out/*.nii.gz"))
+
+
 def test_a_page_that_hides_names_has_none(results):
     assert main(["cohort", str(results), "--anonymous"]) == 0
     assert set(cases_on(results / "cohort" / "index.html")) == {"Case 1", "Case 2"}

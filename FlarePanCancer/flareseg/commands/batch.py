@@ -222,7 +222,7 @@ class Batch:
         if folder is None:
             return None
         cohort = Cohort(cases[0].outputs[0].parent, folder, request.report_options.anonymous)
-        check_page(cohort.page, overwrite=request.overwrite or request.skip_existing)
+        check_page(cohort.page, overwrite=request.overwrite)
         return cohort
 
     def _folders_written_to(self, cases: Sequence[Case]) -> set[Path]:
