@@ -40,6 +40,16 @@ CHOSEN_ON = 16
 SPACING = (2.5, 2.5, 2.5)
 """Of the phantoms, as train/configs/default_0.4.yaml draws them."""
 TUMOUR = by_name("tumour").value
+PARTS = (
+    "liver, kidneys ≥ 20 mm",
+    "smaller",
+    "elsewhere ≥ 20 mm",
+    "smaller",
+    "false ones a case",
+    "in liver, kidneys",
+    "DSC",
+)
+"""Columns of each group of phantoms: those of `lesion_table`, and the DSC."""
 
 
 def with_rule(model: Path, rule: LesionRule, folder: Path) -> Path:
@@ -79,7 +89,7 @@ def rows(found: dict[str, list[dict[str, Any]]]) -> Iterator[list[str]]:
     for rule, cases in found.items():
         line = [rule]
         for some in (cases[:CHOSEN_ON], cases[CHOSEN_ON:]):
-            line += [value for _, value in lesion_table(some)] + [_mean_dsc(some)] if some else 7 * ["–"]
+            line += [value for _, value in lesion_table(some)] + [_mean_dsc(some)] if some else len(PARTS) * ["–"]
         yield line
 
 
@@ -114,15 +124,6 @@ def main() -> None:
     real = {folder.name: in_real_ct(segmenter, folder) for folder in folders}
 
     numbers = versions()
-    parts = [
-        "liver, kidneys ≥ 20 mm",
-        "smaller",
-        "elsewhere ≥ 20 mm",
-        "smaller",
-        "false ones a case",
-        "in liver, kidneys",
-        "DSC",
-    ]
     text = "\n\n".join(
         [
             f"# Tumours that the model {segmenter.model_name} finds",
@@ -130,7 +131,7 @@ def main() -> None:
             f"{arguments.phantoms} phantoms that taught nothing; the rule may stem from the first {CHOSEN_ON} of them."
             " The first row is the model as it is.",
             table(
-                ["lead, peak", *(f"{part}, first" for part in parts), *(f"{part}, others" for part in parts)],
+                ["lead, peak", *(f"{part}, first" for part in PARTS), *(f"{part}, others" for part in PARTS)],
                 rows(found),
             ),
             "Real CTs, without annotated tumours: every lesion that is drawn.",

@@ -59,8 +59,8 @@ def test_the_engine_imports_nothing_that_neither_slicer_nor_the_list_has(slicers
     # psutil is only for `flareseg bench`, matplotlib (with PIL) for --report, highdicom for results in DICOM,
     # dicomweb-client (with requests) for `flareseg pacs`, onnx for `models export`, distributed for --scheduler,
     # pyarrow for .parquet; none need be installed
-    elsewhere = {"psutil", "matplotlib", "PIL", "highdicom", "dicomweb_client", "requests", "onnx", "distributed"}
-    elsewhere.add("pyarrow")
+    elsewhere = {"psutil", "matplotlib", "PIL", "highdicom", "dicomweb_client", "requests", "onnx"}
+    elsewhere |= {"distributed", "pyarrow"}
     found = set()
     for path in (MODULE_FOLDER / "flareseg").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -83,8 +83,7 @@ class Evaluation(ExitStack):
         self._jobs = models_to_evaluate(config, index)
         if not self._jobs:
             raise InputError("There is no validation case and no fold to evaluate a model on.")
-        device = device_of_rank(config.pseudo.device)
-        self._options = Options(device=device, mirroring=config.export.mirroring or None)
+        self._options = options_of(config)
         self._models: dict[str, tuple[Path, str]] = {}
 
     @property
@@ -240,6 +239,11 @@ def _scored(model: str, case: IndexedCase, segmenter: Segmenter) -> dict[str, An
     mean = float(np.mean([row["dsc"] for row in rows])) if rows else 0.0
     print(f"evaluate: {model}: {case.name}: mean DSC {mean:.3f} of {len(rows)} structures", flush=True)
     return facts
+
+
+def options_of(config: Config) -> Options:
+    """How the models of a run are applied, on the device of this rank."""
+    return Options(device=device_of_rank(config.pseudo.device), mirroring=config.export.mirroring or None)
 
 
 def fingerprint_of(bundle: Bundle, options: Options) -> str:

@@ -24,7 +24,6 @@ from flareseg.labels import TUMOUR as TUMOUR_NAME
 from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import find_model
 from flareseg.model.plan import ComponentRule, LesionRule
-from flareseg.options import Options
 from flareseg.segmenter import Segmenter
 from train.common.hashes import file_stamp
 from train.common.json_files import read_table, write_json
@@ -32,7 +31,7 @@ from train.common.paths import RunPaths
 from train.config import Config, TumourRulesConfig
 from train.data.index import IGNORE, TUMOUR, CaseIndex, IndexedCase
 from train.net_config import component_rules
-from train.stages.evaluate import EvaluationJob, fingerprint_of, inputs_of, models_to_evaluate
+from train.stages.evaluate import EvaluationJob, fingerprint_of, inputs_of, models_to_evaluate, options_of
 from train.stages.export import export_model
 from train.training.checkpoints import DONE
 
@@ -206,7 +205,7 @@ def _drawn_by_all(
     """What all models draw in their cases, by case, if they need not be surer than `lesions`; nothing is taken away."""
     everything = replace(configured.components, minimum_ml=0.0, largest_only=False)
     config = with_rule(config, Rule(lesions, everything))
-    options = Options(device=config.pseudo.device, mirroring=config.export.mirroring or None)
+    options = options_of(config)
     drawn = {}
     for job in jobs:
         name = f"{job.name}_lead{lesions.lead:g}_peak{lesions.peak:g}"

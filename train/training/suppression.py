@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from flareseg.model.networks.registry import architecture_of
+from flareseg.model.structures import SILENCED_BELOW
 from train.net_config import NetConfig
 
 NEVER = 1000.0
@@ -36,7 +37,7 @@ def opened(weights: dict[str, torch.Tensor], net: NetConfig) -> dict[str, torch.
     if output not in weights:
         return weights
     bias = weights[output].clone()
-    closed = bias < -NEVER / 2
+    closed = bias < SILENCED_BELOW
     if not closed.any() or closed[1:].all():
         return weights
     bias[closed] = bias[1:][~closed[1:]].float().mean().to(bias.dtype)

@@ -8,15 +8,14 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import IO, Any
 
 from flareseg.commands.crew_messages import NEXT, Call, Given, Later, Orders, Reply
 from flareseg.commands.pipeline import Pipeline
+from flareseg.commands.relay import Relay
 from flareseg.commands.task import Task
 from flareseg.progress import never
 from flareseg.reading.reader import CaseReader
-from flareseg.results.measure import Measurement
 from flareseg.system.children import end_with_parent, own_streams, receive, send
 
 NAP_S = 0.2
@@ -106,36 +105,15 @@ class _Feed:
         return given.task
 
 
-class _Follower:
-    """Passes on what becomes of a task. Stages are not: nobody follows those of several cases at once."""
+class _Follower(Relay):
+    """Passes on what becomes of a task to the command."""
 
     def __init__(self, line: _Line, number: int) -> None:
         self._line, self._number = line, number
-        self._tell("begun")
+        self.tell("begun")
 
-    def stage(self, name: str, fraction: float) -> None:
-        pass
-
-    def message(self, text: str) -> None:
-        self._tell("message", text)
-
-    def told(self, text: str) -> None:
-        self._tell("told", text)
-
-    def preview(self, output: str) -> None:
-        self._tell("preview", output)
+    def tell(self, method: str, *arguments: Any) -> None:
+        self._line.tell(Call(self._number, method, arguments))
 
     def started(self) -> None:
         self._line.ask(Call(self._number, "started", waits=True))
-
-    def done(self, rows: Sequence[Measurement], times: str) -> None:
-        self._tell("done", tuple(rows), times)
-
-    def failed(self, text: str, unusable: bool) -> None:
-        self._tell("failed", text, unusable)
-
-    def left(self) -> None:
-        self._tell("left")
-
-    def _tell(self, method: str, *arguments: Any) -> None:
-        self._line.tell(Call(self._number, method, arguments))

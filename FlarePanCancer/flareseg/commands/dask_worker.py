@@ -5,18 +5,18 @@ from __future__ import annotations
 import pickle
 import platform
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from flareseg.commands.pipeline import Pipeline, loading
+from flareseg.commands.relay import Relay
 from flareseg.commands.segment_request import SegmentRequest, model_and_options
-from flareseg.commands.task import Follower, Task
+from flareseg.commands.task import Task
 from flareseg.errors import ModelError
 from flareseg.progress import never
 from flareseg.reading.reader import CaseReader
-from flareseg.results.measure import Measurement
 from flareseg.system.background import aside
 
 AT_ONCE = 2
@@ -110,32 +110,14 @@ class _One:
         return None
 
 
-class _Heard(Follower):
+class _Heard(Relay):
     """Notes what it hears."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
-    def stage(self, name: str, fraction: float) -> None:
-        pass
-
-    def message(self, text: str) -> None:
-        self.calls.append(("message", (text,)))
-
-    def told(self, text: str) -> None:
-        self.calls.append(("told", (text,)))
-
-    def preview(self, output: str) -> None:
-        self.calls.append(("preview", (output,)))
+    def tell(self, method: str, *arguments: Any) -> None:
+        self.calls.append((method, arguments))
 
     def started(self) -> None:
         """The command has noted that already."""
-
-    def done(self, rows: Sequence[Measurement], times: str) -> None:
-        self.calls.append(("done", (tuple(rows), times)))
-
-    def failed(self, text: str, unusable: bool) -> None:
-        self.calls.append(("failed", (text, unusable)))
-
-    def left(self) -> None:
-        self.calls.append(("left", ()))

@@ -33,7 +33,7 @@ from flareseg.model.combined import (
 from flareseg.model.members import Members, member_lines, plan_digest, sha256_of
 from flareseg.model.networks.registry import architecture_of
 from flareseg.model.storage import CARD, JSON, write_model
-from flareseg.model.structures import structures_of
+from flareseg.model.structures import SILENCED_BELOW, structures_of
 from flareseg.text import shortened
 
 WRITTEN = re.compile(
@@ -42,8 +42,6 @@ WRITTEN = re.compile(
 """What --tumour takes."""
 SUBTRACTED = re.compile(r"(?P<hosts>.*[^-\s])\s*(?P<margin>-[0-9.]+)(mm)?\s*")
 """Hosts with a margin that would be negative."""
-NEVER = -500.0
-"""An output whose bias in the network's last layer is lower has been silenced; others have a few units."""
 LESION_WORDS = {"tumour", "tumours", "tumor", "tumors", "lesion", "lesions", "cancer", "metastasis", "metastases"}
 VERSION = "1.0"
 
@@ -133,7 +131,7 @@ def _silenced(path: Path, labels: Sequence[str]) -> bool:
         return False  # a net of its own draws them
     channels = [channel for channel, name in plan.labels.items() if name in labels]
     head = f"{architecture_of(plan.network).head}.bias"
-    return all(float(net[head][channels].max()) < NEVER for net in (bundle.weights, *bundle.ensemble))
+    return all(float(net[head][channels].max()) < SILENCED_BELOW for net in (bundle.weights, *bundle.ensemble))
 
 
 def _in_plural(labels: Sequence[str]) -> list[str]:

@@ -16,6 +16,8 @@ OWN_TOLERANCE_MM = 2.0
 """FLARE scores none of these; the strictest of its tolerances."""
 GOLDEN_TURN = 0.618034
 """Of the colour circle from one label to the next: neighbours differ most, and no number of labels repeats a colour."""
+SILENCED_BELOW = -500.0
+"""An output whose bias in the network's last layer is lower has been silenced; others have a few units."""
 
 
 def structures_of(plan: Plan) -> tuple[Structure, ...]:
