@@ -6,7 +6,7 @@ Pictures lie in it as text, each case's on its own, and are unpacked when they c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -48,12 +48,21 @@ class CohortCase:
         summary: what is known of its result; None where there is none.
         failure: why there is none.
         report: address of its report, relative to the page; "" without one.
+        stored_slices: reads the pictures where `summary` is without them, so that those of many cases need not be in
+            memory.
     """
 
     name: str
     summary: Summary | None = None
     failure: str = ""
     report: str = ""
+    stored_slices: Callable[[], Sequence[Slice]] | None = None
+
+    def slices(self) -> Sequence[Slice]:
+        """Its pictures."""
+        if self.stored_slices:
+            return self.stored_slices()
+        return self.summary.slices if self.summary else ()
 
 
 def check_page(path: Path, *, overwrite: bool = False) -> None:
@@ -120,8 +129,8 @@ def page_of(cases: Sequence[CohortCase], *, anonymous: bool = False) -> Iterable
             }
         ),
     )
-    for number, (_, summary, _) in enumerate(ranked):
-        slices = [one.to_json() for one in _shown(summary.slices, number, len(ranked))]
+    for number, (case, _, _) in enumerate(ranked):
+        slices = [one.to_json() for one in _shown(case, number, len(ranked))]
         yield f'<script type="application/json" id="slices-{number}">{as_script(slices)}</script>\n'
     yield f"<script>{script}</script>\n</body>\n</html>\n"
 
@@ -149,10 +158,10 @@ def _nameless(case: CohortCase, number: int) -> CohortCase:
     return replace(case, name=f"Case {number}", report="", failure=LEFT_OUT if case.failure else "")
 
 
-def _shown(slices: Sequence[Slice], rank: int, count: int) -> Sequence[Slice]:
+def _shown(case: CohortCase, rank: int, count: int) -> Sequence[Slice]:
     if count <= ALL_SLICES_UP_TO:
-        return slices
-    return fewer(slices) if rank < TWO_SLICES_UP_TO else ()
+        return case.slices()
+    return fewer(case.slices()) if rank < TWO_SLICES_UP_TO else ()
 
 
 def _columns(cases: Sequence[Summary]) -> list[Found]:
