@@ -49,6 +49,9 @@ class _QuickSegmenter:
     def check(self, structures=None):
         """It can give any."""
 
+    def expects_dsc(self, structures=None):
+        return False
+
     def segment(self, volume, *, structures=None, preview=None, **_):
         chosen = tuple(structures or every_structure())
         labels = (volume.hu > 80).astype(np.uint8) * (1 if any(one.value == 1 for one in chosen) else 0)

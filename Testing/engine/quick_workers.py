@@ -45,6 +45,9 @@ class QuickSegmenter:
     def check(self, structures=None):
         """It can give any."""
 
+    def expects_dsc(self, structures=None):
+        return False
+
     def segment(self, volume, *, structures=None, preview=None, **_):
         notes = Path(os.environ[NOTES])
         tries = len(list(notes.glob(f"{volume.name}-*")))
