@@ -18,9 +18,9 @@ from flareseg.labels import structures
 from flareseg.results.cohort.outliers import Standing, standings
 from flareseg.results.cohort.pictures import Slice, fewer
 from flareseg.results.cohort.summary import Found, Summary
+from flareseg.results.html_page import PARTS as REPORT_PARTS
+from flareseg.results.html_page import as_script, escape, head_of, script_of, text_of
 from flareseg.results.measure import in_ml
-from flareseg.results.page import PARTS as REPORT_PARTS
-from flareseg.results.page import as_script, escape, policy
 from flareseg.results.picture import DISCLAIMER
 from flareseg.results.warnings import reference_volumes
 from flareseg.text import visible
@@ -107,17 +107,16 @@ def page_of(cases: Sequence[CohortCase], *, anonymous: bool = False) -> Iterable
     """The page, in parts."""
     ranked, failed = _ranked(cases, anonymous)
     columns = _columns([summary for _, summary, _ in ranked])
-    parts = [(REPORT_PARTS / "unpack.js").read_text(encoding="utf-8"), *map(_part, SCRIPTS)]
-    script = "'use strict';\n(() => {\n" + "\n".join(parts) + "})();\n"
+    script = script_of([REPORT_PARTS / "unpack.js", *(PARTS / name for name in SCRIPTS)])
+    style = text_of(REPORT_PARTS / "page.css") + text_of(PARTS / "cohort.css")
     unusual = sum(standing.unusual for _, _, standing in ranked)
+    counts = _counts(len(ranked), len(failed), unusual)
     rows = [_failed_row(case, len(columns)) for case in failed]
     rows += [_row(number, *one, columns) for number, one in enumerate(ranked)]
-    yield Template(_part("page.html")).substitute(
-        policy=policy(script),
-        generator=GENERATOR,
-        style=(REPORT_PARTS / "page.css").read_text(encoding="utf-8") + _part("cohort.css"),
+    yield Template(text_of(PARTS / "page.html")).substitute(
+        head=head_of(f"Cohort: {counts}", style, script, GENERATOR),
         disclaimer=escape(DISCLAIMER),
-        counts=_counts(len(ranked), len(failed), unusual),
+        counts=counts,
         heads="".join(_head(number, one) for number, one in enumerate(columns)),
         rows="\n".join(rows),
         version=escape(__version__),
@@ -148,10 +147,6 @@ def _ranked(cases: Sequence[CohortCase], anonymous: bool) -> tuple[list[Ranked],
         ]
         failed = [_nameless(case, number) for number, case in enumerate(failed, len(ranked) + 1)]
     return ranked, failed
-
-
-def _part(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
 
 
 def _nameless(case: CohortCase, number: int) -> CohortCase:
