@@ -133,3 +133,21 @@ def a_folder_of_deep_ones(tmp_path, monkeypatch):
             path.rmdir() if path.is_dir() else path.unlink()
         os.chdir("..")
     shutil.rmtree("d", ignore_errors=True)
+
+
+@pytest.fixture
+def server():
+    """A web server of a model in TotalSegmentator's layout."""
+    from file_server import serving
+    from public_replicas import totalsegmentator_zip
+
+    with serving(totalsegmentator_zip()) as served:
+        yield served
+
+
+@pytest.fixture
+def write_catalogue(tmp_path):
+    """Writes the user's own catalogue, where `own_folders` has it."""
+    from public_replicas import catalogue_of
+
+    return catalogue_of(tmp_path / "data" / "catalogue.json")
