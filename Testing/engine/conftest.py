@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flareseg.labels import structures as every_structure
-from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,35 +36,14 @@ def a_ct() -> Volume:
     return Volume(np.clip(hu, -1024, 3071).astype(np.int16), geometry, "phantom")
 
 
-class _QuickSegmenter:
-    """Calls what is brighter than 80 HU liver: a model for tests of what is around it."""
-
-    model_name = "quick 1.0"
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def check(self, structures=None):
-        """It can give any."""
-
-    def expects_dsc(self, structures=None):
-        return False
-
-    def segment(self, volume, *, structures=None, preview=None, **_):
-        chosen = tuple(structures or every_structure())
-        labels = (volume.hu > 80).astype(np.uint8) * (1 if any(one.value == 1 for one in chosen) else 0)
-        result = Segmentation(labels, volume.geometry, chosen, volume.name, self.model_name, source=volume.source)
-        if preview:
-            preview(result)
-        return result
-
-
 @pytest.fixture
 def segment_quickly(a_model, monkeypatch):
     """`flareseg segment ARGUMENTS`, with a model that only compares; returns the exit status."""
+    from quick_segmenter import QuickSegmenter
+
     from flareseg.cli import main
 
-    monkeypatch.setattr("flareseg.segmenter.Segmenter", _QuickSegmenter)
+    monkeypatch.setattr("flareseg.segmenter.Segmenter", QuickSegmenter)
 
     def run(*arguments: object, progress: str = "none", model: object = a_model) -> int:
         return main(["segment", *map(str, arguments), "--model", str(model), "--progress", progress])
