@@ -159,7 +159,7 @@ class Batch:
     def _skipped(self, case: Case, decision: Decision) -> None:
         if decision.failed:
             self._failed_elsewhere.add(case.name)
-        elif self.request.features and any(row.voxels and row.features is None for row in self._rows_of(case)):
+        elif self.request.features and self._log.lacks_features(case):
             self._without_features += 1
         self._note(decision.message)
         if isinstance(self.listener, TallyListener):

@@ -161,7 +161,7 @@ class Cohort:
             summary = None
         if summary is None or summary.stamp != stamp_of(result):
             return CohortCase(record.case, summary_of_rows(lines.rows_of(record.case)), report=report)
-        stored = partial(read_slices, file) if summary.slices else None
+        stored = partial(read_slices, file, summary.labels_sha256) if summary.slices else None
         return CohortCase(record.case, replace(summary, slices=()), report=report, stored_slices=stored)
 
     def _result_of(self, record: Record) -> Path:

@@ -236,10 +236,10 @@ def read_summary(path: Path) -> Summary | None:
         return None
 
 
-def read_slices(path: Path) -> tuple[Slice, ...]:
-    """The pictures alone; none where there is nothing to be read."""
+def read_slices(path: Path, labels_sha256: str) -> tuple[Slice, ...]:
+    """The pictures alone; none where they are of other labels by now, of which a review would not be."""
     summary = read_summary(path)
-    return summary.slices if summary else ()
+    return summary.slices if summary and summary.labels_sha256 == labels_sha256 else ()
 
 
 def _read_found(data: dict[str, Any]) -> Found:
