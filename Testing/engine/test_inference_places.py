@@ -1,11 +1,19 @@
 """Body box, abdominal region, and the removal of small components."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bundles import make_plan
 
 from flareseg.inference.body import body_box
 from flareseg.inference.postprocessing import remove_small_components
 from flareseg.inference.region import Body, can_be_abdomen, extension, region_of_labels
+from flareseg.model.bundle import FORMAT
 from flareseg.model.plan import ComponentRule
 
 
@@ -119,6 +127,14 @@ def test_a_structure_whose_largest_component_is_too_small_disappears(labels_with
     result = remove_small_components(labels_with_islands, 1.0, {2: ComponentRule(minimum_ml=50, largest_only=True)})
     assert not (result == 2).any()
     assert (result == 1).sum() == 216 + 27 + 1
+
+
+def test_components_below_a_share_of_the_largest_are_removed(labels_with_islands):
+    result = remove_small_components(labels_with_islands, 1.0, {1: ComponentRule(minimum_share=0.1)})
+    assert (result == 1).sum() == 216 + 27
+    few = remove_small_components(labels_with_islands, 1.0, {1: ComponentRule(minimum_ml=30, minimum_share=0.1)})
+    assert (few == 1).sum() == 216
+    assert (few == 2).sum() == 10
 
 
 def test_touching_structures_are_components_of_their_own():
@@ -243,3 +259,10 @@ def test_a_rule_about_fluid_needs_the_newest_format():
     rule = ComponentRule(largest_only=True, without_fluid=True)
     assert ComponentRule.from_json(rule.to_json()) == rule
     assert "without_fluid" not in ComponentRule(largest_only=True).to_json()
+
+
+def test_a_rule_about_shares_of_the_largest_needs_the_newest_format():
+    rule = ComponentRule(minimum_ml=2.0, minimum_share=0.25)
+    assert ComponentRule.from_json(rule.to_json()) == rule
+    assert "minimum_share" not in ComponentRule(2.0).to_json()
+    assert make_plan(components={"spleen": rule}).needs_format == FORMAT

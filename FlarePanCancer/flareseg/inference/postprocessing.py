@@ -80,11 +80,14 @@ def remove_small_components(
     keep = np.ones(count + 1, bool)
     for structure, rule in rules.items():
         own = np.flatnonzero(value == structure)
-        if rule.largest_only and len(own):
+        if not len(own):
+            continue
+        if rule.largest_only:
             keep[own] = False
             mean_hu = total_hu[own] / voxels[own] if total_hu is not None and rule.without_fluid else None
             keep[own[_organ_among(voxels[own], mean_hu)]] = True
-        keep[own[voxels[own] * voxel_ml < rule.minimum_ml]] = False
+        least = max(rule.minimum_ml / voxel_ml, rule.minimum_share * voxels[own].max())
+        keep[own[voxels[own] < least]] = False
     if not keep.all():
         for slab in slabs:
             own = part[slab] != 0

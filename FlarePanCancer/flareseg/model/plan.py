@@ -43,19 +43,21 @@ class Intensity:
 
 @dataclass(frozen=True)
 class ComponentRule:
-    """What post-processing keeps of one structure: components of at least `minimum_ml`, or only the largest one; with
-    `without_fat` nothing that is fat, and with `without_fluid` not the largest one where that is fluid and another is
-    not, see `inference/postprocessing.py`."""
+    """What post-processing keeps of one structure: components of at least `minimum_ml` and of at least `minimum_share`
+    of the largest one's volume, or only the largest one; with `without_fat` nothing that is fat, and with
+    `without_fluid` not the largest one where that is fluid and another is not, see `inference/postprocessing.py`."""
 
     minimum_ml: float = 0.0
     largest_only: bool = False
     without_fat: bool = False
     without_fluid: bool = False
+    minimum_share: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         added = {"without_fat": self.without_fat, "without_fluid": self.without_fluid}
         old = {"minimum_ml": self.minimum_ml, "largest_only": self.largest_only}
-        return old | {name: True for name, value in added.items() if value}
+        share = {"minimum_share": self.minimum_share} if self.minimum_share else {}
+        return old | {name: True for name, value in added.items() if value} | share
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ComponentRule:
@@ -64,6 +66,7 @@ class ComponentRule:
             bool(data.get("largest_only", False)),
             bool(data.get("without_fat", False)),
             bool(data.get("without_fluid", False)),
+            float(data.get("minimum_share", 0)),
         )
 
 
@@ -176,10 +179,12 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 7 for the resampling of TotalSegmentator, and where fluid is taken
-        for no organ, 5 where it follows
-        nnU-Net v1, 4 where tumours have a net of their own, 3 where a structure is kept free of fat, 2 where it has
-        what came with imported nnU-Net models."""
+        """The model format that can tell this plan: 9 where components are judged by their share of the largest, 7 for
+        the resampling of TotalSegmentator and where fluid is taken for no organ, 5 where it follows nnU-Net v1, 4 where
+        tumours have a net of their own, 3 where a structure is kept free of fat, 2 where it has what came with imported
+        nnU-Net models."""
+        if any(rule.minimum_share for rule in self.components.values()):
+            return 9
         if self.resampling == "corners" or any(rule.without_fluid for rule in self.components.values()):
             return 7
         if self.nnunet != 2 or self.largest:
