@@ -295,7 +295,7 @@ class ManyCts:
         for row in self._at_work:
             if row.state == _("waits") or row.state.endswith("%"):
                 self._set_state(row, _("not done"))
-        words = _("Cancelled: {done} of {count} CTs are done.") if cancelled else _("{done} of {count} CTs are done.")
+        words = _("Cancelled; {done} of {count} done.") if cancelled else _("{done} of {count} done.")
         self._say(words.format(done=done, count=self._wanted) if self._rows else "")
         self.ui.manyProgressBar.visible = False
         self._at_work = []

@@ -124,6 +124,20 @@ class Segmenter:
             if isinstance(self._model, CombinedModel):
                 self._model.check(wanted)
 
+    def expects_dsc(self, structures: Collection[Structure | str] | None = None) -> bool:
+        """Whether `Segmentation.expectations` will say which DSC to expect of each of these structures (all unless
+        given) that is found; it tells more than `confidence`, which takes time and memory to make.
+
+        Raises:
+            UsageError: when they are none of this model's.
+        """
+        with self._turns.turn():
+            wanted, model = self._wanted(structures), self._model
+            # Of a model that is put together of others it depends on which of these had something to look at.
+            if isinstance(model, CombinedModel) or model.strategy.new_evidence() is None:
+                return False
+            return {one.name for one in wanted} <= set(model.plan.calibration)
+
     def segment(
         self,
         volume: Volume,

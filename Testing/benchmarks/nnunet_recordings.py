@@ -96,6 +96,10 @@ def all_plans(dataset: str, name: str, chosen: dict[str, Any], transpose: list[i
 
 
 def recordings() -> list[Recording]:
+    return [_anisotropic(), _residual(), _old()]
+
+
+def _anisotropic() -> Recording:
     anisotropic = configuration([4.0, 1.2, 1.2], [8, 32, 32], "CTNormalization", False)
     anisotropic["architecture"] = architecture(
         "PlainConvUNet",
@@ -106,6 +110,23 @@ def recordings() -> list[Recording]:
         n_conv_per_stage=[2, 2, 2, 2],
         n_conv_per_stage_decoder=[2, 2, 2],
     )
+    return Recording(
+        name="anisotropic",
+        configuration="3d_fullres",
+        plans=all_plans("Dataset023_Abdomen", "3d_fullres", anisotropic, [0, 1, 2]),
+        labels={"background": 0, "lesion": 1, "LK": 2, "kidney_right": 3, "Liver": 4},
+        channel="CT",
+        folds=("0", "1"),
+        shape_zyx=(14, 44, 40),
+        spacing_zyx_mm=(3.0, 1.5, 1.4),
+        step=0.5,
+        mirroring=True,
+        mirror_axes=(0, 1, 2),
+        logits_window=(8, 16, 16),
+    )
+
+
+def _residual() -> Recording:
     residual = configuration([2.0, 2.0, 2.0], [24, 32, 24], "ZScoreNormalization", True)
     residual["architecture"] = architecture(
         "ResidualEncoderUNet",
@@ -116,6 +137,25 @@ def recordings() -> list[Recording]:
         n_blocks_per_stage=[1, 2, 1, 2],
         n_conv_per_stage_decoder=[1, 1, 2],
     )
+    return Recording(
+        name="residual",
+        configuration="3d_fullres",
+        plans=all_plans("Dataset105_Pelvis", "3d_fullres", residual, [2, 0, 1]),
+        labels={"background": 0, "prostate": 1, "urinary_bladder": 2, "liver": 3, "ignore": 4},
+        channel="MR",
+        folds=("2",),
+        shape_zyx=(20, 36, 34),
+        spacing_zyx_mm=(2.6, 1.5, 1.7),
+        step=0.5,
+        mirroring=True,
+        mirror_axes=(0, 2),
+        logits_window=(8, 16, 16),
+        zero_border=2,
+        trained=False,
+    )
+
+
+def _old() -> Recording:
     old = configuration([3.0, 2.5, 2.5], [16, 24, 24], "CTNormalization", False) | {
         "UNet_class_name": "PlainConvUNet",
         "UNet_base_num_features": 4,
@@ -126,50 +166,18 @@ def recordings() -> list[Recording]:
         "conv_kernel_sizes": [[3, 3, 3], [3, 3, 3], [3, 3, 3]],
         "unet_max_num_features": 6,
     }
-    return [
-        Recording(
-            name="anisotropic",
-            configuration="3d_fullres",
-            plans=all_plans("Dataset023_Abdomen", "3d_fullres", anisotropic, [0, 1, 2]),
-            labels={"background": 0, "lesion": 1, "LK": 2, "kidney_right": 3, "Liver": 4},
-            channel="CT",
-            folds=("0", "1"),
-            shape_zyx=(14, 44, 40),
-            spacing_zyx_mm=(3.0, 1.5, 1.4),
-            step=0.5,
-            mirroring=True,
-            mirror_axes=(0, 1, 2),
-            logits_window=(8, 16, 16),
-        ),
-        Recording(
-            name="residual",
-            configuration="3d_fullres",
-            plans=all_plans("Dataset105_Pelvis", "3d_fullres", residual, [2, 0, 1]),
-            labels={"background": 0, "prostate": 1, "urinary_bladder": 2, "liver": 3, "ignore": 4},
-            channel="MR",
-            folds=("2",),
-            shape_zyx=(20, 36, 34),
-            spacing_zyx_mm=(2.6, 1.5, 1.7),
-            step=0.5,
-            mirroring=True,
-            mirror_axes=(0, 2),
-            logits_window=(8, 16, 16),
-            zero_border=2,
-            trained=False,
-        ),
-        Recording(
-            name="old",
-            configuration="3d_lowres",
-            plans=all_plans("Dataset050_Tumours", "3d_lowres", old, [0, 1, 2]),
-            labels={"background": 0, "liver": 1, "tumor": 2},
-            channel="CT",
-            folds=("all",),
-            shape_zyx=(22, 40, 36),
-            spacing_zyx_mm=(3.0, 2.5, 2.5),
-            step=1.0,
-            mirroring=False,
-            mirror_axes=None,
-            logits_window=(8, 8, 8),
-            zero_border=3,
-        ),
-    ]
+    return Recording(
+        name="old",
+        configuration="3d_lowres",
+        plans=all_plans("Dataset050_Tumours", "3d_lowres", old, [0, 1, 2]),
+        labels={"background": 0, "liver": 1, "tumor": 2},
+        channel="CT",
+        folds=("all",),
+        shape_zyx=(22, 40, 36),
+        spacing_zyx_mm=(3.0, 2.5, 2.5),
+        step=1.0,
+        mirroring=False,
+        mirror_axes=None,
+        logits_window=(8, 8, 8),
+        zero_border=3,
+    )

@@ -88,27 +88,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(order["threads"])
-    import nnunetv2.inference.export_prediction as export
     import nnunetv2.inference.predict_from_raw_data as prediction
-    import nnunetv2.preprocessing.resampling.default_resampling as resampling
-    import nnunetv2.preprocessing.resampling.resample_torch as resample_torch
-    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
-    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-    from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+    watch, spared = _watched(prediction.nnUNetPredictor, order.get("timed_windows"))
     imported = time.time()
-    watch = Stopwatch()
-    watch.wrap(SimpleITKIO, "read_images", "read")
-    watch.wrap(DefaultPreprocessor, "run_case_npy", "crop and normalise")
-    watch.wrap(resampling, "resample_data_or_seg_to_shape", _what_is_resampled)
-    watch.wrap(resample_torch, "resample_torch_fornnunet", _what_torch_resamples)
-    spared = SparedWindows(prediction.nnUNetPredictor, order.get("timed_windows"))
-    watch.wrap(prediction.nnUNetPredictor, "_internal_maybe_mirror_and_predict", "forward passes")
-    watch.wrap(prediction.nnUNetPredictor, "predict_logits_from_preprocessed_data", "rest of the sliding window")
-    watch.wrap(LabelManager, "convert_logits_to_segmentation", "argmax")
-    watch.wrap(export, "convert_predicted_logits_to_segmentation_with_correct_shape", "uncrop")
-    watch.wrap(SimpleITKIO, "write_seg", "write")
-
     predictor = prediction.nnUNetPredictor(
         tile_step_size=order["step"],
         use_mirroring=order["mirroring"],
@@ -119,25 +102,7 @@ def main() -> None:
         order["model"], tuple(order.get("folds", [0])), "checkpoint_final.pth"
     )
     ready = time.time()
-    runs = []
-    for _ in range(order["repeats"]):
-        watch.seconds.clear()
-        watch.calls.clear()
-        began, began_cpu = time.perf_counter(), time.process_time()
-        predictor.predict_from_files_sequential([[order["ct"]]], [order["output"].removesuffix(ENDING)])
-        windows, estimated_s = watch.calls["forward passes"], spared.seconds()
-        watch.seconds["forward passes"] += estimated_s
-        total_s = time.perf_counter() - began + estimated_s
-        runs.append(
-            {
-                "windows": windows,
-                "estimated_s": estimated_s,
-                "stages_s": dict(watch.seconds),
-                "calls": dict(watch.calls),
-                "total_s": total_s,
-                "cpu_s": time.process_time() - began_cpu,
-            }
-        )
+    runs = [_timed(predictor, order, watch, spared) for _ in range(order["repeats"])]
     answer = {
         "import_s": imported - order["started_at"],
         "load_s": ready - imported,
@@ -150,6 +115,47 @@ def main() -> None:
     if order.get("patch"):
         _write_logits(predictor.network, Path(order["patch"]))
     Path(order["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _watched(predictor: Any, timed_windows: int | None) -> tuple[Stopwatch, SparedWindows]:
+    """A stopwatch around nnU-Net's functions, and the windows that its class `predictor` is spared."""
+    import nnunetv2.inference.export_prediction as export
+    import nnunetv2.preprocessing.resampling.default_resampling as resampling
+    import nnunetv2.preprocessing.resampling.resample_torch as resample_torch
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+    watch = Stopwatch()
+    watch.wrap(SimpleITKIO, "read_images", "read")
+    watch.wrap(DefaultPreprocessor, "run_case_npy", "crop and normalise")
+    watch.wrap(resampling, "resample_data_or_seg_to_shape", _what_is_resampled)
+    watch.wrap(resample_torch, "resample_torch_fornnunet", _what_torch_resamples)
+    spared = SparedWindows(predictor, timed_windows)
+    watch.wrap(predictor, "_internal_maybe_mirror_and_predict", "forward passes")
+    watch.wrap(predictor, "predict_logits_from_preprocessed_data", "rest of the sliding window")
+    watch.wrap(LabelManager, "convert_logits_to_segmentation", "argmax")
+    watch.wrap(export, "convert_predicted_logits_to_segmentation_with_correct_shape", "uncrop")
+    watch.wrap(SimpleITKIO, "write_seg", "write")
+    return watch, spared
+
+
+def _timed(predictor: Any, order: dict[str, Any], watch: Stopwatch, spared: SparedWindows) -> dict[str, Any]:
+    """One run over the CT."""
+    watch.seconds.clear()
+    watch.calls.clear()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    predictor.predict_from_files_sequential([[order["ct"]]], [order["output"].removesuffix(ENDING)])
+    windows, estimated_s = watch.calls["forward passes"], spared.seconds()
+    watch.seconds["forward passes"] += estimated_s
+    return {
+        "windows": windows,
+        "estimated_s": estimated_s,
+        "stages_s": dict(watch.seconds),
+        "calls": dict(watch.calls),
+        "total_s": time.perf_counter() - began + estimated_s,
+        "cpu_s": time.process_time() - began_cpu,
+    }
 
 
 def _what_is_resampled(*_: Any, **arguments: Any) -> str:

@@ -2,14 +2,15 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flareseg.labels import structures as every_structure
-from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Volume
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_CTS = ROOT.parent / "shared" / "data"
@@ -38,32 +39,14 @@ def a_ct() -> Volume:
     return Volume(np.clip(hu, -1024, 3071).astype(np.int16), geometry, "phantom")
 
 
-class _QuickSegmenter:
-    """Calls what is brighter than 80 HU liver: a model for tests of what is around it."""
-
-    model_name = "quick 1.0"
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def check(self, structures=None):
-        """It can give any."""
-
-    def segment(self, volume, *, structures=None, preview=None, **_):
-        chosen = tuple(structures or every_structure())
-        labels = (volume.hu > 80).astype(np.uint8) * (1 if any(one.value == 1 for one in chosen) else 0)
-        result = Segmentation(labels, volume.geometry, chosen, volume.name, self.model_name, source=volume.source)
-        if preview:
-            preview(result)
-        return result
-
-
 @pytest.fixture
 def segment_quickly(a_model, monkeypatch):
     """`flareseg segment ARGUMENTS`, with a model that only compares; returns the exit status."""
+    from quick_segmenter import QuickSegmenter
+
     from flareseg.cli import main
 
-    monkeypatch.setattr("flareseg.segmenter.Segmenter", _QuickSegmenter)
+    monkeypatch.setattr("flareseg.segmenter.Segmenter", QuickSegmenter)
 
     def run(*arguments: object, progress: str = "none", model: object = a_model) -> int:
         return main(["segment", *map(str, arguments), "--model", str(model), "--progress", progress])
@@ -130,3 +113,21 @@ def a_folder_of_deep_ones(tmp_path, monkeypatch):
             path.rmdir() if path.is_dir() else path.unlink()
         os.chdir("..")
     shutil.rmtree("d", ignore_errors=True)
+
+
+@pytest.fixture
+def server():
+    """A web server of a model in TotalSegmentator's layout."""
+    from file_server import serving
+    from public_replicas import totalsegmentator_zip
+
+    with serving(totalsegmentator_zip()) as served:
+        yield served
+
+
+@pytest.fixture
+def write_catalogue(tmp_path):
+    """Writes the user's own catalogue, where `own_folders` has it."""
+    from public_replicas import catalogue_of
+
+    return catalogue_of(tmp_path / "data" / "catalogue.json")

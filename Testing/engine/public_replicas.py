@@ -12,6 +12,12 @@ from typing import Any
 
 import torch
 
+from flareseg.cli import main
+from flareseg.model.bundle import read_description
+from flareseg.model.catalogue import list_models, models_folder
+
+Write = Callable[..., Path]
+"""Writes a catalogue file of such rows."""
 RECORDED = Path(__file__).parent / "data" / "nnunet" / "old" / "model"
 RECORDED_V1 = Path(__file__).parent / "data" / "nnunet_v1" / "slices" / "3d_fullres" / "Task900_Toy"
 TRAINED = "Dataset297_TotalSegmentator_total_3mm_1559subj/nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__{}"
@@ -70,6 +76,22 @@ def entry(address: str, **changes: Any) -> dict[str, Any]:
         "axes": "ras",
     }
     return {key: value for key, value in (row | changes).items() if value is not ...}
+
+
+def get(*arguments: object) -> int:
+    """Runs `flareseg models get`; its exit status."""
+    return main(["models", "get", *map(str, arguments)])
+
+
+def installed() -> list[str]:
+    """The names of the user's models."""
+    return [model.name for model in list_models() if model.origin == "yours"]
+
+
+def provenance(name: str = "replica") -> dict[str, Any]:
+    """What one of the user's models says of where it is from."""
+    info: dict[str, Any] = read_description(models_folder() / name).info
+    return info["provenance"] | {key: info[key] for key in ("licence", "citation", "description")}
 
 
 def catalogue_of(path: Path) -> Callable[..., Path]:

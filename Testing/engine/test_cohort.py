@@ -29,6 +29,7 @@ from flareseg.results.cohort.pictures import slices_of
 from flareseg.results.cohort.summary import (
     Warned,
     labels_digest,
+    read_slices,
     read_summary,
     summarise,
     summary_of_rows,
@@ -191,6 +192,14 @@ def test_with_many_cases_each_has_two_slices_and_with_more_the_first_ones_alone(
     monkeypatch.setattr(page, "ALL_SLICES_UP_TO", 11)
     monkeypatch.setattr(page, "TWO_SLICES_UP_TO", 5)
     assert counts(written(cases, tmp_path)) == [2] * 5 + [0] * 7
+
+
+def test_pictures_of_other_labels_are_not_shown_beside_a_case(tmp_path: Path) -> None:
+    summary = a_summary(3)
+    write_summary(summary, tmp_path / "case.json")
+    assert read_slices(tmp_path / "case.json", summary.labels_sha256) == summary.slices
+    assert read_slices(tmp_path / "case.json", "0" * 64) == ()
+    assert read_slices(tmp_path / "none.json", summary.labels_sha256) == ()
 
 
 def test_a_page_of_ours_is_replaced_and_no_other_file(tmp_path: Path) -> None:

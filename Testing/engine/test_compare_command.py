@@ -113,6 +113,7 @@ def test_with_the_cts_come_hu_and_pictures(pair, cts, capsys):
     assert sorted(path.name for path in Path("page").iterdir()) == ["followup.html", "followup.png"]
     page = Path("page/followup.html").read_text(encoding="utf-8")
     assert "Not a medical device" in page and "no diagnosis" in page and "data:image/png" in page
+    assert "default-src 'none'" in page and "script-src 'none'" in page
     stored = json.loads(Path("table.json").read_text(encoding="utf-8"))
     assert stored["lesions"][0]["scans"][0]["mean_hu"] == pytest.approx(80, abs=5)
     assert main(["compare", *pair, "--ct", *cts, "--report", "page"]) == 1

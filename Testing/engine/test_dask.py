@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from quick_workers import NOTES, QuickSegmenter, install, times_segmented
+from quick_workers import NOTES, UnluckySegmenter, install, times_segmented
 
 from flareseg.cases.manifest import NAME
 from flareseg.cli import main
@@ -85,7 +85,7 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(cluster, small_ct, 
     # Those at work in the one that was killed were begun again, no others.
     assert sum(times_segmented(notes, name) for name in names) <= len(names) + 2
 
-    monkeypatch.setattr("flareseg.segmenter.Segmenter", QuickSegmenter)
+    monkeypatch.setattr("flareseg.segmenter.Segmenter", UnluckySegmenter)
     monkeypatch.chdir(tmp_path)
     assert main(["segment", "cts/slow03.nii.gz", "-o", "alone", "--model", str(a_model), "--progress", "none"]) == 0
     assert (tmp_path / "alone" / "slow03.nii.gz").read_bytes() == (out / "slow03.nii.gz").read_bytes()

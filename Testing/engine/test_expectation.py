@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bundles import edit_json, make_plan, refusal, save_model
 from reported import a_segmentation, a_volume
 
+from flareseg.cli import main
 from flareseg.expectation import TERMS, Expectation, Signs, expected_quality
 from flareseg.inference.evidence import Evidence, part_on_grid
 from flareseg.inference.head import Head, LazyLogits
 from flareseg.interop.combine_models import combine_models
 from flareseg.interop.import_model import import_model
+from flareseg.io.files import write_volume
 from flareseg.labels import structures
 from flareseg.model.bundle import load_bundle
 from flareseg.model.calibration import Calibration
@@ -202,6 +204,35 @@ def test_a_calibration_changes_no_label_and_says_what_is_expected(plain, calibra
 def test_only_structures_that_are_wanted_are_spoken_of(calibrated, a_ct):
     result = Segmenter(calibrated, ON_ONE_CORE).segment(a_ct, structures=["liver"])
     assert list(result.expectations) == ["liver"]
+
+
+def test_a_model_knows_of_which_structures_it_can_say_what_to_expect(plain, calibrated):
+    assert Segmenter(calibrated, ON_ONE_CORE).expects_dsc(["liver"])
+    assert not Segmenter(calibrated, ON_ONE_CORE).expects_dsc(["liver", "spleen"])
+    assert not Segmenter(calibrated, ON_ONE_CORE).expects_dsc()
+    assert not Segmenter(calibrated, replace(ON_ONE_CORE, parity=True)).expects_dsc(["liver"])
+    assert not Segmenter(plain, ON_ONE_CORE).expects_dsc(["liver"])
+    assert Segmenter("default", ON_ONE_CORE).expects_dsc()
+
+
+@pytest.mark.parametrize(("wanted", "asks"), [("liver", False), ("liver,spleen", True)])
+def test_a_report_asks_for_the_confidence_only_where_no_dsc_is_expected(
+    calibrated, a_ct, tmp_path, monkeypatch, wanted, asks
+):
+    pytest.importorskip("matplotlib", reason="reports need matplotlib")
+    asked, segment = [], Segmenter.segment
+
+    def watched(self, volume, **options):
+        asked.append(options["confidence"])
+        return segment(self, volume, **options)
+
+    monkeypatch.setattr(Segmenter, "segment", watched)
+    ct = write_volume(a_ct, tmp_path / "ct.nii.gz")
+    words = ["segment", ct, "-o", tmp_path / "o.nii.gz", "--report", tmp_path / "r", "--model", calibrated]
+    fast = ["--structures", wanted, "--backend", "torch", "--threads", "1", "--device", "cpu", "--progress", "none"]
+    assert main([str(word) for word in [*words, *fast]]) == 0
+    assert asked == [asks]
+    assert "Check this: liver" in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
 
 
 def test_measurements_and_their_table_say_what_to_check():

@@ -57,6 +57,18 @@ def test_cases_that_were_done_without_them_are_named_and_have_empty_cells(run, t
     assert any(row[SPHERICITY] for row in rows if row["case"] == "b")
 
 
+def test_rows_that_somebody_spoilt_end_no_run(run, tmp_path):
+    assert run()[0] == 0
+    manifest = tmp_path / "out" / NAME
+    lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines() if line]
+    manifest.write_text(
+        "".join(json.dumps(line | {"rows": [{}, {"voxels": "many"}]}) + "\n" for line in lines), encoding="utf-8"
+    )
+    (tmp_path / "out" / "b.nii.gz").unlink()
+    assert run("--measurements", tmp_path / "m.csv", "--features")[0] == 0
+    assert {row["case"] for row in table(tmp_path / "m.csv")} == {"b"}
+
+
 def test_rows_of_an_earlier_version_have_what_it_knew(run, tmp_path):
     assert run("--measurements", tmp_path / "m.csv")[0] == 0
     before = table(tmp_path / "m.csv")

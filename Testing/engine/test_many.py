@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from quick_workers import BOOT_QUICK, COMMAND_QUICK, NOTES, QuickSegmenter, times_segmented
+from quick_workers import BOOT_QUICK, COMMAND_QUICK, NOTES, UnluckySegmenter, times_segmented
 
 from flareseg.cases.find import Case
 from flareseg.cases.manifest import NAME
@@ -36,7 +36,7 @@ def notes(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "notes"
     folder.mkdir()
     monkeypatch.setenv(NOTES, str(folder))
-    monkeypatch.setattr("flareseg.segmenter.Segmenter", QuickSegmenter)
+    monkeypatch.setattr("flareseg.segmenter.Segmenter", UnluckySegmenter)
     monkeypatch.setattr("flareseg.commands.crew.BOOT", BOOT_QUICK)
     return folder
 

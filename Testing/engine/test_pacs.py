@@ -124,8 +124,8 @@ def test_segmentation_and_report_come_back_into_the_study_once(archive, pacs, tm
 KILLED = """
 import os, signal, sys, types
 sys.path.insert(0, {tests!r})
-from conftest import _QuickSegmenter
-sys.modules["flareseg.segmenter"] = types.SimpleNamespace(Segmenter=_QuickSegmenter)
+from quick_segmenter import QuickSegmenter
+sys.modules["flareseg.segmenter"] = types.SimpleNamespace(Segmenter=QuickSegmenter)
 from dicomweb_client import DICOMwebClient
 from flareseg.results.dicom_files import DicomResults
 from flareseg.cli import main

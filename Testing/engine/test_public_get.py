@@ -10,50 +10,23 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flareseg.cli import main
-from flareseg.model.bundle import load_bundle, read_description
-from flareseg.model.catalogue import list_models, models_folder
+from flareseg.model.bundle import load_bundle
+from flareseg.model.catalogue import models_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
-from file_server import Served, serving
-from public_replicas import catalogue_of, entry, totalsegmentator_zip
+from file_server import Served
+from public_replicas import Write, entry, get, installed, provenance, totalsegmentator_zip
 
 SHA256 = hashlib.sha256(totalsegmentator_zip()).hexdigest()
-Write = Callable[..., Path]
 
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-
-
-@pytest.fixture
-def server() -> Iterator[Served]:
-    with serving(totalsegmentator_zip()) as served:
-        yield served
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes the user's own catalogue."""
-    return catalogue_of(tmp_path / "data" / "catalogue.json")
-
-
-def get(*arguments: object) -> int:
-    return main(["models", "get", *map(str, arguments)])
-
-
-def installed() -> list[str]:
-    return [model.name for model in list_models() if model.origin == "yours"]
-
-
-def provenance(name: str = "replica") -> dict[str, Any]:
-    info: dict[str, Any] = read_description(models_folder() / name).info
-    return info["provenance"] | {key: info[key] for key in ("licence", "citation", "description")}
 
 
 def kept(tmp_path: Path) -> list[str]:
@@ -70,9 +43,9 @@ def told(captured: Any) -> str:
 
 
 def test_one_command_downloads_checks_converts_and_keeps_nothing_else(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(entry(server.address, bytes=len(server.data), sha256=SHA256))
+    write_catalogue(entry(server.address, bytes=len(server.data), sha256=SHA256))
     assert get("replica", "--yes") == 0
     shown = capsys.readouterr().out
     assert "Apache-2.0, of the weights" in shown and "Nobody, A Replica, 2026" in shown and SHA256 in shown
@@ -88,8 +61,8 @@ def test_one_command_downloads_checks_converts_and_keeps_nothing_else(
     assert kept(tmp_path) == []
 
 
-def test_info_and_available_know_it(server: Served, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    write(entry(server.address))
+def test_info_and_available_know_it(server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes", "--name", "mine", "--progress", "none") == 0
     assert capsys.readouterr().out == ""
     assert main(["models", "info", "mine"]) == 0
@@ -102,9 +75,9 @@ def test_info_and_available_know_it(server: Served, write: Write, capsys: pytest
 
 
 def test_what_is_installed_is_not_downloaded_again_unless_asked(
-    server: Served, write: Write, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes") == 0
     capsys.readouterr()
     assert get("replica") == 0
@@ -117,9 +90,9 @@ def test_what_is_installed_is_not_downloaded_again_unless_asked(
 
 
 def test_without_a_terminal_and_a_yes_nothing_is_downloaded(
-    server: Served, write: Write, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(entry(server.address, bytes=len(server.data)))
+    write_catalogue(entry(server.address, bytes=len(server.data)))
     assert get("replica", "--progress", "none") == 2
     text = told(capsys.readouterr())
     assert "--yes" in text and "Apache-2.0" in text and "1 MB" in text
@@ -128,12 +101,12 @@ def test_without_a_terminal_and_a_yes_nothing_is_downloaded(
 
 @pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("Yes\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
 def test_on_a_terminal_it_asks(
-    server: Served, write: Write, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
+    server: Served, write_catalogue: Write, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
 ) -> None:
     terminal = io.StringIO(answer)
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     assert get("replica") == status
     assert len(server.asked) == (status == 0)
 
@@ -146,9 +119,9 @@ def test_on_a_terminal_it_asks(
     ],
 )
 def test_a_licence_that_is_not_open_has_to_be_accepted(
-    server: Served, write: Write, capsys: pytest.CaptureFixture[str], terms: str, licence: str, words: str
+    server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str], terms: str, licence: str, words: str
 ) -> None:
-    write(entry(server.address, terms=terms, licence=licence))
+    write_catalogue(entry(server.address, terms=terms, licence=licence))
     assert get("replica", "--yes") == 2
     text = told(capsys.readouterr())
     assert words in text and "https://example.org/replica" in text and "--accept-licence" in text
@@ -157,8 +130,8 @@ def test_a_licence_that_is_not_open_has_to_be_accepted(
     assert provenance()["licence"] == licence
 
 
-def test_programs_read_json_lines(server: Served, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    write(entry(server.address, bytes=len(server.data)))
+def test_programs_read_json_lines(server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write_catalogue(entry(server.address, bytes=len(server.data)))
     assert get("replica", "--yes", "--progress", "json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {event["case"] for event in events} == {"replica"}
@@ -181,10 +154,10 @@ def test_programs_read_json_lines(server: Served, write: Write, capsys: pytest.C
 
 
 def test_an_unknown_name_and_a_taken_one_are_said_before_anything_is_downloaded(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert get("nothing") == 2 and "flareseg models available" in told(capsys.readouterr())
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     (tmp_path / "other.zip").write_bytes(server.data)
     assert main(["models", "import", str(tmp_path / "other.zip"), "--name", "taken"]) == 0
     capsys.readouterr()
@@ -203,9 +176,9 @@ def by_hand(server: Served) -> str:
 
 
 def test_another_file_than_that_of_the_catalogue_is_discarded(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(entry(server.address, sha256="0" * 64))
+    write_catalogue(entry(server.address, sha256="0" * 64))
     assert get("replica", "--yes", "--progress", "none") == 1
     text = told(capsys.readouterr())
     assert "is not the one of the catalogue" in text and SHA256 in text and "discarded" in text
@@ -214,9 +187,9 @@ def test_another_file_than_that_of_the_catalogue_is_discarded(
 
 
 def test_a_digest_that_nobody_publishes_is_noted_and_compared_from_then_on(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes") == 0
     noted = tmp_path / "data" / "digests.json"
     assert json.loads(noted.read_text()) == {server.address: SHA256}
@@ -233,20 +206,20 @@ def test_a_digest_that_nobody_publishes_is_noted_and_compared_from_then_on(
 
 @pytest.mark.parametrize("status", [404, 503])
 def test_a_server_that_says_no_leaves_nothing_and_tells_the_way_by_hand(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
     server.status = status
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes", "--progress", "none") == 1
     assert by_hand(server) in told(capsys.readouterr())
     assert installed() == [] and kept(tmp_path) == []
 
 
 def test_a_truncated_file_is_kept_to_go_on_with(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.stops_after = 100
-    write(entry(server.address, bytes=len(server.data)))
+    write_catalogue(entry(server.address, bytes=len(server.data)))
     assert get("replica", "--yes", "--progress", "none") == 1
     assert by_hand(server) in told(capsys.readouterr())
     assert installed() == [] and kept(tmp_path) == ["replica.zip"]
@@ -260,10 +233,15 @@ def test_a_truncated_file_is_kept_to_go_on_with(
     [(b"<html>please log in</html>", "is no zip"), (b"PK\5\6" + bytes(18), "but cannot be used: 'model.zip'")],
 )
 def test_a_file_that_holds_no_model_is_discarded(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, words: str
+    server: Served,
+    write_catalogue: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+    words: str,
 ) -> None:
     server.data = content
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes", "--progress", "none") == 1
     assert words in told(capsys.readouterr())
     assert installed() == [] and kept(tmp_path) == []
@@ -271,13 +249,13 @@ def test_a_file_that_holds_no_model_is_discarded(
 
 
 def test_no_room_is_said_before_the_download(
-    server: Served, write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import shutil
     from types import SimpleNamespace
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**8))
-    write(entry(server.address, bytes=10**9))
+    write_catalogue(entry(server.address, bytes=10**9))
     assert get("replica", "--yes", "--progress", "none") == 1
     text = told(capsys.readouterr())
     assert "There is no room" in text and by_hand(server) in text
@@ -288,11 +266,11 @@ def test_no_room_is_said_before_the_download(
 
 
 def test_a_file_got_in_another_way_is_checked_and_left_where_it_is(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "model (1).zip"
     file.write_bytes(server.data)
-    write(entry(server.address, bytes=len(server.data), sha256=SHA256))
+    write_catalogue(entry(server.address, bytes=len(server.data), sha256=SHA256))
     assert get("replica", "--from", file) == 0
     assert file.read_bytes() == server.data and server.asked == []
     assert provenance()["archive sha256"] == SHA256 and provenance()["licence"] == "Apache-2.0"
@@ -307,19 +285,19 @@ def test_a_file_got_in_another_way_is_checked_and_left_where_it_is(
     assert installed() == ["replica"]
 
 
-def test_the_folder_that_a_browser_unpacked_will_do(server: Served, write: Write, tmp_path: Path) -> None:
+def test_the_folder_that_a_browser_unpacked_will_do(server: Served, write_catalogue: Write, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(server.data)) as archive:
         archive.extractall(tmp_path / "unpacked")
-    write(entry(server.address, sha256=SHA256))
+    write_catalogue(entry(server.address, sha256=SHA256))
     assert get("replica", "--from", tmp_path / "unpacked", "--progress", "none") == 0
     assert "was unpacked before" in provenance()["archive sha256"]
 
 
 def test_a_licence_has_to_be_accepted_for_a_file_too(
-    server: Served, write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Served, write_catalogue: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "model.zip").write_bytes(server.data)
-    write(entry(server.address, terms="non-commercial", licence="CC-BY-NC-4.0"))
+    write_catalogue(entry(server.address, terms="non-commercial", licence="CC-BY-NC-4.0"))
     assert get("replica", "--from", tmp_path / "model.zip") == 2
     assert "--accept-licence" in told(capsys.readouterr())
 
@@ -336,10 +314,10 @@ def started(catalogue: Path) -> subprocess.Popen[str]:
 @pytest.mark.skipif(os.name != "posix", reason="POSIX's signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_download_that_is_stopped_or_killed_goes_on_at_the_next_try(
-    server: Served, write: Write, tmp_path: Path, number: signal.Signals
+    server: Served, write_catalogue: Write, tmp_path: Path, number: signal.Signals
 ) -> None:
     server.hangs_after = len(server.data) // 2
-    catalogue = write(entry(server.address))
+    catalogue = write_catalogue(entry(server.address))
     process = started(catalogue)
     assert server.hanging.wait(60)
     downloads = tmp_path / "cache" / "downloads"

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from flareseg.cli import main
-from flareseg.model.catalogue import list_models
 from flareseg.public.get import _sentence
 from flareseg.public.transport import DownloadError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from public_replicas import catalogue_of, decathlon_zip, entry, totalsegmentator_zip
+from public_replicas import catalogue_of, decathlon_zip, entry, installed, totalsegmentator_zip
 
 ADDRESS = "http://127.0.0.1:9/model.zip"
 
@@ -26,10 +25,6 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 
 def get(*arguments: object) -> int:
     return main(["models", "get", "replica", "--progress", "none", *map(str, arguments)])
-
-
-def installed() -> list[str]:
-    return [model.name for model in list_models() if model.origin == "yours"]
 
 
 def two_nets() -> bytes:

@@ -5,45 +5,18 @@ from __future__ import annotations
 import io
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from flareseg.cli import main
-from flareseg.model.bundle import load_bundle, read_description
+from flareseg.model.bundle import load_bundle
 from flareseg.model.catalogue import models_folder
 
 sys.path.insert(0, str(Path(__file__).parent))
-from file_server import Served, serving
-from public_replicas import catalogue_of, decathlon_zip, entry, totalsegmentator_zip
-
-Write = Callable[..., Path]
-
+from file_server import Served
+from public_replicas import Write, decathlon_zip, entry, get, provenance, totalsegmentator_zip
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-
-
-@pytest.fixture
-def server() -> Iterator[Served]:
-    with serving(totalsegmentator_zip()) as served:
-        yield served
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes the user's own catalogue."""
-    return catalogue_of(tmp_path / "data" / "catalogue.json")
-
-
-def get(*arguments: object) -> int:
-    return main(["models", "get", *map(str, arguments)])
-
-
-def provenance() -> dict[str, Any]:
-    info: dict[str, Any] = read_description(models_folder() / "replica").info
-    return info["provenance"] | {key: info[key] for key in ("licence", "citation", "description")}
 
 
 @pytest.mark.parametrize(
@@ -54,15 +27,15 @@ def provenance() -> dict[str, Any]:
     ],
 )
 def test_layouts_in_which_others_publish_are_read(
-    server: Served, write: Write, configuration: str, folder: str
+    server: Served, write_catalogue: Write, configuration: str, folder: str
 ) -> None:
     server.data = totalsegmentator_zip(configuration, folder)
-    write(entry(server.address))
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes", "--progress", "none") == 0
     assert provenance()["configuration"] == configuration
 
 
-def test_of_several_nets_in_a_zip_the_entry_names_the_right_one(server: Served, write: Write) -> None:
+def test_of_several_nets_in_a_zip_the_entry_names_the_right_one(server: Served, write_catalogue: Write) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for configuration in ("3d_fullres", "3d_lowres"):
@@ -70,13 +43,13 @@ def test_of_several_nets_in_a_zip_the_entry_names_the_right_one(server: Served, 
                 for info in one.infolist():
                     archive.writestr(info.filename, one.read(info))
     server.data = packed.getvalue()
-    write(entry(server.address, configuration="3d_lowres", folds=["0"], axes="stored"))
+    write_catalogue(entry(server.address, configuration="3d_lowres", folds=["0"], axes="stored"))
     assert get("replica", "--yes", "--progress", "none") == 0
     assert provenance()["configuration"] == "3d_lowres"
     assert load_bundle(models_folder() / "replica").plan.orientation == "stored"
 
 
-def test_a_net_of_version_1_gets_the_names_of_the_catalogue(server: Served, write: Write) -> None:
+def test_a_net_of_version_1_gets_the_names_of_the_catalogue(server: Served, write_catalogue: Write) -> None:
     server.data = decathlon_zip()
     row = entry(
         server.address,
@@ -87,22 +60,24 @@ def test_a_net_of_version_1_gets_the_names_of_the_catalogue(server: Served, writ
         axes="stored",
         configuration="3d_fullres",
     )
-    write(row)
+    write_catalogue(row)
     assert get("replica", "--yes", "--accept-licence", "--progress", "none") == 0
     plan = load_bundle(models_folder() / "replica").plan
     assert (plan.labels, plan.orientation) == ({0: "background", 1: "pancreas", 2: "tumour"}, "stored")
     assert provenance()["licence"] == row["licence"] and provenance()["catalogue"] == "replica"
 
 
-def test_our_own_models_can_be_published_too(server: Served, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    write(entry(server.address))
+def test_our_own_models_can_be_published_too(
+    server: Served, write_catalogue: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_catalogue(entry(server.address))
     assert get("replica", "--yes") == 0
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for file in (models_folder() / "replica").iterdir():
             archive.write(file, file.name)
     server.data = packed.getvalue()
-    write(entry(server.address.replace("model", "own"), layout="flareseg", axes=None))
+    write_catalogue(entry(server.address.replace("model", "own"), layout="flareseg", axes=None))
     assert get("replica", "--yes", "--overwrite") == 0
     assert [path.name for path in models_folder().iterdir()] == ["replica"]
     capsys.readouterr()

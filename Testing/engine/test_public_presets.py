@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,14 @@ from flareseg.public.entries import CatalogueError, read_catalogue
 from flareseg.public.presets import read_presets
 
 sys.path.insert(0, str(Path(__file__).parent))
-from file_server import Served, serving
-from public_replicas import catalogue_of, entry, totalsegmentator_zip
+from file_server import Served
+from public_replicas import catalogue_of, entry, get, installed
 
 PRESET = {"name": "both", "title": "Both", "purpose": "To try", "organs": ["default"], "lesions": ["first", "second"]}
 LESIONS = {"label": "tumor", "host": ["right_kidney", "left_kidney"], "margin_mm": 20}
 
 
 pytestmark = pytest.mark.usefixtures("own_folders")
-
-
-@pytest.fixture
-def server() -> Iterator[Served]:
-    with serving(totalsegmentator_zip()) as served:
-        yield served
 
 
 def write(tmp_path: Path, address: str, preset: Any = PRESET, **second: Any) -> Path:
@@ -42,14 +35,6 @@ def write(tmp_path: Path, address: str, preset: Any = PRESET, **second: Any) -> 
         entry(address.replace("model", "other"), name="second", lesions=LESIONS, **second),
     )
     return catalogue_of(tmp_path / "data" / "catalogue.json")(*rows, presets=[preset])
-
-
-def get(*arguments: str) -> int:
-    return main(["models", "get", *arguments])
-
-
-def installed() -> list[str]:
-    return [model.name for model in list_models() if model.origin == "yours"]
 
 
 def test_the_presets_that_come_with_flareseg_are_of_models_that_can_be_put_together() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "slicer")]
 import slicer  # noqa: E402
 from boot import application_logic, boot, clear  # noqa: E402
 from helpers import ct_node, ijk_to_ras  # noqa: E402
-from slicers_packages import SLICERS_VERSIONS, put  # noqa: E402
+from slicers_packages import SLICERS_VERSIONS, Slicer, put  # noqa: E402
 from standin import dialogs, module, sample_data  # noqa: E402
 from standin.install import install  # noqa: E402
 from tiny_panel import UI  # noqa: E402
@@ -147,3 +148,18 @@ def slicers_site(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(dependencies.platform, "machine", lambda: "x86_64")
     return folder
+
+
+@pytest.fixture(name="slicer")
+def slicer_of_today(slicers_site, monkeypatch) -> Slicer:
+    """A Slicer of today: slicer.packaging and the PyTorch extension are there."""
+    fake = Slicer(slicers_site)
+    package = types.ModuleType("slicer")
+    package.__path__ = []
+    packaging, util, pytorch = (types.ModuleType(name) for name in ("slicer.packaging", "slicer.util", "PyTorchUtils"))
+    packaging.pip_ensure = fake.pip_ensure
+    util.pip_install = fake.pip_install
+    pytorch.PyTorchUtilsLogic = lambda: types.SimpleNamespace(installTorch=fake.install_torch)
+    for made in (package, packaging, util, pytorch):
+        monkeypatch.setitem(sys.modules, made.__name__, made)
+    return fake

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import types
 import zipfile
 from pathlib import Path
 
@@ -18,27 +17,11 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     tomllib = pytest.importorskip("tomllib")
-from slicers_packages import ALPHA, BETA, SLICERS_VERSIONS, Slicer, put
+from slicers_packages import ALPHA, BETA, SLICERS_VERSIONS, put
 from standin import sample_data
 
 from FlarePanCancerLib import dependencies
 from FlarePanCancerLib.dependencies import describe, manual_commands, missing
-
-
-@pytest.fixture
-def slicer(slicers_site, monkeypatch) -> Slicer:
-    """A Slicer of today: slicer.packaging and the PyTorch extension are there."""
-    fake = Slicer(slicers_site)
-    package = types.ModuleType("slicer")
-    package.__path__ = []
-    packaging, util, pytorch = (types.ModuleType(name) for name in ("slicer.packaging", "slicer.util", "PyTorchUtils"))
-    packaging.pip_ensure = fake.pip_ensure
-    util.pip_install = fake.pip_install
-    pytorch.PyTorchUtilsLogic = lambda: types.SimpleNamespace(installTorch=fake.install_torch)
-    for module in (package, packaging, util, pytorch):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    return fake
-
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FOLDER = ROOT / "FlarePanCancer"

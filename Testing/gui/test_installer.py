@@ -18,21 +18,6 @@ from FlarePanCancerLib.dependencies import DependencyError, describe, missing
 
 
 @pytest.fixture
-def slicer(slicers_site, monkeypatch) -> Slicer:
-    """A Slicer of today: slicer.packaging and the PyTorch extension are there."""
-    fake = Slicer(slicers_site)
-    package = types.ModuleType("slicer")
-    package.__path__ = []
-    packaging, util, pytorch = (types.ModuleType(name) for name in ("slicer.packaging", "slicer.util", "PyTorchUtils"))
-    packaging.pip_ensure = fake.pip_ensure
-    util.pip_install = fake.pip_install
-    pytorch.PyTorchUtilsLogic = lambda: types.SimpleNamespace(installTorch=fake.install_torch)
-    for module in (package, packaging, util, pytorch):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    return fake
-
-
-@pytest.fixture
 def old_slicer(slicer, monkeypatch) -> Slicer:
     """A Slicer before slicer.packaging."""
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)

@@ -146,7 +146,7 @@ def test_ticked_cts_are_segmented_in_one_run_with_the_panels_choices(widget, cts
     assert states(section)[0] == ("anna", "done: 2 structures")
     assert states(section)[2] == ("cleo", "failed: This is no CT.")
     run.callbacks.finished(False)
-    assert section.ui.manyStatusLabel.text == "1 of 2 CTs are done."
+    assert section.ui.manyStatusLabel.text == "1 of 2 done."
     assert section.ui.segmentAllButton.text == "Segment one CT", "what failed may be tried again"
     assert not section.ui.manyProgressBar.visible and section.run is None
 
@@ -159,7 +159,7 @@ def test_cancelling_keeps_what_is_done(widget, cts, started):
     started[0].done(0)
     section.ui.segmentAllButton.click()
     assert wait_until(lambda: section.run is None, 5)
-    assert section.ui.manyStatusLabel.text == "Cancelled: 1 of 3 CTs are done."
+    assert section.ui.manyStatusLabel.text == "Cancelled; 1 of 3 done."
     assert [state for _, state in states(section)] == ["done: 2 structures", "not done", "not done"]
 
 
@@ -193,7 +193,7 @@ def test_a_volume_that_cannot_be_read_costs_no_other(widget, cts, started):
     assert "not at right angles" in states(widget.many)[0][1]
     started[0].done(0)
     started[0].callbacks.finished(False)
-    assert widget.many.ui.manyStatusLabel.text == "1 of 3 CTs are done."
+    assert widget.many.ui.manyStatusLabel.text == "1 of 3 done."
 
 
 def test_with_the_scene_the_list_goes_and_the_run_stops(widget, cts, started, scene):

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "slicer"))
 from helpers import alive
 from panel_steps import idle, segmented
 from standin import dialogs, sample_data
-from standin.events import wait_until
+from standin.events import spin, wait_until
 
 pytestmark = pytest.mark.usefixtures("folders_of_its_own")
 
@@ -29,6 +29,16 @@ CLOSED, OPEN = True, False
 def test_without_a_ct_the_button_says_what_is_missing(ui):
     assert not ui.segmentButton.enabled
     assert ui.segmentButton.toolTip == ui.statusLabel.text == "Load a CT, or choose one above."
+
+
+@pytest.mark.parametrize("text", ["Short.", "Many words. " * 20], ids=["one line", "several"])
+def test_the_status_takes_no_more_room_than_its_words(widget, text):
+    label = widget.ui.statusLabel
+    label.text = text
+    label.window().resize(470, 620)
+    label.window().show()
+    spin(0.1)
+    assert label.geometry.height() == label.heightForWidth(label.geometry.width())
 
 
 def test_a_ct_that_is_loaded_is_chosen_and_the_button_is_ready(widget, a_ct):

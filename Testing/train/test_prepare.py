@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_data import GRID, NET, SHAPE, SPACING, config_for, ct, liver, of, patients, source, write_case
+from small_data import GRID, NET, SHAPE, SPACING, config_for, ct, liver, of, source, write_case
 
 from flareseg.errors import InputError, UsageError
 from flareseg.io.files import read_labels, write_segmentation, write_volume
@@ -19,7 +19,6 @@ from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation, Volume
 from train.augmentation.patch_sampling import read_sample
 from train.augmentation.pipeline import NOTHING
-from train.common.paths import RunPaths
 from train.config import NewPatientsConfig, PseudoConfig
 from train.data.cache import load_cached
 from train.data.fingerprint import read_statistics
@@ -27,17 +26,6 @@ from train.data.index import CLASSES, TUMOUR, read_index
 from train.fit_config import FitConfig
 from train.net_config import ANY_RANGE, NetConfig
 from train.stages.prepare import prepare
-
-
-@pytest.fixture
-def data(tmp_path):
-    return patients(tmp_path / "data")
-
-
-@pytest.fixture
-def paths(tmp_path):
-    return RunPaths(tmp_path / "run")
-
 
 # what comes out
 

@@ -11,30 +11,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_data import SHAPE, SPACING, config_for, ct, liver, patients, source, write_case
+from small_data import SHAPE, SPACING, config_for, ct, liver, source, write_case
 
 from flareseg.errors import OutputError, UsageError
 from flareseg.io.files import write_volume
 from flareseg.volume import Geometry, Orientation, Volume
 from train.common import parallel
-from train.common.paths import RunPaths
 from train.config import PhantomConfig
 from train.data import prepare_case as preparing
 from train.data.cache import load_cached
 from train.data.index import read_index
 from train.data.splits import split_of
 from train.stages.prepare import prepare
-
-
-@pytest.fixture
-def data(tmp_path):
-    return patients(tmp_path / "data")
-
-
-@pytest.fixture
-def paths(tmp_path):
-    return RunPaths(tmp_path / "run")
-
 
 # splits
 

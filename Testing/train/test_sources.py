@@ -15,7 +15,6 @@ from flareseg.io.files import read_labels, write_segmentation
 from flareseg.labels import structures
 from flareseg.segmentation import Segmentation
 from flareseg.volume import Geometry, Orientation
-from train.common.paths import RunPaths
 from train.config import NetConfig
 from train.data.cache import load_cached
 from train.stages.prepare import prepare
@@ -26,11 +25,6 @@ TURNED = Geometry(
     SHAPE[::-1], SPACING, (0.0, 0.0, (SHAPE[0] - 1) * SPACING[0]), ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))
 )
 """The grid of small_data with slices along x of the file, from the head down."""
-
-
-@pytest.fixture
-def paths(tmp_path):
-    return RunPaths(tmp_path / "run")
 
 
 def write_map(labels, path, geometry=GRID):

@@ -76,3 +76,23 @@ def test_body_and_contrast_are_measured(radius, word):
 def test_without_liver_or_aorta_it_is_not_known():
     hu, labels = body(150, 45)
     assert kinds_of(hu, labels * 0, (2.5, 1.0, 1.0)) == ["contrast unknown", "slices below 4 mm", "body unknown"]
+
+
+def test_lesions_of_all_unseen_cases_stand_in_one_table(tmp_path):
+    lesion = {"host": "liver", "mm": 30.0}
+    found = [
+        {
+            "model": "final_without_a",
+            "case": "a",
+            "annotated": [lesion | {"found": True}],
+            "false": 2,
+            "false_in": ["", ""],
+        },
+        {"model": "final_without_b", "case": "b", "annotated": [lesion | {"found": False}], "false": 0, "false_in": []},
+        {"model": "final", "case": "c", "annotated": [lesion | {"found": True}], "false": 9, "false_in": [""] * 9},
+    ]
+    write_tables(ROWS, [], found, tmp_path)
+    text = (tmp_path / "scores.md").read_text(encoding="utf-8")
+    of_all = text[text.index("## Cross-validation") : text.index("## final_without_a")]
+    assert "Lesions of 2 cases:" in of_all and "| liver and kidneys, 20 mm and more | 1 of 2 |" in of_all
+    assert "| false positives per case | 1.0 (0 to 2) |" in of_all

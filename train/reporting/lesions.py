@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from flareseg.labels import TUMOUR, Structure, by_name, structures
-from flareseg.results.lesions import SMALLEST_ML, find_lesions
+from flareseg.labels import TUMOUR, by_name, structures
+from flareseg.lesion_parts import lesion_parts
+from flareseg.results.lesions import find_lesions
 from flareseg.segmentation import Segmentation
-from flareseg.volume import Volume
+from flareseg.volume import Orientation, Volume
 
 FOUND = 0.1
 """Fraction of a lesion's voxels that must be segmented as tumour for it to count as found."""
 LARGE_MM = 20.0
 SOLID = ("liver", "right_kidney", "left_kidney")
 """Organs whose lesions are reported separately, as the clinically most important ones."""
+VALUES = 256
+UNKNOWN_FROM = 1 + max(one.value for one in structures())
+"""Label values from here on are no structure: what is there is not known."""
 
 
 def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], volume: Volume) -> dict[str, Any]:
@@ -33,36 +36,36 @@ def compare_lesions(reference: NDArray[np.uint8], prediction: NDArray[np.uint8],
         it was found. "false": number of predicted lesions of that size without any annotated tumour or unknown voxel;
         "false_in": for each of them the organ that most of it covers, or "".
     """
-    tumour = by_name("tumour")
-    annotated = []
-    for mask, mm, host in _lesions(reference, volume, tumour):
-        found = float((prediction[mask] == tumour.value).mean()) >= FOUND
-        annotated.append({"host": host, "mm": round(mm, 1), "found": found})
-    parts, _ = cc3d.connected_components(prediction == tumour.value, connectivity=26, return_N=True)
-    sizes = np.bincount(parts.ravel())
-    real = np.unique(parts[(reference == tumour.value) | (reference > max(s.value for s in structures()))])
-    large = np.flatnonzero(sizes * volume.geometry.voxel_ml >= SMALLEST_ML)
-    false = sorted(set(large.tolist()) - set(real.tolist()) - {0})
-    return {"annotated": annotated, "false": len(false), "false_in": [_covered(reference[parts == n]) for n in false]}
+    tumour, orientation = by_name(TUMOUR), Orientation.of(volume.geometry)
+    truth, drawn = (orientation.to_canonical(labels) for labels in (reference, prediction))
+    annotated = [
+        {
+            "host": lesion.host.name if lesion.host else "",
+            "mm": round(lesion.longest.mm, 1),
+            "found": float((drawn[lesion.box][lesion.mask] == tumour.value).mean()) >= FOUND,
+        }
+        for lesion in find_lesions(Segmentation(reference, volume.geometry, structures()), None)
+    ]
+    counts = _covered(Segmentation(prediction, volume.geometry, structures()), truth)
+    false = counts[(counts[:, tumour.value] == 0) & (counts[:, UNKNOWN_FROM:].sum(axis=1) == 0)]
+    return {"annotated": annotated, "false": len(false), "false_in": [_organ_of(one) for one in false]}
 
 
-def _covered(labels: NDArray[np.uint8]) -> str:
-    """The organ that has most of these voxels, if a third or more of them are its; otherwise ""."""
-    counts = {s.name: int(np.count_nonzero(labels == s.value)) for s in structures() if s.name != TUMOUR}
-    name = max(counts, key=counts.__getitem__)
-    return name if 3 * counts[name] >= labels.size else ""
+def _covered(prediction: Segmentation, truth: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Of each predicted lesion (n, 256): how many of its voxels each value of `truth`, in canonical order, has."""
+    found = lesion_parts(prediction)
+    if found is None:
+        return np.zeros((0, VALUES), np.int64)
+    numbers = found.lesion_numbers()
+    inside = numbers > 0
+    pairs = numbers[inside].astype(np.int64) * VALUES + truth[found.around][inside]
+    return np.bincount(pairs, minlength=VALUES * (len(found.kept) + 1)).reshape(-1, VALUES)[1:]
 
 
-def _lesions(
-    labels: NDArray[np.uint8], volume: Volume, tumour: Structure
-) -> Iterable[tuple[NDArray[np.bool_], float, str]]:
-    """Mask, longest diameter and host organ of every lesion of at least the minimum size."""
-    parts, count = cc3d.connected_components(labels == tumour.value, connectivity=26, return_N=True)
-    for number in range(1, count + 1):
-        mask = parts == number
-        alone = np.where(mask | (labels != tumour.value), labels, 0).astype(np.uint8)
-        for lesion in find_lesions(Segmentation(alone, volume.geometry, tuple(structures())), volume):
-            yield mask, lesion.longest.mm, lesion.host.name if lesion.host else ""
+def _organ_of(counts: NDArray[np.int64]) -> str:
+    """The organ that has most of a lesion's voxels, if a third or more of them are its; otherwise ""."""
+    organ = max((one for one in structures() if one.name != TUMOUR), key=lambda one: counts[one.value])
+    return organ.name if 3 * counts[organ.value] >= counts.sum() else ""
 
 
 def lesion_table(cases: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -32,20 +32,13 @@ def write_tables(rows: Sequence[Row], costs: Sequence[Row], lesions: Sequence[Ro
         writer.writeheader()
         writer.writerows(safe_row(row | {"scan": "; ".join(row.get("scan", ()))}) for row in rows)
     lines = ["# Scores", "", "DSC and NSD in per cent by FLARE's rules, mean ± standard deviation over cases.", ""]
-    unseen = unseen_rows(rows)
-    if unseen:
+    if unseen := unseen_rows(rows):
         lines += ["## Cross-validation: every case by the fit that did not see its patient", ""]
         lines += [*markdown(structure_table(unseen)), "", *markdown(kind_table(unseen)), ""]
+        lines += _lesions(unseen_rows(lesions))
     for model in dict.fromkeys(row["model"] for row in rows):
         lines += [f"## {model}", "", *_scores([row for row in rows if row["model"] == model]), ""]
-        found = [case for case in lesions if case["model"] == model]
-        if found:
-            lines += [
-                f"Lesions of {len(found)} cases:",
-                "",
-                *markdown([("lesions", "found"), *lesion_table(found)]),
-                "",
-            ]
+        lines += _lesions([case for case in lesions if case["model"] == model])
     lines += [
         "## Time and memory",
         "",
@@ -102,6 +95,12 @@ def _scores(rows: Sequence[Row]) -> list[str]:
         if mine:
             table.append((title, _mean(mine, "dsc"), _mean(mine, "nsd"), str(len({row["case"] for row in mine}))))
     return markdown(table)
+
+
+def _lesions(cases: Sequence[Row]) -> list[str]:
+    if not cases:
+        return []
+    return [f"Lesions of {len(cases)} cases:", "", *markdown([("lesions", "found"), *lesion_table(cases)]), ""]
 
 
 def _costs(costs: Sequence[Row]) -> list[str]:

@@ -24,6 +24,7 @@ from flareseg.results.cohort.summary import (
     Summary,
     check_pictures,
     labels_digest,
+    read_slices,
     read_summary,
     summarise,
     write_summary,
@@ -90,7 +91,8 @@ def _case(paths: RunPaths, shown: Shown) -> CohortCase:
         except (FlareError, MemoryError) as error:
             return CohortCase(shown.sources.name, failure=str(error) or "There is not enough memory.")
         write_summary(summary, file)
-    return CohortCase(shown.sources.name, summary)
+    stored = partial(read_slices, file, summary.labels_sha256)
+    return CohortCase(shown.sources.name, replace(summary, slices=()), stored_slices=stored)
 
 
 def _summary(shown: Shown) -> Summary:

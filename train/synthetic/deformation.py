@@ -49,11 +49,6 @@ class Deformation:
             labels_zyx, self.source, order=0, mode="grid-constant", cval=outside, prefilter=False
         )
 
-    def volume_change(self) -> NDArray[np.float32]:
-        """Jacobian determinant of the sampling grid at each voxel; positive without folding."""
-        rows = [np.stack(np.gradient(part), -1) for part in self.source]
-        return np.linalg.det(np.stack(rows, -2)).astype(np.float32)
-
 
 def draw_deformation(
     shape_zyx: tuple[int, ...], spacing_zyx_mm: Triple, rng: np.random.Generator, *, strength: float = 1.0

@@ -22,7 +22,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flareseg.cases.manifest import listed_results
+from flareseg.cases.last_lines import listed_results
 from flareseg.cases.names import Found
 from flareseg.cases.series import group_by_series
 from flareseg.io.files import (

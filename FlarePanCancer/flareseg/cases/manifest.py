@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -207,24 +206,3 @@ def gather(path: Path) -> None:
                 sharing.end(keep=False)
     except OSError:
         return
-
-
-def listed_results(folder: Path) -> frozenset[str]:
-    """The names of files in `folder` that its manifest says flareseg wrote; none without a manifest."""
-    return frozenset(name for record in _every(folder) if record.status != FAILED for name in record.outputs)
-
-
-def last_by_case(folder: Path) -> dict[str, Record]:
-    """The line that counts about each case in the manifest of `folder`, by its name; empty without a manifest."""
-    found: dict[str, Record] = {}
-    for record in _every(folder):
-        known = found.get(record.case)
-        if known is None or (record.serial or 0) >= (known.serial or 0):
-            found[record.case] = record
-    return found
-
-
-def _every(folder: Path) -> Iterator[Record]:
-    for path in (*Sharing(folder).runs(), folder / NAME):
-        for record, _ in records(path):
-            yield record

@@ -167,7 +167,7 @@ def _record(line: bytes, place: Place) -> Record | None:
     kinds = {"status": str, "case": str, "source": dict, "order": dict, "outputs": dict, "rows": list}
     if not all(isinstance(data.get(name), kind) for name, kind in kinds.items()):
         return None
-    if not all(isinstance(about, dict) for about in data["outputs"].values()):
+    if not all(isinstance(about, dict) for about in (*data["outputs"].values(), *data["rows"])):
         return None
     serial = data.get("serial")
     return Record(

@@ -332,10 +332,17 @@ class Log:
         self._manifest.append(Record(status, case.name, source, self._order, outputs, [asdict(row) for row in rows]))
 
     def rows_of(self, case: Case) -> list[Measurement]:
-        """The measurements of a case that was done before."""
+        """The measurements of a case that was done before; rows that make no sense are passed over."""
+        rows = (_measurement(row, case.name) for row in self._stored_rows(case))
+        return [row for row in rows if row]
+
+    def lacks_features(self, case: Case) -> bool:
+        """Whether a case that was done before was measured without features."""
+        return any(row.get("voxels") and row.get("features") is None for row in self._stored_rows(case))
+
+    def _stored_rows(self, case: Case) -> list[dict[str, Any]]:
         record = self._manifest.last_of(case.outputs[0]) if self._manifest and case.outputs else None
-        rows = self._manifest.rows_of(record) if self._manifest and record else []
-        return [_measurement(row, case.name) for row in rows]
+        return self._manifest.rows_of(record) if self._manifest and record else []
 
     def summary(self) -> str:
         """One sentence on what was skipped; "" where nothing was."""
@@ -373,9 +380,12 @@ _TUPLES = {field.name for field in fields(Measurement) if field.name.endswith("_
 _COLUMNS = {field.name for field in fields(Measurement)}
 
 
-def _measurement(row: dict[str, Any], case: str) -> Measurement:
-    """A row of a manifest; of another version's, what both know."""
+def _measurement(row: dict[str, Any], case: str) -> Measurement | None:
+    """A row of a manifest; of another version's, what both know; None where that is too little."""
     values: dict[str, Any] = {
         key: tuple(value) if key in _TUPLES and value else value for key, value in row.items() if key in _COLUMNS
     }
-    return Measurement(**(values | {"case": case}))
+    try:
+        return Measurement(**(values | {"case": case}))
+    except TypeError:
+        return None

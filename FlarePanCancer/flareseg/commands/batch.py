@@ -65,6 +65,7 @@ class Batch:
     _rows: dict[str, Sequence[Measurement]] = field(default_factory=dict)
     _failed: set[str] = field(default_factory=set)
     _failed_elsewhere: set[str] = field(default_factory=set)
+    _without_features: int = 0
 
     def run(self, cases: Sequence[Case]) -> int:
         """Segment every case, or those of this run's shard.
@@ -109,7 +110,7 @@ class Batch:
             doer.run(CaseQueue(shard, self._log, self._outputs, self._ways()), self._follow)
         if summary := self._log.summary():
             self.listener.message(summary)
-        self._say(self.listener.message, self._without_features(cases))
+        self._say(self.listener.message, self._features_missing())
 
     @contextmanager
     def _doer(self, count: int) -> Iterator[Doer]:
@@ -158,6 +159,8 @@ class Batch:
     def _skipped(self, case: Case, decision: Decision) -> None:
         if decision.failed:
             self._failed_elsewhere.add(case.name)
+        elif self.request.features and self._log.lacks_features(case):
+            self._without_features += 1
         self._note(decision.message)
         if isinstance(self.listener, TallyListener):
             self.listener.count_one()
@@ -192,15 +195,12 @@ class Batch:
             text = f"{without} of the cases on '{self._cohort.page}' have no pictures; {command}"
             self._say(self.listener.message, text)
 
-    def _without_features(self, cases: Sequence[Case]) -> str:
+    def _features_missing(self) -> str:
         """One sentence on cases that an earlier run measured without the features that are asked for; "" where there
         are none."""
-        if not self.request.features:
-            return ""
-        rows = StoredRows([case for case in cases if case.name not in self._failed], self._rows_of)
-        found = {row.case for row in rows if row.voxels and row.features is None}
-        count = "1 case was" if len(found) == 1 else f"{len(found)} cases were"
-        return f"{count} done before without features; `flareseg measurements` measures them." if found else ""
+        count = self._without_features
+        cases = "1 case was" if count == 1 else f"{count} cases were"
+        return f"{cases} done before without features; `flareseg measurements` measures them." if count else ""
 
     def _rows_of(self, case: Case) -> Sequence[Measurement]:
         return self._log.rows_of(case) if self._log.kept else self._rows.get(case.name, [])

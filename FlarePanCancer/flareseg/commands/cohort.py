@@ -9,13 +9,14 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from flareseg.cases.clashes import refuse_over_inputs
-from flareseg.cases.manifest import last_by_case
+from flareseg.cases.last_lines import LastLines
 from flareseg.cases.manifest_lines import DONE, STARTED, TAKEN, Record
 from flareseg.cases.manifest_lines import NAME as MANIFEST
 from flareseg.errors import Cancelled, FlareError, InputError
@@ -29,6 +30,7 @@ from flareseg.results.cohort.summary import (
     Summary,
     check_pictures,
     labels_digest,
+    read_slices,
     read_summary,
     stamp_of,
     summarise,
@@ -90,33 +92,38 @@ class Cohort:
         Raises:
             OutputError: when it cannot be written.
         """
-        cases = [self._case(record) for record in last_by_case(self.results).values()]
+        lines = LastLines(self.results)
+        cases = [self._case(record, lines) for record in lines]
         write_page(cases, self.page, anonymous=self.anonymous)
-        return sum(case.summary is not None and not case.summary.slices for case in cases)
+        return sum(case.summary is not None and case.stored_slices is None for case in cases)
 
-    def complete(self, cancelled: Callable[[], bool]) -> None:
+    def complete(self, lines: LastLines, cancelled: Callable[[], bool]) -> None:
         """Read again the results, and the CTs, of cases of which the page has nothing, or what is out of date.
 
         What goes wrong with a case is said in a line, and leaves its row without pictures.
+
+        Args:
+            lines: of the folder's manifest.
+            cancelled: asked now and then.
 
         Raises:
             Cancelled: when the user asked to stop.
         """
         from tqdm import tqdm
 
-        records = [one for one in last_by_case(self.results).values() if one.status in (DONE, TAKEN)]
+        records = [one for one in lines if one.status in (DONE, TAKEN)]
         with CaseReader() as reader:
             for record in tqdm(records, desc="cohort", unit="case", disable=not _on_terminal(), leave=False):
                 if cancelled():
                     raise Cancelled
                 try:
-                    self._renew(record, reader, cancelled)
+                    self._renew(record, lines, reader, cancelled)
                 except Cancelled:
                     raise
                 except FlareError as error:
                     tell(f"flareseg: {shown(record.case)} has no pictures: {error}")
 
-    def _renew(self, record: Record, reader: CaseReader, cancelled: Callable[[], bool]) -> None:
+    def _renew(self, record: Record, lines: LastLines, reader: CaseReader, cancelled: Callable[[], bool]) -> None:
         result, file = self._result_of(record), self.file_of(record.case)
         kept = read_summary(file)
         if not result.is_file() or (kept and kept.slices and kept.stamp == stamp_of(result)):
@@ -132,26 +139,30 @@ class Cohort:
         )
         if not volume.geometry.same_as(geometry, GRID_TOLERANCE_MM):
             raise InputError(f"'{shown(result)}' does not lie on the grid of '{shown(source)}', which has changed.")
-        of_rows = summary_of_rows(record.rows)
+        of_rows = summary_of_rows(lines.rows_of(record.case))
         looked_for = tuple(structure_called(one.name, one.value) for one in of_rows.structures) or structures()
         segmentation = Segmentation(labels, geometry, looked_for, record.case, of_rows.model, volume.notes)
         made = summarise(segmentation, replace(volume, name=record.case), measure(segmentation, volume))
         self.add(record.case, _with_expectations(made, of_rows), result)
 
-    def _case(self, record: Record) -> CohortCase:
+    def _case(self, record: Record, lines: LastLines) -> CohortCase:
+        """A row of the page; its pictures stay in the file until they are written."""
         if record.status not in (DONE, TAKEN):
             failure = UNFINISHED if record.status == STARTED else record.message
             return CohortCase(record.case, failure=failure or "Nobody wrote down why.")
         result = self._result_of(record)
         if not result.exists():
             return CohortCase(record.case, failure=GONE)
+        report = self._report_of(record)
         try:
-            summary = read_summary(self.file_of(record.case))
+            file = self.file_of(record.case)
+            summary = read_summary(file)
         except InputError:
             summary = None
         if summary is None or summary.stamp != stamp_of(result):
-            summary = summary_of_rows(record.rows)
-        return CohortCase(record.case, summary, report=self._report_of(record))
+            return CohortCase(record.case, summary_of_rows(lines.rows_of(record.case)), report=report)
+        stored = partial(read_slices, file, summary.labels_sha256) if summary.slices else None
+        return CohortCase(record.case, replace(summary, slices=()), report=report, stored_slices=stored)
 
     def _result_of(self, record: Record) -> Path:
         return self.results / next(iter(record.outputs), "")
@@ -171,20 +182,20 @@ class Cohort:
 def cohort_command(arguments: argparse.Namespace) -> int:
     """Run `flareseg cohort`; returns its exit status."""
     results: Path = arguments.results
-    records = last_by_case(results)
-    if not records:
+    lines = LastLines(results)
+    if not lines:
         raise InputError(
             f"'{shown(results)}' has no {MANIFEST} that tells of results; name the folder that was given to "
             "'flareseg segment' as --output."
         )
     check_pictures()
-    anonymous = arguments.anonymous or any(record.order.get("anonymous") for record in records.values())
-    cohort = Cohort(results, arguments.report or _reports_folder(results, records) or results / "cohort", anonymous)
+    anonymous = arguments.anonymous or any(record.order.get("anonymous") for record in lines)
+    cohort = Cohort(results, arguments.report or _reports_folder(results, lines) or results / "cohort", anonymous)
     refuse_over_inputs(cohort.page, [results], "the page of all cases")
     check_page(cohort.page, overwrite=arguments.overwrite)
 
     def work(cancelled: Callable[[], bool]) -> int:
-        cohort.complete(cancelled)
+        cohort.complete(lines, cancelled)
         cohort.write()
         print_line(str(cohort.page), sys.stdout)
         return 0
@@ -203,9 +214,9 @@ def _report_key(record: Record) -> str | None:
     return next((key for key in record.outputs if PurePosixPath(key).name == REPORT_PAGE), None)
 
 
-def _reports_folder(results: Path, records: Mapping[str, Record]) -> Path | None:
+def _reports_folder(results: Path, records: Iterable[Record]) -> Path | None:
     """The folder in which most of the cases have the folders of their reports."""
-    pages = [(record.case, PurePosixPath(key)) for record in records.values() if (key := _report_key(record))]
+    pages = [(record.case, PurePosixPath(key)) for record in records if (key := _report_key(record))]
     places = Counter(page.parent.parent for case, page in pages if page.parent.name == case)
     return Path(os.path.normpath(results / places.most_common(1)[0][0])) if places else None
 

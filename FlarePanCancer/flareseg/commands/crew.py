@@ -21,7 +21,7 @@ from flareseg.commands.many import WorkerPlan
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.commands.task import Follower, Task
 from flareseg.errors import Cancelled, FlareError
-from flareseg.system.children import python_executable, receive, send
+from flareseg.system.children import kill, python_executable, receive, send
 from flareseg.system.failures import reported
 
 BOOT = """
@@ -32,7 +32,6 @@ main()
 """
 """What a worker runs; tests put their own here."""
 LOOK_EVERY_S = 0.05
-END_WITHIN_S = 2.0
 MOST_STILLBORN = 3
 """Workers that end before they begin a case, until it is plain that none will come up."""
 
@@ -72,10 +71,7 @@ class _Worker:
             send(self.process.stdin, message)
 
     def kill(self) -> None:
-        with suppress(OSError):
-            self.process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(END_WITHIN_S)
+        kill(self.process)
         with suppress(OSError):
             if self.process.stdin:
                 self.process.stdin.close()

@@ -122,12 +122,13 @@ class Pipeline:
         beside = room_for_another(volume)
         if beside and (after := feed.following()):
             self._ahead(after.case)
-        result = self._loaded().segment(
+        segmenter = self._loaded()
+        result = segmenter.segment(
             volume,
             structures=request.structures,
             roi=request.roi,
             progress=work.progress,
-            confidence=task.report is not None,
+            confidence=task.report is not None and not segmenter.expects_dsc(request.structures),
             preview=partial(self._show, work) if task.preview else None,
         )
         self._wait_until_written()  # never more than one at a time, and in order

@@ -202,7 +202,7 @@ def _at_own_risk(entry: PublicModel, file: str) -> str:
 
 def _reworded(error: FlareError) -> str:
     """An error of an import; what would be an option there is in the catalogue here."""
-    from flareseg.interop.nnunet.model_folder import CHOOSE
+    from flareseg.interop.nnunet.choosing import CHOOSE
 
     text = str(error).replace(CHOOSE, "its catalogue entry has to name one as 'configuration'")
     return text.replace("--labels names", "its catalogue entry names")

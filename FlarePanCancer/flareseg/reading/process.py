@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from flareseg.reading.messages import Began, Message, Ready, Request
-from flareseg.system.children import python_executable, receive, send
+from flareseg.system.children import END_WITHIN_S, kill, python_executable, receive, send
 
 BOOT = """
 import sys
@@ -26,7 +26,6 @@ main(int(sys.argv[1]))
 START_WITHIN_S = 120.0
 """From nothing to the first sign of life; a virus scanner may look into every file of it."""
 WATCH_EVERY_S = 0.2
-END_WITHIN_S = 2.0
 
 
 class ReadingProcess:
@@ -100,11 +99,7 @@ class ReadingProcess:
 
     def kill(self) -> None:
         """End it. Nothing of it remains."""
-        with suppress(OSError):
-            self._process.kill()
-        # One that waits for a disk which does not answer cannot be ended by anybody; it is not waited for.
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_WITHIN_S)
+        kill(self._process)
         self._ended.set()
         for stream in (self._process.stdin, self.link):
             if stream:

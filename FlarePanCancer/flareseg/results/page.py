@@ -1,22 +1,15 @@
-"""The report as one HTML file: picture, numbers and warnings, and the CT to scroll through; it loads nothing.
-
-Its Content-Security-Policy names the one script by its checksum and forbids every connection, so that whatever a
-case's name or a note holds stays text.
-"""
+"""The report as one HTML file: picture, numbers and warnings, and the CT to scroll through."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections.abc import Sequence
-from html import escape as escape_html
-from pathlib import Path
 from string import Template
 from typing import Any
 
 from flareseg import __version__
 from flareseg.labels import TUMOUR, Structure
+from flareseg.results.html_page import PARTS, as_script, escape, head_of, script_of, text_of
 from flareseg.results.measure import Measurement, title_of
 from flareseg.results.overlay import LEVEL_HU, WINDOW_HU
 from flareseg.results.picture import DISCLAIMER
@@ -27,7 +20,7 @@ from flareseg.segmentation import Segmentation
 from flareseg.text import visible
 from flareseg.volume import Triple
 
-PARTS = Path(__file__).with_name("viewer")
+GENERATOR = "flareseg report"
 SCRIPTS = ("unpack.js", "data.js", "planes.js", "surface.js", "solid.js", "main.js")
 WINDOWS = (
     ("Soft tissue", WINDOW_HU, LEVEL_HU),
@@ -48,13 +41,13 @@ def page_of(case: Reported, picture: bytes) -> str:
     """
     segmentation, rows = case.segmentation, case.rows
     voxels, ct, labels = fitting(segmentation, case.volume)
-    script = "'use strict';\n(() => {\n" + "\n".join(_part(name) for name in SCRIPTS) + "})();\n"
+    script = script_of(PARTS / name for name in SCRIPTS)
+    name = escape(segmentation.name)
     known = {structure.name: structure for structure in segmentation.structures}
-    return Template(_part("page.html")).substitute(
-        policy=policy(script),
-        style=_part("page.css"),
+    return Template(text_of(PARTS / "page.html")).substitute(
+        head=head_of(name, text_of(PARTS / "page.css"), script, GENERATOR),
         script=script,
-        name=escape(segmentation.name),
+        name=name,
         disclaimer=escape(DISCLAIMER),
         warnings=_warnings(case.warnings),
         picture=base64.b64encode(picture).decode("ascii"),
@@ -69,28 +62,6 @@ def page_of(case: Reported, picture: bytes) -> str:
         ct=ct.decode("ascii"),
         labels=labels.decode("ascii"),
     )
-
-
-def escape(text: str) -> str:
-    return escape_html(visible(text))
-
-
-def _part(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
-
-
-def policy(script: str) -> str:
-    """Of a page that runs this script and no other, and connects to nothing."""
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
-    )
-
-
-def as_script(facts: Any) -> str:
-    """JSON in which no text can end the element that holds it."""
-    return json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _details(segmentation: Segmentation) -> list[tuple[str, str]]:

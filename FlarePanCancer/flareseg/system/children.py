@@ -12,12 +12,15 @@ import re
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1
+END_WITHIN_S = 2.0
+"""After it was killed."""
 _LENGTH = struct.Struct("<Q")
 
 
@@ -48,6 +51,15 @@ def receive(stream: IO[bytes]) -> Any:
     (length,) = _LENGTH.unpack(head)
     data = stream.read(length)
     return pickle.loads(data) if len(data) == length else None
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End it; raises nothing."""
+    with suppress(OSError):
+        process.kill()
+    # One that waits for a disk which does not answer cannot be ended by anybody; it is not waited for.
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_WITHIN_S)
 
 
 def own_streams() -> tuple[IO[bytes], IO[bytes]]:

@@ -15,20 +15,11 @@ _SURFACE = "Closed surface"
 _LABELMAP = "Binary labelmap"
 
 
-class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
-    """Pressed: the segmentation has closed surfaces, shown in 3D. Released: it has none."""
+class _OfASegmentation:
+    """Shows one segmentation node, and follows its changes: `_watch` says which, and `_update` shows them."""
 
-    STANDS_FOR_CPP = True
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._node: slicer.vtkMRMLSegmentationNode | None = None
-        self._locked = False
-        self._observers = Observers(self)
-        self.setText("Show 3D")
-        self.setCheckable(True)
-        self.setEnabled(False)
-        self.toggled.connect(self._apply)
+    _node: slicer.vtkMRMLSegmentationNode | None = None
+    _observers: Observers
 
     def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:
         return self._node
@@ -38,16 +29,34 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
             self._observers.forget(observed)
         self._node = node
         if node is not None:
-            self._observers.observe(node, vtk.vtkCommand.ModifiedEvent, "_update")
-            segmentation = node.GetSegmentation()
-            for event in (
-                segmentation.SegmentAdded,
-                segmentation.SegmentRemoved,
-                segmentation.ContainedRepresentationNamesModified,
-                segmentation.SourceRepresentationModified,
-            ):
-                self._observers.observe(segmentation, event, "_update")
+            self._watch(node)
         self._update()
+
+
+class qMRMLSegmentationShow3DButton(_OfASegmentation, QtWidgets.QPushButton):
+    """Pressed: the segmentation has closed surfaces, shown in 3D. Released: it has none."""
+
+    STANDS_FOR_CPP = True
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._locked = False
+        self._observers = Observers(self)
+        self.setText("Show 3D")
+        self.setCheckable(True)
+        self.setEnabled(False)
+        self.toggled.connect(self._apply)
+
+    def _watch(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        self._observers.observe(node, vtk.vtkCommand.ModifiedEvent, "_update")
+        segmentation = node.GetSegmentation()
+        for event in (
+            segmentation.SegmentAdded,
+            segmentation.SegmentRemoved,
+            segmentation.ContainedRepresentationNamesModified,
+            segmentation.SourceRepresentationModified,
+        ):
+            self._observers.observe(segmentation, event, "_update")
 
     def setLocked(self, locked: bool) -> None:
         self._locked = locked
@@ -82,7 +91,7 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
                         display.SetPreferredDisplayRepresentationName2D(_LABELMAP)
 
 
-class qMRMLSegmentsTableView(qMRMLWidget):
+class qMRMLSegmentsTableView(_OfASegmentation, qMRMLWidget):
     """A row for each segment of a segmentation: whether it is seen, its colour and its name."""
 
     STANDS_FOR_CPP = True
@@ -90,7 +99,6 @@ class qMRMLSegmentsTableView(qMRMLWidget):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
-        self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._ids: list[str] = []
         self._quiet = self._header = self._status = False
         self._observers = Observers(self)
@@ -104,20 +112,12 @@ class qMRMLSegmentsTableView(qMRMLWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._table)
 
-    def segmentationNode(self) -> slicer.vtkMRMLSegmentationNode | None:
-        return self._node
-
-    def setSegmentationNode(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        for observed in self._observers.observed():
-            self._observers.forget(observed)
-        self._node = node
-        if node is not None:
-            kinds = slicer.vtkSegmentation
-            for event in (kinds.SegmentAdded, kinds.SegmentRemoved, kinds.SegmentModified):
-                self._observers.observe(node.GetSegmentation(), event, "_update")
-            if node.GetDisplayNode() is not None:
-                self._observers.observe(node.GetDisplayNode(), vtk.vtkCommand.ModifiedEvent, "_update")
-        self._update()
+    def _watch(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        kinds = slicer.vtkSegmentation
+        for event in (kinds.SegmentAdded, kinds.SegmentRemoved, kinds.SegmentModified):
+            self._observers.observe(node.GetSegmentation(), event, "_update")
+        if node.GetDisplayNode() is not None:
+            self._observers.observe(node.GetDisplayNode(), vtk.vtkCommand.ModifiedEvent, "_update")
 
     def tableWidget(self) -> QtWidgets.QTableWidget:
         return self._table

@@ -17,8 +17,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from flareseg.errors import ModelError, UsageError
+from flareseg.errors import ModelError
 from flareseg.interop.nnunet.checkpoint import LARGEST_CHECKPOINT_BYTES
+from flareseg.interop.nnunet.choosing import Candidate, choose_folds, choose_model
 from flareseg.interop.nnunet.plans import CONFIGURATIONS
 from flareseg.model.archive import DAMAGED, is_plain_file, members, open_zip
 from flareseg.system.temporary import temporary_folder
@@ -29,8 +30,6 @@ CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth", "checkpoint_latest
 """In the order in which they are taken; the first is nnU-Net's own choice."""
 FOLD = re.compile(r"fold_(\d{1,2}|all)")
 LARGEST_JSON_BYTES = 2**24
-CHOOSE = "choose one with --configuration"
-"""In an error, what to do about several nets."""
 MOST_MEMBERS = 20_000
 LARGEST_ZIP_DIRECTORY_BYTES = 2**23
 DEEPEST = 5
@@ -80,11 +79,7 @@ class TrainedModel:
             return file.read(min(self._size(name), most))
 
     def folds(self, wanted: tuple[str, ...] | None, checkpoint: str | None) -> dict[str, str]:
-        """Folds ("0" to "99", or "all") and the checkpoint file of each.
-
-        Args:
-            wanted: these; every numbered one unless given (nnU-Net's rule), else "all".
-            checkpoint: file name; the best of `CHECKPOINTS` that every fold has unless given.
+        """Folds and the checkpoint file of each, as `choose_folds` chooses them.
 
         Raises:
             ModelError: when there is none.
@@ -96,21 +91,10 @@ class TrainedModel:
             match = FOLD.fullmatch(folder)
             if match and file.startswith("checkpoint_") and file.endswith(".pth"):
                 found.setdefault(match[1], set()).add(file)
-        numbered = sorted((fold for fold in found if fold != "all"), key=int)
         if not found:
             raise ModelError(f"The nnU-Net model '{self.name}' has no checkpoint (fold_0/{CHECKPOINTS[0]}).")
-        folds = wanted or tuple(numbered) or ("all",)
-        for fold in folds:
-            if fold not in found:
-                raise UsageError(
-                    f"There is no fold '{fold}' in '{self.name}'; it has {', '.join([*numbered] or found)}."
-                )
-        for file in (checkpoint,) if checkpoint else CHECKPOINTS:
-            having = [fold for fold in folds if file in found[fold]]
-            # A training that was broken off leaves folds without a final checkpoint; nnU-Net passes these over too.
-            if len(having) == len(folds) or (having and not wanted):
-                return {fold: f"fold_{fold}/{file}" for fold in having}
-        raise UsageError(f"Not every fold of '{self.name}' has the checkpoint '{checkpoint or CHECKPOINTS[0]}'.")
+        chosen = choose_folds(self.name, found, wanted, checkpoint, CHECKPOINTS)
+        return {fold: f"fold_{fold}/{file}" for fold, file in chosen.items()}
 
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:
@@ -249,13 +233,9 @@ def _roots(names: dict[str, Any]) -> list[str]:
 def _chosen(roots: list[str], wanted: str | None, path: Path) -> str:
     if not roots:
         raise ModelError(f"'{path}' holds no nnU-Net model ({PLANS}, {DATASET} and fold_*).")
-    names = {root: PurePosixPath(root).name for root in roots}
-    if wanted is not None:
-        fitting = [root for root, name in names.items() if wanted in (name, name.rpartition("__")[2])]
-    else:
-        runnable = [root for root, name in names.items() if name.rpartition("__")[2] in CONFIGURATIONS]
-        fitting = roots if len(roots) == 1 else runnable
-    if len(fitting) == 1:
-        return fitting[0]
-    listed = ", ".join(names.values())
-    raise UsageError(f"'{path}' holds these nnU-Net models: {listed}; {CHOOSE}.")
+    candidates = []
+    for root in roots:
+        name = PurePosixPath(root).name
+        configuration = name.rpartition("__")[2]
+        candidates.append(Candidate(root, name, (name, configuration), configuration in CONFIGURATIONS))
+    return choose_model(path, candidates, wanted)

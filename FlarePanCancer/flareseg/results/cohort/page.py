@@ -6,7 +6,7 @@ Pictures lie in it as text, each case's on its own, and are unpacked when they c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -18,9 +18,9 @@ from flareseg.labels import structures
 from flareseg.results.cohort.outliers import Standing, standings
 from flareseg.results.cohort.pictures import Slice, fewer
 from flareseg.results.cohort.summary import Found, Summary
+from flareseg.results.html_page import PARTS as REPORT_PARTS
+from flareseg.results.html_page import as_script, escape, head_of, script_of, text_of
 from flareseg.results.measure import in_ml
-from flareseg.results.page import PARTS as REPORT_PARTS
-from flareseg.results.page import as_script, escape, policy
 from flareseg.results.picture import DISCLAIMER
 from flareseg.results.warnings import reference_volumes
 from flareseg.text import visible
@@ -48,12 +48,21 @@ class CohortCase:
         summary: what is known of its result; None where there is none.
         failure: why there is none.
         report: address of its report, relative to the page; "" without one.
+        stored_slices: reads the pictures where `summary` is without them, so that those of many cases need not be in
+            memory.
     """
 
     name: str
     summary: Summary | None = None
     failure: str = ""
     report: str = ""
+    stored_slices: Callable[[], Sequence[Slice]] | None = None
+
+    def slices(self) -> Sequence[Slice]:
+        """Its pictures."""
+        if self.stored_slices:
+            return self.stored_slices()
+        return self.summary.slices if self.summary else ()
 
 
 def check_page(path: Path, *, overwrite: bool = False) -> None:
@@ -98,17 +107,16 @@ def page_of(cases: Sequence[CohortCase], *, anonymous: bool = False) -> Iterable
     """The page, in parts."""
     ranked, failed = _ranked(cases, anonymous)
     columns = _columns([summary for _, summary, _ in ranked])
-    parts = [(REPORT_PARTS / "unpack.js").read_text(encoding="utf-8"), *map(_part, SCRIPTS)]
-    script = "'use strict';\n(() => {\n" + "\n".join(parts) + "})();\n"
+    script = script_of([REPORT_PARTS / "unpack.js", *(PARTS / name for name in SCRIPTS)])
+    style = text_of(REPORT_PARTS / "page.css") + text_of(PARTS / "cohort.css")
     unusual = sum(standing.unusual for _, _, standing in ranked)
+    counts = _counts(len(ranked), len(failed), unusual)
     rows = [_failed_row(case, len(columns)) for case in failed]
     rows += [_row(number, *one, columns) for number, one in enumerate(ranked)]
-    yield Template(_part("page.html")).substitute(
-        policy=policy(script),
-        generator=GENERATOR,
-        style=(REPORT_PARTS / "page.css").read_text(encoding="utf-8") + _part("cohort.css"),
+    yield Template(text_of(PARTS / "page.html")).substitute(
+        head=head_of(f"Cohort: {counts}", style, script, GENERATOR),
         disclaimer=escape(DISCLAIMER),
-        counts=_counts(len(ranked), len(failed), unusual),
+        counts=counts,
         heads="".join(_head(number, one) for number, one in enumerate(columns)),
         rows="\n".join(rows),
         version=escape(__version__),
@@ -120,8 +128,8 @@ def page_of(cases: Sequence[CohortCase], *, anonymous: bool = False) -> Iterable
             }
         ),
     )
-    for number, (_, summary, _) in enumerate(ranked):
-        slices = [one.to_json() for one in _shown(summary.slices, number, len(ranked))]
+    for number, (case, _, _) in enumerate(ranked):
+        slices = [one.to_json() for one in _shown(case, number, len(ranked))]
         yield f'<script type="application/json" id="slices-{number}">{as_script(slices)}</script>\n'
     yield f"<script>{script}</script>\n</body>\n</html>\n"
 
@@ -141,18 +149,14 @@ def _ranked(cases: Sequence[CohortCase], anonymous: bool) -> tuple[list[Ranked],
     return ranked, failed
 
 
-def _part(name: str) -> str:
-    return (PARTS / name).read_text(encoding="utf-8")
-
-
 def _nameless(case: CohortCase, number: int) -> CohortCase:
     return replace(case, name=f"Case {number}", report="", failure=LEFT_OUT if case.failure else "")
 
 
-def _shown(slices: Sequence[Slice], rank: int, count: int) -> Sequence[Slice]:
+def _shown(case: CohortCase, rank: int, count: int) -> Sequence[Slice]:
     if count <= ALL_SLICES_UP_TO:
-        return slices
-    return fewer(slices) if rank < TWO_SLICES_UP_TO else ()
+        return case.slices()
+    return fewer(case.slices()) if rank < TWO_SLICES_UP_TO else ()
 
 
 def _columns(cases: Sequence[Summary]) -> list[Found]:

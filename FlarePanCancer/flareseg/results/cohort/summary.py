@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ FORMAT = 1
 LARGEST_BYTES = 2**24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """One structure that was looked for.
 
@@ -53,7 +54,7 @@ class Found:
     expected_dsc: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundLesion:
     """One lesion: "Lesion 1, liver", its volume and its longest axial diameter."""
 
@@ -62,7 +63,7 @@ class FoundLesion:
     longest_mm: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Warned:
     """A warning, see `CaseWarning`."""
 
@@ -71,7 +72,7 @@ class Warned:
     structures: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Summary:
     """One case.
 
@@ -235,11 +236,18 @@ def read_summary(path: Path) -> Summary | None:
         return None
 
 
+def read_slices(path: Path, labels_sha256: str) -> tuple[Slice, ...]:
+    """The pictures alone; none where they are of other labels by now, of which a review would not be."""
+    summary = read_summary(path)
+    return summary.slices if summary and summary.labels_sha256 == labels_sha256 else ()
+
+
 def _read_found(data: dict[str, Any]) -> Found:
     red, green, blue = (min(255, max(0, int(channel))) for channel in data["colour"])
     return Found(
-        name=str(data["name"]),
-        title=str(data["title"]),
+        # the same few words in every case
+        name=intern(str(data["name"])),
+        title=intern(str(data["title"])),
         value=int(data["value"]),
         colour=(red, green, blue),
         volume_ml=_volume(data["volume_ml"]),

@@ -13,10 +13,11 @@ from flareseg.io.atomic import atomic_path, check_destination
 from flareseg.results.followup.comparison import FollowUp
 from flareseg.results.followup.pictures import write_pictures
 from flareseg.results.followup.table import DIAMETERS, VOLUMES, head, lesion_rows, verdicts, volume_rows
-from flareseg.results.page import escape
+from flareseg.results.html_page import escape, head_of
 from flareseg.results.picture import DISCLAIMER
 
 PICTURE, PAGE = "followup.png", "followup.html"
+GENERATOR = "flareseg compare"
 
 
 def check_page(folder: Path, *, overwrite: bool = False) -> None:
@@ -51,7 +52,7 @@ def _page(found: FollowUp, picture: bytes) -> str:
         f'<img src="data:image/png;base64,{base64.b64encode(picture).decode("ascii")}" alt="Every lesion in all scans">'
     )
     return _TEMPLATE.format(
-        style=_STYLE,
+        head=head_of("Follow-up", _STYLE, "", GENERATOR),
         disclaimer=escape(DISCLAIMER),
         verdicts="\n".join(f"<p>{escape(line)}</p>" for line in verdicts(found)),
         notes="\n".join(f"<p>{escape(note)}</p>" for note in found.notes),
@@ -87,16 +88,7 @@ p { margin: .25rem 0; }
 """
 
 _TEMPLATE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Follow-up</title>
-<style>
-{style}</style>
-</head>
-<body>
+{head}<body>
 <h1>Follow-up</h1>
 <p class="disclaimer">{disclaimer}</p>
 {verdicts}

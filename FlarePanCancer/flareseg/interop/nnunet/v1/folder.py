@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flareseg.errors import ModelError, UsageError
-from flareseg.interop.nnunet.model_folder import CHOOSE, TrainedModel, around, given_folder, listed_files
+from flareseg.errors import ModelError
+from flareseg.interop.nnunet.choosing import Candidate, choose_folds, choose_model
+from flareseg.interop.nnunet.model_folder import TrainedModel, around, given_folder, listed_files
 
 CHECKPOINTS = ("model_final_checkpoint.model", "model_best.model", "model_latest.model")
 """In the order in which they are taken; the first is nnU-Net's own choice."""
@@ -55,28 +56,15 @@ def open_v1_model(path: Path, configuration: str | None = None) -> Iterator[Trai
 
 
 def folds_of(model: TrainedModel, wanted: tuple[str, ...] | None, checkpoint: str | None) -> dict[str, str]:
-    """Folds ("0" to "99", or "all") and the checkpoint file of each; every numbered one unless `wanted`, else "all".
-
-    Raises:
-        ModelError: when there is none.
-        UsageError: when one that is wanted is not there.
-    """
+    """Folds and the checkpoint file of each, as `choose_folds` chooses them; raises as that."""
     found: dict[str, set[str]] = {}
     for name in model.files:
         folder, _, file = name.partition("/")
         match = FOLD.fullmatch(folder)
         if match and file.endswith(".model") and f"{name}{SETTINGS}" in model.files:
             found.setdefault(match[1] or "all", set()).add(file)
-    numbered = sorted((fold for fold in found if fold != "all"), key=int)
-    folds = wanted or tuple(numbered) or ("all",)
-    for fold in folds:
-        if fold not in found:
-            raise UsageError(f"There is no fold '{fold}' in '{model.name}'; it has {', '.join([*numbered] or found)}.")
-    for file in (checkpoint,) if checkpoint else CHECKPOINTS:
-        having = [fold for fold in folds if file in found[fold]]
-        if len(having) == len(folds) or (having and not wanted):
-            return {fold: f"{'all' if fold == 'all' else f'fold_{fold}'}/{file}" for fold in having}
-    raise UsageError(f"Not every fold of '{model.name}' has the checkpoint '{checkpoint or CHECKPOINTS[0]}'.")
+    chosen = choose_folds(model.name, found, wanted, checkpoint, CHECKPOINTS)
+    return {fold: f"{'all' if fold == 'all' else f'fold_{fold}'}/{file}" for fold, file in chosen.items()}
 
 
 def configuration_of(model: TrainedModel) -> str:
@@ -109,13 +97,9 @@ def _roots(names: dict[str, Any]) -> list[str]:
 def _chosen(roots: list[str], wanted: str | None, given: Path) -> str:
     if not roots:
         raise ModelError(f"'{given}' holds no model of nnU-Net v1 (fold_*/{CHECKPOINTS[0]} and {SETTINGS}).")
-    parts = {root: PurePosixPath(root).parts for root in roots}
     refused = set(CONFIGURATIONS) - set(RUNNABLE)
-    if wanted is not None:
-        fitting = [root for root in roots if wanted in (*parts[root], root)]
-    else:
-        runnable = [root for root in roots if not refused & set(parts[root])]
-        fitting = roots if len(roots) == 1 else runnable
-    if len(fitting) == 1:
-        return fitting[0]
-    raise UsageError(f"'{given}' holds these nnU-Net models: {', '.join(roots)}; {CHOOSE}.")
+    candidates = []
+    for root in roots:
+        parts = PurePosixPath(root).parts
+        candidates.append(Candidate(root, root, (*parts, root), not refused & set(parts)))
+    return choose_model(given, candidates, wanted)
