@@ -19,9 +19,10 @@ from harness import hold_to_cores, peak_resident_bytes
 def main() -> None:
     order = json.loads(sys.argv[1])
     hold_to_cores(order["threads"])
-    from flareseg.__main__ import tune_garbage_collector
+    from flareseg.__main__ import tune_garbage_collector, use_small_pages
 
     tune_garbage_collector()  # as the command does
+    use_small_pages()
     from flareseg.options import Options
     from flareseg.segmenter import Segmenter
 
