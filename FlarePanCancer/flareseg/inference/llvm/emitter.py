@@ -50,7 +50,7 @@ class Emitter:
     def __init__(self, module: Any, name: str, lanes: int, **parameters: str) -> None:
         self._ir: Any = import_module("llvmlite.ir")
         self.lanes = lanes
-        self._float, self._int = self._ir.FloatType(), self._ir.IntType(64)
+        self._float, self._int, self._half = self._ir.FloatType(), self._ir.IntType(64), self._ir.HalfType()
         self._vector = self._ir.VectorType(self._float, lanes)
         types = {
             POINTER: self._float.as_pointer(),
@@ -90,6 +90,10 @@ class Emitter:
     def both(self, x: Value, y: Value) -> Value:
         return self._builder.and_(x, y)
 
+    def either(self, condition: Value, x: Value, y: Value) -> Value:
+        """`x` where the condition holds, else `y`."""
+        return self._builder.select(condition, self._count(x), self._count(y))
+
     def at(self, pointer: Value, offset: Value) -> Value:
         """The pointer so many elements further."""
         return self._builder.gep(pointer, [self._count(offset)])
@@ -125,6 +129,23 @@ class Emitter:
 
     def store_number(self, number: Value, pointer: Value, offset: Value) -> None:
         self._builder.store(number, self.at(pointer, offset))
+
+    def part_of(self, vector: Value, place: int) -> Value:
+        """One float of a vector."""
+        return self._builder.extract_element(vector, self._ir.IntType(32)(place))
+
+    def add_to_halves(self, pointer: Value, offset: Value, added: Value) -> None:
+        """Add a vector, or a number, to what is there in half precision, and round once."""
+        wide = added.type
+        narrow = self._ir.VectorType(self._half, self.lanes) if wide == self._vector else self._half
+        place = self._builder.bitcast(self._builder.gep(pointer, [self._count(offset)]), narrow.as_pointer())
+        before = self._builder.load(place, align=2, typ=narrow)
+        total = self.add(self._builder.fpext(before, wide), added)
+        self._builder.store(self._builder.fptrunc(total, narrow), place, align=2)
+
+    def halves_at(self, address: Value) -> Value:
+        """A count that is the address of numbers in half precision, as their pointer."""
+        return self._builder.inttoptr(address, self._half.as_pointer())
 
     def number_of(self, count: Value) -> Value:
         """A count as a float."""

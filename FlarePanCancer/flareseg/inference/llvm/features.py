@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from weakref import finalize
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from flareseg.inference.llvm.kernels import Kernels
@@ -18,7 +19,7 @@ from flareseg.volume import Index
 Item = TypeVar("Item")
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
-FLOAT = 4
+FLOAT, HALF = 4, 2
 """Bytes."""
 
 
@@ -76,7 +77,7 @@ class Memory:
     def array(self, *shape: int) -> Floats:
         """Of any content."""
         size = int(np.prod(shape))
-        memory = self._free[size].pop() if self._free[size] else np.empty(size, np.float32)
+        memory: Floats = self._free[size].pop() if self._free[size] else torch.empty(size).numpy()  # in usual pages
         view = memory.reshape(shape)
         finalize(view, self._free[size].append, memory)
         return view
@@ -120,6 +121,10 @@ class Block:
     def load_frequencies(self, z: int, slices: int, y: int, result: int, frequency_step: int, tiles: int) -> None:
         """Load so many slices, one after the other, and bring each to frequencies, at the address `result`."""
         self._kernels.load_frequencies(*self._arguments(z, slices, y), self.address, result, frequency_step, tiles)
+
+    def load_cubes(self, z: int, layers: int, y: int, result: int, frequency_step: int, tiles: int) -> None:
+        """The same of so many layers of tiles that are cubes."""
+        self._kernels.load_cubes(*self._arguments(z, layers, y), self.address, result, frequency_step, tiles)
 
     def _arguments(self, z: int, slices: int, y: int) -> tuple[int, ...]:
         rows = self._values.shape[1]

@@ -1,0 +1,153 @@
+"""Winograd's transformations of tiles of 4×4×4 voxels: 216 products make 64 outputs, in place of 1,728.
+
+Transformations along z, y and x can follow one another in any order: a row of tiles is brought to the points along z as
+it is loaded, and to those in the plane from there.
+"""
+
+from __future__ import annotations
+
+from flareseg.inference.llvm.emitter import COUNT, Emitter, Value
+from flareseg.inference.llvm.load_kernels import LOAD, PART_FIELDS, activated
+from flareseg.inference.llvm.winograd_kernels import (
+    FREQUENCIES,
+    FROM_FREQUENCIES,
+    TILE,
+    WINDOW,
+    to_four,
+    to_six,
+)
+
+FROM_CUBES = {**FROM_FREQUENCIES, "slices": COUNT, "slice_step": COUNT}
+
+
+def write_load_points(e: Emitter) -> None:
+    """Six slices from first_z on, brought to the points along z."""
+    of = e.arguments
+    with e.loop(of["part_count"], carried=(of["target"],)) as number:
+        (target,) = number.now
+        fields_of = e.at(of["parts"], e.times(number.index, PART_FIELDS))
+        address, scale, shift, channels = (e.load_count(fields_of, field) for field in range(PART_FIELDS))
+        slope = e.everywhere(e.load_number(of["slopes"], number.index))
+        with e.loop(of["rows"]) as row, e.loop(channels, e.lanes) as channel:
+            y = e.plus(of["first_row"], row.index)
+            there = e.at(target, e.plus(e.times(row.index, of["row_step"]), channel.index))
+            inside = e.within(y, of["height"])
+            with e.when(inside):
+                here = e.at(e.pointer_to(address), e.plus(e.times(e.times(y, of["width"]), channels), channel.index))
+                by = e.load(e.pointer_to(scale), channel.index), e.load(e.pointer_to(shift), channel.index), slope
+                _to_points(e, here, there, channels, by)
+            with e.otherwise(inside), e.loop(of["width"]) as pixel:
+                _store_points(e, there, pixel.index, [e.everywhere(0.0)] * WINDOW)
+        number.next = (e.at(target, channels),)
+
+
+def _to_points(e: Emitter, here: Value, there: Value, channels: Value, by: tuple[Value, Value, Value]) -> None:
+    """A row of some channels, from the same row of six slices."""
+    of, (factor, added, slope) = e.arguments, by
+    slices = [e.plus(of["first_z"], number) for number in range(WINDOW)]
+    exists = [e.within(z, of["depth"]) for z in slices]
+    every = e.both(exists[0], exists[-1])
+    step = e.times(e.times(of["height"], of["width"]), channels)
+    sources = [e.at(here, e.times(e.either(is_there, z, 0), step)) for z, is_there in zip(slices, exists, strict=True)]
+
+    def row(factors: list[Value], addends: list[Value]) -> None:
+        with e.loop(of["width"]) as pixel:
+            place = e.times(pixel.index, channels)
+            values = [
+                activated(e, e.load(source, place), factor, added, slope)
+                for source, factor, added in zip(sources, factors, addends, strict=True)
+            ]
+            _store_points(e, there, pixel.index, to_six(e, values))
+
+    with e.when(every):
+        row([factor] * WINDOW, [added] * WINDOW)
+    with e.otherwise(every):  # in place of a slice that is not there, another one times 0
+        zero = e.everywhere(0.0)
+        row(*([e.either(is_there, value, zero) for is_there in exists] for value in (factor, added)))
+
+
+def _store_points(e: Emitter, there: Value, pixel: Value, values: list[Value]) -> None:
+    of = e.arguments
+    for number, value in enumerate(values):
+        e.store(value, there, e.plus(e.times(of["slice_step"], number), e.times(pixel, of["pixel_step"])))
+
+
+def write_load_cubes(e: Emitter) -> None:
+    of = e.arguments
+    with e.loop(of["slices"]) as layer:
+        z = e.plus(of["first_z"], e.times(layer.index, TILE))
+        e.call("load_points", **{name: of[name] for name in LOAD} | {"first_z": z})
+        result = e.at(of["result"], e.times(layer.index, e.times(of["tiles"], of["pixel_step"])))
+        with e.loop(WINDOW) as point:
+            source = e.at(of["block"], e.times(point.index, of["slice_step"]))
+            step = e.times(of["frequency_step"], FREQUENCIES)
+            e.call(
+                "to_frequencies", source=source, row_step=of["row_step"],
+                result=e.at(result, e.times(point.index, step)),
+                frequency_step=of["frequency_step"], tiles=of["tiles"], channels=of["pixel_step"],
+            )  # fmt: skip
+
+
+def write_store_cubes(e: Emitter) -> None:
+    of = e.arguments
+    with e.loop(of["slices"], TILE, carried=(of["source"],)) as z:
+        (source,) = z.now
+        left = e.minus(of["slices"], z.index)
+        count = e.either(e.below(left, TILE), left, TILE)
+        result = e.at(of["result"], e.times(z.index, of["slice_step"]))
+        arguments = {name: of[name] for name in FROM_CUBES}
+        e.call("from_cubes", **arguments | {"source": source, "result": result, "slices": count})
+        moments = e.at(of["moments"], e.times(z.index, e.times(of["channels"], 2)))
+        voxels = e.times(of["rows"], of["width"])
+        with e.loop(count) as one:
+            e.call(
+                "moments", source=e.at(result, e.times(one.index, of["slice_step"])), voxels=voxels,
+                moments=e.at(moments, e.times(one.index, e.times(of["channels"], 2))), channels=of["channels"],
+            )  # fmt: skip
+        z.next = (e.at(source, e.times(of["tiles"], of["channels"])),)
+
+
+def write_from_cubes(e: Emitter) -> None:
+    """A layer of tiles, of which there are so many slices."""
+    of = e.arguments
+    with e.loop(of["tiles"]) as tile:
+        source = e.at(of["source"], e.times(tile.index, of["channels"]))
+        result = e.at(of["result"], e.times(tile.index, e.times(of["channels"], TILE)))
+        width = e.minus(of["width"], e.times(tile.index, TILE))
+        whole = e.both(e.below(TILE - 1, width), e.below(TILE - 1, of["rows"]))
+        with e.loop(of["channels"], e.lanes) as channel:
+            planes = _outputs_of(e, e.at(source, channel.index))
+            there = e.at(result, channel.index)
+            for z, plane in enumerate(planes):
+                with e.when(e.below(z, of["slices"])):
+                    _store_plane(e, plane, e.at(there, e.times(of["slice_step"], z)), width, whole)
+
+
+def _outputs_of(e: Emitter, here: Value) -> list[list[list[Value]]]:
+    """Of a cube's products the outputs, [z][y][x]."""
+    columns: list[list[list[Value]]] = [[] for _ in range(TILE)]  # [z][x][y]
+    for x in range(WINDOW):
+        lines = []
+        for y in range(WINDOW):
+            places = [(z * WINDOW + y) * WINDOW + x for z in range(WINDOW)]
+            products = [e.load(here, e.times(e.arguments["frequency_step"], place)) for place in places]
+            lines.append(to_four(e, products))
+        for z in range(TILE):
+            columns[z].append(to_four(e, [line[z] for line in lines]))
+    return [[to_four(e, [column[y] for column in columns[z]]) for y in range(TILE)] for z in range(TILE)]
+
+
+def _store_plane(e: Emitter, plane: list[list[Value]], there: Value, width: Value, whole: Value) -> None:
+    of = e.arguments
+    places = [
+        (y, x, value, e.plus(e.times(of["row_step"], y), e.times(of["channels"], x)))
+        for y, row in enumerate(plane)
+        for x, value in enumerate(row)
+    ]
+    with e.when(whole):
+        for _, _, value, place in places:
+            e.store(value, there, place)
+    with e.otherwise(whole):
+        for y, x, value, place in places:
+            with e.when(e.both(e.below(x, width), e.below(y, of["rows"]))):
+                e.store(value, there, place)
