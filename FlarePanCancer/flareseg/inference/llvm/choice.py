@@ -11,8 +11,8 @@ from flareseg.inference.llvm.kernels import LANES_OF_AVX2, LANES_OF_AVX512
 from flareseg.model.networks.spec import checked_stages
 from flareseg.model.plan import Plan
 
-LEAST_FILTERS = 32
-"""At full resolution: with fewer, more time goes into what is done between the multiplications."""
+LEAST_FILTERS = {LANES_OF_AVX2: 16, LANES_OF_AVX512: 32}
+"""At full resolution, by the floats of a vector: fewer would not fill the two vectors that are computed at a time."""
 
 
 def vector_lanes() -> int:
@@ -34,4 +34,4 @@ def pays_to_compile(plan: Plan) -> bool:
     if "kernel_size" not in plan.network.kwargs:
         return False
     filters, kernels, _ = checked_stages(plan.network)
-    return filters[0] >= LEAST_FILTERS and kernels[0][1:] == (3, 3)
+    return filters[0] >= LEAST_FILTERS[lanes] and kernels[0][1:] == (3, 3)
