@@ -256,11 +256,15 @@ def with_filters(*filters: int, kernels: list | None = None):
     return replace(small_plan(), network=dynunet_spec(list(filters), kernels))
 
 
-def test_large_networks_are_compiled_and_small_ones_are_not(on_avx2):
+def test_large_networks_are_compiled_and_small_ones_are_not(on_avx2, monkeypatch):
     assert pays_to_compile(with_filters(32, 64, 128))
     assert pays_to_compile(with_filters(32, 64, 128, kernels=[[1, 3, 3], 3, 3]))
-    assert not pays_to_compile(with_filters(16, 32, 64))
+    assert pays_to_compile(with_filters(16, 32, 64))
+    assert not pays_to_compile(with_filters(8, 16, 32))
     assert not pays_to_compile(with_filters(32, 64, 128, kernels=[5, 3, 3]))
+    monkeypatch.setattr(choice, "vector_lanes", lambda: 16)
+    monkeypatch.setattr(choice, "cpu_multiplies_bf16", lambda: False)
+    assert pays_to_compile(with_filters(32, 64, 128)) and not pays_to_compile(with_filters(16, 32, 64))
 
 
 def test_a_processor_with_bf16_without_avx2_or_without_llvmlite_compiles_nothing(on_avx2, monkeypatch):
@@ -316,7 +320,7 @@ def test_without_llvmlite_asking_for_it_says_how_to_get_it(monkeypatch):
 
 
 def test_a_window_below_the_least_tiles_is_convolved_directly():
-    assert PlanarWinograd.fits((3, 3, 3), (1, 1, 1), (LEAST_TILES, 4, 4))
-    assert not PlanarWinograd.fits((3, 3, 3), (1, 1, 1), (LEAST_TILES - 1, 4, 4))
-    assert not PlanarWinograd.fits((3, 3, 3), (1, 1, 2), (LEAST_TILES, 4, 4))
-    assert not PlanarWinograd.fits((3, 3, 1), (1, 1, 1), (LEAST_TILES, 4, 4))
+    assert PlanarWinograd.fits((1, 2, 3, 3, 3), (1, 1, 1), (LEAST_TILES, 4, 4))
+    assert not PlanarWinograd.fits((1, 2, 3, 3, 3), (1, 1, 1), (LEAST_TILES - 1, 4, 4))
+    assert not PlanarWinograd.fits((1, 2, 3, 3, 3), (1, 1, 2), (LEAST_TILES, 4, 4))
+    assert not PlanarWinograd.fits((1, 2, 3, 3, 1), (1, 1, 1), (LEAST_TILES, 4, 4))

@@ -73,23 +73,25 @@ class Convolution(Layer):
 
     Args:
         weight: (outputs, inputs, z, y, x).
-        stride, padding: along z, y and x; as much padding on both sides.
+        stride: along z, y and x.
+        before, after: padding on both sides, along z, y and x.
     """
 
     def __init__(
-        self, kernels: Kernels, weight: Floats, parts: list[tuple[int, int]], stride: Sizes, padding: Sizes
-    ) -> None:
+        self, kernels: Kernels, weight: Floats, parts: list[tuple[int, int]], stride: Sizes,
+        before: tuple[int, ...], after: tuple[int, ...],
+    ) -> None:  # fmt: skip
         super().__init__(kernels, weight, parts)
-        self._kernel, self._stride, self._padding = weight.shape[2:], stride, padding
+        self._kernel, self._stride, self._before, self._after = weight.shape[2:], stride, before, after
 
     def _arranged(self, weight: Floats) -> Floats:
         return weight[None]
 
     def __call__(self, parts: Parts, memory: Memory, threads: int) -> Features:
         shape = tuple(
-            (size + 2 * padding - kernel) // step + 1
-            for size, padding, kernel, step in zip(
-                parts[0].shape_zyx, self._padding, self._kernel, self._stride, strict=True
+            (size + before + after - kernel) // step + 1
+            for size, before, after, kernel, step in zip(
+                parts[0].shape_zyx, self._before, self._after, self._kernel, self._stride, strict=True
             )
         )
         depth, height, columns = shape
@@ -103,8 +105,8 @@ class Convolution(Layer):
         def worker() -> Callable[[tuple[int, int]], None]:
             (kernel_z, kernel_y, kernel_x), (step_z, step_y, step_x) = self._kernel, self._stride
             rows, wide = (at_once - 1) * step_y + kernel_y, (columns - 1) * step_x + kernel_x
-            wide = max(wide, parts[0].shape_zyx[2] + self._padding[2])
-            block = Block(self._kernels, parts, kernel_z, rows, wide, self._padding[2])
+            wide = max(wide, parts[0].shape_zyx[2] + self._before[2])
+            block = Block(self._kernels, parts, kernel_z, rows, wide, self._before[2])
             channels = block.channels
             left_rows = steps((at_once, step_y * block.row), (columns, step_x * channels))
             taps = steps((kernel_z, block.slice), (kernel_y, block.row), (kernel_x, channels))
@@ -113,7 +115,7 @@ class Convolution(Layer):
             def work(task: tuple[int, int]) -> None:
                 z, number = task
                 y = starts[number]
-                block.load(z * step_z - self._padding[0], y * step_y - self._padding[1])
+                block.load(z * step_z - self._before[0], y * step_y - self._before[1])
                 voxels = min(at_once, height - y) * columns
                 target = start + FLOAT * (z * height + y) * columns * self._width
                 self._kernels.multiply(

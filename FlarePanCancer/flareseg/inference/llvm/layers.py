@@ -13,7 +13,7 @@ from flareseg.inference.llvm.convolutions import Convolution, Layer, TransposedC
 from flareseg.inference.llvm.features import HALF, Features, Floats, Memory, Parts, address, work_off
 from flareseg.inference.llvm.kernels import Kernels
 from flareseg.inference.llvm.winograd import CubicWinograd, PlanarWinograd
-from flareseg.model.networks.layers import Layers, padding_of
+from flareseg.model.networks.layers import Layers, padding_of, without_zeros
 from flareseg.model.networks.spec import EPSILON, SLOPE, Sizes
 
 
@@ -47,12 +47,13 @@ class CompiledLayers(Layers[Parts]):
             return x
 
         def built(weight: Floats, parts: list[tuple[int, int]]) -> Layer:
-            z, y, x_size = weight.shape[2:]
-            padding = padding_of(name, (z, y, x_size), stride, monai=monai)
+            depth, height, width = weight.shape[2:]
+            padding = padding_of(name, (depth, height, width), stride, monai=monai)
+            weight, before, after = without_zeros(weight, padding, stride)
             for kind in (CubicWinograd, PlanarWinograd):
-                if kind.fits((z, y, x_size), stride, x[0].shape_zyx) and (kind.reads_images or weight.shape[1] > 1):
+                if kind.fits(weight.shape, stride, x[0].shape_zyx):
                     return kind(self._kernels, weight, parts)
-            return Convolution(self._kernels, weight, parts, stride, padding)
+            return Convolution(self._kernels, weight, parts, stride, before, after)
 
         return self._run(x, name, built)
 

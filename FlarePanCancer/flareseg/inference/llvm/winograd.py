@@ -64,18 +64,18 @@ class PlanarWinograd(Layer):
     axes = 2
     """How many a tile has, from the last on."""
     slices_of_tile = 1
-    reads_images = True
 
     def __init__(self, kernels: Kernels, weight: Floats, parts: list[tuple[int, int]]) -> None:
         self.taps = weight.shape[2] if self.axes == 2 else 1
         super().__init__(kernels, weight, parts)
 
     @staticmethod
-    def fits(kernel: Sizes, stride: Sizes, shape_zyx: Index) -> bool:
+    def fits(weight_shape: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
         """Whether it computes such a convolution, and is the faster way."""
         depth, height, width = shape_zyx
         tiles = depth * -(-height // TILE) * -(-width // TILE)
-        return kernel[1:] == (3, 3) and kernel[0] % 2 == 1 and max(stride) == 1 and tiles >= LEAST_TILES
+        planar = weight_shape[3:] == (3, 3) and weight_shape[2] % 2 == 1
+        return planar and max(stride) == 1 and tiles >= LEAST_TILES
 
     def _arranged(self, weight: Floats) -> Floats:
         # By our own product of matrices: numpy's would wait for all threads thousands of times.
@@ -118,12 +118,12 @@ class CubicWinograd(PlanarWinograd):
 
     axes = 3
     slices_of_tile = TILE
-    reads_images = False
 
     @staticmethod
-    def fits(kernel: Sizes, stride: Sizes, shape_zyx: Index) -> bool:
+    def fits(weight_shape: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
         tiles = -(-shape_zyx[0] // TILE) * -(-shape_zyx[1] // TILE) * -(-shape_zyx[2] // TILE)
-        return kernel == (3, 3, 3) and max(stride) == 1 and tiles >= LEAST_CUBES
+        several = weight_shape[1] > 1  # one channel is an image, whose voxels are no vectors
+        return several and weight_shape[2:] == (3, 3, 3) and max(stride) == 1 and tiles >= LEAST_CUBES
 
     def _worker(self, parts: Parts, result: Floats, moments: Moments, chunk: int) -> _TileRow:
         return _CubicRow(self._kernels, self._right, parts, result, moments, chunk)
