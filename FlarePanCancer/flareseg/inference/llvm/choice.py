@@ -7,7 +7,7 @@ import platform
 import torch
 
 from flareseg.inference.devices import cpu_multiplies_bf16, llvm_installed
-from flareseg.inference.llvm.kernels import LANES_OF_AVX2, LANES_OF_AVX512
+from flareseg.inference.llvm.product_kernels import LANES_OF_AVX2, LANES_OF_AVX512
 from flareseg.model.networks.spec import checked_stages
 from flareseg.model.plan import Plan
 

@@ -78,7 +78,11 @@ class Emitter:
 
     def whole_steps(self, x: Value, step: int) -> Value:
         """The largest multiple of `step` that is not above `x`."""
-        return self.times(self._builder.sdiv(self._count(x), self._count(step)), step)
+        return self.times(self.quotient(x, step), step)
+
+    def quotient(self, x: Value, y: Value) -> Value:
+        """Of what is not negative, rounded down."""
+        return self._builder.sdiv(self._count(x), self._count(y))
 
     def below(self, x: Value, y: Value) -> Value:
         return self._builder.icmp_signed("<", self._count(x), self._count(y))
@@ -180,7 +184,7 @@ class Emitter:
         return self._builder.call(function, [x, self.everywhere(y) if isinstance(y, float) else y, z])
 
     @contextmanager
-    def loop(self, stop: Value, step: int = 1, *, start: Value = 0, carried: Sequence[Value] = ()) -> Iterator[Loop]:
+    def loop(self, stop: Value, step: Value = 1, *, start: Value = 0, carried: Sequence[Value] = ()) -> Iterator[Loop]:
         """What is written in the block is done for every index of range(start, stop, step).
 
         Args:

@@ -120,11 +120,11 @@ class Block:
 
     def load_frequencies(self, z: int, slices: int, y: int, result: int, frequency_step: int, tiles: int) -> None:
         """Load so many slices, one after the other, and bring each to frequencies, at the address `result`."""
-        self._kernels.load_frequencies(*self._arguments(z, slices, y), self.address, result, frequency_step, tiles)
+        self._kernels.load_frequencies(*self.loading(z, slices, y, result, frequency_step, tiles))
 
-    def load_cubes(self, z: int, layers: int, y: int, result: int, frequency_step: int, tiles: int) -> None:
-        """The same of so many layers of tiles that are cubes."""
-        self._kernels.load_cubes(*self._arguments(z, layers, y), self.address, result, frequency_step, tiles)
+    def loading(self, z: int, slices: int, y: int, result: int, frequency_step: int, tiles: int) -> tuple[int, ...]:
+        """What a kernel is told to load some slices and bring them to frequencies, at the address `result`."""
+        return (*self._arguments(z, slices, y), self.address, result, frequency_step, tiles)
 
     def _arguments(self, z: int, slices: int, y: int) -> tuple[int, ...]:
         rows = self._values.shape[1]

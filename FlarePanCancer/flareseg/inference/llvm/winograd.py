@@ -12,7 +12,6 @@ from itertools import product
 import numpy as np
 
 from flareseg.inference.llvm.convolutions import ROWS_AT_ONCE, Layer
-from flareseg.inference.llvm.emitter import Native
 from flareseg.inference.llvm.features import (
     FLOAT,
     Block,
@@ -165,18 +164,20 @@ class _TileRow(ABC):
     def work(self, task: tuple[int, int]) -> None:
         """A row of tiles, from some slice on."""
 
-    def _multiply(self, layers: int) -> None:
-        self._kernels.multiply(*self._arguments, layers * self._tiles, *self._shape)
+    def _multiplying(self, layers: int) -> tuple[int, ...]:
+        """What a kernel is told to multiply so many layers of tiles."""
+        return (*self._arguments, layers * self._tiles, *self._shape)
 
-    def _put(self, store: Native, row: int, z: int, slices: int) -> None:
-        """Products to slices of the result from z on."""
+    def _storing(self, row: int, z: int, slices: int) -> tuple[int, ...]:
+        """What a kernel is told to bring products to so many slices of the result, from z on."""
         depth, height, columns, width = self._result.shape
         y = row * TILE
         rows = min(TILE, height - y)
         target = address(self._result) + FLOAT * (z * height + y) * columns * width
-        store(
+        moments = self._moments.of(row * depth + z, slices, rows * columns)
+        return (
             address(self._products), self._products.shape[1], target, columns * width, self._tiles, width, rows,
-            columns, slices, height * columns * width, self._moments.of(row * depth + z, slices, rows * columns),
+            columns, slices, height * columns * width, moments,
         )  # fmt: skip
 
 
@@ -202,8 +203,8 @@ class _PlanarRow(_TileRow):
             else:
                 self._left[:, : kept * self._slice] = self._left[:, slices * self._slice :][:, : kept * self._slice]
                 self._transform(row, z + self._taps // 2, kept, count)
-            self._multiply(count)
-            self._put(self._kernels.store_frequencies, row, z, count)
+            self._kernels.multiply(*self._multiplying(count))
+            self._kernels.store_frequencies(*self._storing(row, z, count))
 
     def _transform(self, row: int, z: int, slot: int, slices: int) -> None:
         """Slices of the input from z on to frequencies, from `slot` on."""
@@ -223,11 +224,10 @@ class _CubicRow(_TileRow):
 
     def work(self, task: tuple[int, int]) -> None:
         row, first = task
-        stop = min(first + self._chunk, len(self._result))
-        for z in range(first, stop, self._at_once * TILE):
-            slices = min(self._at_once * TILE, stop - z)
-            layers = -(-slices // TILE)
-            left = address(self._left), self._left.shape[1]
-            self._block.load_cubes(z - 1, layers, row * TILE - 1, *left, self._tiles)
-            self._multiply(layers)
-            self._put(self._kernels.store_cubes, row, z, slices)
+        depth = len(self._result)
+        stop, layers = min(first + self._chunk, depth), self._at_once
+        left = address(self._left), self._left.shape[1]
+        self._kernels.convolve_cubes(
+            first, stop, layers, *self._block.loading(first, layers, row * TILE - 1, *left, self._tiles),
+            *self._multiplying(layers), *self._storing(row, 0, depth),
+        )  # fmt: skip

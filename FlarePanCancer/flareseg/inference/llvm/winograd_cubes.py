@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from flareseg.inference.llvm.emitter import COUNT, Emitter, Value
 from flareseg.inference.llvm.load_kernels import LOAD, PART_FIELDS, activated
+from flareseg.inference.llvm.product_kernels import MULTIPLY
 from flareseg.inference.llvm.winograd_kernels import (
     FREQUENCIES,
     FROM_FREQUENCIES,
+    LOAD_FREQUENCIES,
+    STORE_FREQUENCIES,
     TILE,
     WINDOW,
     to_four,
@@ -18,6 +21,31 @@ from flareseg.inference.llvm.winograd_kernels import (
 )
 
 FROM_CUBES = {**FROM_FREQUENCIES, "slices": COUNT, "slice_step": COUNT}
+_STEPS = {"load": LOAD_FREQUENCIES, "multiply": MULTIPLY, "store": STORE_FREQUENCIES}
+CONVOLVE_CUBES = {
+    "first": COUNT, "stop": COUNT, "layers": COUNT,
+    **{f"{step}_{name}": kind for step, table in _STEPS.items() for name, kind in table.items()},
+}  # fmt: skip
+"""From slice `first` to before slice `stop`, so many `layers` of tiles at a time, each of four slices; and what the three
+steps are told. `store_result` and `store_moments` are those of slice 0."""
+
+
+def write_convolve_cubes(e: Emitter) -> None:
+    of = e.arguments
+
+    def told(step: str) -> dict[str, Value]:
+        return {name: of[f"{step}_{name}"] for name in _STEPS[step]}
+
+    most = e.times(of["layers"], TILE)
+    with e.loop(of["stop"], most, start=of["first"]) as z:
+        left = e.minus(of["stop"], z.index)
+        slices = e.either(e.below(left, most), left, most)
+        layers = e.quotient(e.plus(slices, TILE - 1), TILE)
+        e.call("load_cubes", **told("load") | {"first_z": e.minus(z.index, 1), "slices": layers})
+        e.call("multiply", **told("multiply") | {"rows": e.times(layers, of["store_tiles"])})
+        result = e.at(of["store_result"], e.times(z.index, of["store_slice_step"]))
+        moments = e.at(of["store_moments"], e.times(z.index, e.times(of["store_channels"], 2)))
+        e.call("store_cubes", **told("store") | {"slices": slices, "result": result, "moments": moments})
 
 
 def write_load_points(e: Emitter) -> None:
