@@ -27,7 +27,6 @@ from flareseg.inference.llvm.winograd_cubes import (
     FROM_CUBES,
     write_convolve_cubes,
     write_from_cubes,
-    write_load_cubes,
     write_load_points,
     write_store_cubes,
 )
@@ -121,7 +120,6 @@ _FUNCTIONS: tuple[tuple[str, dict[str, str], Callable[[Emitter], None]], ...] = 
     ("to_frequencies", TO_FREQUENCIES, write_to_frequencies),
     ("load_frequencies", LOAD_FREQUENCIES, write_load_frequencies),
     ("load_points", LOAD, write_load_points),
-    ("load_cubes", LOAD_FREQUENCIES, write_load_cubes),
     ("moments", _MOMENTS, _write_moments),
     ("from_frequencies", FROM_FREQUENCIES, write_from_frequencies),
     ("store_frequencies", STORE_FREQUENCIES, write_store_frequencies),

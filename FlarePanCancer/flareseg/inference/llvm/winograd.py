@@ -25,7 +25,7 @@ from flareseg.inference.llvm.features import (
     work_off,
 )
 from flareseg.inference.llvm.kernels import Kernels
-from flareseg.inference.llvm.winograd_kernels import TILE, WINDOW
+from flareseg.inference.llvm.winograd_kernels import FREQUENCIES, TILE, WINDOW
 from flareseg.model.networks.spec import Sizes
 from flareseg.volume import Index
 
@@ -150,7 +150,7 @@ class _TileRow(ABC):
         width = result.shape[3]
         self._slice = self._tiles * channels
         rows = at_once * self._tiles
-        self._left = np.empty((frequencies, (at_once + kept) * self._slice + APART), np.float32)
+        self._left = np.empty((FREQUENCIES, (at_once + kept) * self._slice + APART), np.float32)
         self._products = np.empty((frequencies, rows * width + APART), np.float32)
         self._tables = steps((rows, channels)), steps((taps, self._slice)), steps((rows, width))
         left_rows, offsets, result_rows = map(address, self._tables)
@@ -158,7 +158,7 @@ class _TileRow(ABC):
             address(self._left), self._left.shape[1], left_rows, offsets, taps, channels, address(right),
             right[0].size, address(self._products), self._products.shape[1], result_rows,
         )  # fmt: skip
-        self._shape = panels, frequencies
+        self._panels = panels
 
     @abstractmethod
     def work(self, task: tuple[int, int]) -> None:
@@ -166,7 +166,7 @@ class _TileRow(ABC):
 
     def _multiplying(self, layers: int) -> tuple[int, ...]:
         """What a kernel is told to multiply so many layers of tiles."""
-        return (*self._arguments, layers * self._tiles, *self._shape)
+        return (*self._arguments, layers * self._tiles, self._panels, FREQUENCIES)
 
     def _storing(self, row: int, z: int, slices: int) -> tuple[int, ...]:
         """What a kernel is told to bring products to so many slices of the result, from z on."""
@@ -220,7 +220,9 @@ class _CubicRow(_TileRow):
     ) -> None:
         tiles = -(-result.shape[2] // TILE)
         at_once = max(1, min(chunk // TILE, CUBES_AT_ONCE // tiles))
-        super().__init__(kernels, right, parts, result, moments, chunk, at_once=at_once, kept=0, slices=WINDOW)
+        super().__init__(
+            kernels, right, parts, result, moments, chunk, at_once=at_once, kept=0, slices=at_once * WINDOW
+        )
 
     def work(self, task: tuple[int, int]) -> None:
         row, first = task

@@ -26,26 +26,52 @@ CONVOLVE_CUBES = {
     "first": COUNT, "stop": COUNT, "layers": COUNT,
     **{f"{step}_{name}": kind for step, table in _STEPS.items() for name, kind in table.items()},
 }  # fmt: skip
-"""From slice `first` to before slice `stop`, so many `layers` of tiles at a time, each of four slices; and what the three
-steps are told. `store_result` and `store_moments` are those of slice 0."""
+"""From slice `first` to before slice `stop`, so many `layers` of tiles at a time, each of four slices; and what the
+three steps are told: of the products those at one point along z, of what is stored that of slice 0."""
 
 
 def write_convolve_cubes(e: Emitter) -> None:
     of = e.arguments
-
-    def told(step: str) -> dict[str, Value]:
-        return {name: of[f"{step}_{name}"] for name in _STEPS[step]}
-
     most = e.times(of["layers"], TILE)
     with e.loop(of["stop"], most, start=of["first"]) as z:
         left = e.minus(of["stop"], z.index)
         slices = e.either(e.below(left, most), left, most)
         layers = e.quotient(e.plus(slices, TILE - 1), TILE)
-        e.call("load_cubes", **told("load") | {"first_z": e.minus(z.index, 1), "slices": layers})
-        e.call("multiply", **told("multiply") | {"rows": e.times(layers, of["store_tiles"])})
+        with e.loop(layers) as layer:
+            target = e.at(of["load_target"], _slices_of(e, layer.index, 0))
+            first_z = e.plus(e.minus(z.index, 1), e.times(layer.index, TILE))
+            e.call("load_points", **_told(e, "load", LOAD) | {"target": target, "first_z": first_z})
+        with e.loop(WINDOW) as point:  # one after the other, so that what is multiplied stays in the cache
+            _multiply_at(e, point.index, layers)
         result = e.at(of["store_result"], e.times(z.index, of["store_slice_step"]))
         moments = e.at(of["store_moments"], e.times(z.index, e.times(of["store_channels"], 2)))
-        e.call("store_cubes", **told("store") | {"slices": slices, "result": result, "moments": moments})
+        e.call("store_cubes", **_told(e, "store") | {"slices": slices, "result": result, "moments": moments})
+
+
+def _multiply_at(e: Emitter, point: Value, layers: Value) -> None:
+    """What was loaded of one point along z, brought to frequencies and multiplied."""
+    of = e.arguments
+    with e.loop(layers) as layer:
+        e.call(
+            "to_frequencies", source=e.at(of["load_block"], _slices_of(e, layer.index, point)),
+            row_step=of["load_row_step"], frequency_step=of["load_frequency_step"], tiles=of["load_tiles"],
+            result=e.at(of["load_result"], e.times(layer.index, e.times(of["load_tiles"], of["load_pixel_step"]))),
+            channels=of["load_pixel_step"],
+        )  # fmt: skip
+    first = e.times(point, FREQUENCIES)
+    right = e.at(of["multiply_right"], e.times(first, of["multiply_right_batch"]))
+    result = e.at(of["multiply_result"], e.times(first, of["multiply_result_batch"]))
+    rows = e.times(layers, of["load_tiles"])
+    e.call("multiply", **_told(e, "multiply") | {"right": right, "result": result, "rows": rows})
+
+
+def _slices_of(e: Emitter, layer: Value, point: Value) -> Value:
+    """Where the block has a point along z of a layer."""
+    return e.times(e.plus(e.times(layer, WINDOW), point), e.arguments["load_slice_step"])
+
+
+def _told(e: Emitter, step: str, table: dict[str, str] | None = None) -> dict[str, Value]:
+    return {name: e.arguments[f"{step}_{name}"] for name in table or _STEPS[step]}
 
 
 def write_load_points(e: Emitter) -> None:
@@ -98,22 +124,6 @@ def _store_points(e: Emitter, there: Value, pixel: Value, values: list[Value]) -
     of = e.arguments
     for number, value in enumerate(values):
         e.store(value, there, e.plus(e.times(of["slice_step"], number), e.times(pixel, of["pixel_step"])))
-
-
-def write_load_cubes(e: Emitter) -> None:
-    of = e.arguments
-    with e.loop(of["slices"]) as layer:
-        z = e.plus(of["first_z"], e.times(layer.index, TILE))
-        e.call("load_points", **{name: of[name] for name in LOAD} | {"first_z": z})
-        result = e.at(of["result"], e.times(layer.index, e.times(of["tiles"], of["pixel_step"])))
-        with e.loop(WINDOW) as point:
-            source = e.at(of["block"], e.times(point.index, of["slice_step"]))
-            step = e.times(of["frequency_step"], FREQUENCIES)
-            e.call(
-                "to_frequencies", source=source, row_step=of["row_step"],
-                result=e.at(result, e.times(point.index, step)),
-                frequency_step=of["frequency_step"], tiles=of["tiles"], channels=of["pixel_step"],
-            )  # fmt: skip
 
 
 def write_store_cubes(e: Emitter) -> None:
