@@ -263,17 +263,17 @@ def test_large_networks_are_compiled_and_small_ones_are_not(on_avx2, monkeypatch
     assert not pays_to_compile(with_filters(8, 16, 32))
     assert not pays_to_compile(with_filters(32, 64, 128, kernels=[5, 3, 3]))
     monkeypatch.setattr(choice, "vector_lanes", lambda: 16)
-    monkeypatch.setattr(choice, "cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(choice, "cpu_has_amx", lambda: False)
     assert pays_to_compile(with_filters(32, 64, 128)) and not pays_to_compile(with_filters(16, 32, 64))
 
 
-def test_a_processor_with_bf16_without_avx2_or_without_llvmlite_compiles_nothing(on_avx2, monkeypatch):
+def test_a_processor_with_amx_without_avx2_or_without_llvmlite_compiles_nothing(on_avx2, monkeypatch):
     plan = with_filters(32, 64, 128)
-    monkeypatch.setattr(choice, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(choice, "cpu_has_amx", lambda: True)
     assert pays_to_compile(plan)  # which torch does not see where instructions are bounded to AVX2
     monkeypatch.setattr(choice, "vector_lanes", lambda: 16)
     assert not pays_to_compile(plan)
-    monkeypatch.setattr(choice, "cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(choice, "cpu_has_amx", lambda: False)
     assert pays_to_compile(plan)
     monkeypatch.setattr(choice, "llvm_installed", lambda: False)
     assert not pays_to_compile(plan)

@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-from flareseg.inference.devices import cpu_multiplies_bf16, llvm_installed
+from flareseg.inference.devices import cpu_has_amx, llvm_installed
 from flareseg.inference.llvm.product_kernels import LANES_OF_AVX2, LANES_OF_AVX512
 from flareseg.model.networks.spec import checked_stages
 from flareseg.model.plan import Plan
@@ -24,12 +24,13 @@ def vector_lanes() -> int:
 
 
 def pays_to_compile(plan: Plan) -> bool:
-    """Whether a network runs faster compiled than in OpenVINO, in fp32 on a processor that has nothing coarser.
+    """Whether a network runs faster compiled than in OpenVINO.
 
-    A processor that multiplies bf16 is as fast with all multiplications as in fp32 with the fewer ones.
+    A processor with AMX is faster in bf16. One whose vectors multiply bf16 is as fast with all multiplications as in
+    fp32 with the fewer ones, which are more exact.
     """
     lanes = vector_lanes()
-    if not lanes or not llvm_installed() or (lanes > LANES_OF_AVX2 and cpu_multiplies_bf16()):
+    if not lanes or not llvm_installed() or (lanes > LANES_OF_AVX2 and cpu_has_amx()):
         return False
     if "kernel_size" not in plan.network.kwargs:
         return False
