@@ -5,7 +5,7 @@
 
 Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns: seconds by the wall
 clock and of the processor, and the highest resident memory of its processes together. flareseg runs as `segment
---model` with a model that was imported with --no-parity, and once with --parity for the labels. The replicas are those of
+--model` with a model that was imported with --no-parity, and once with --parity for the labels. The replicas are in
 `totalsegmentator_replicas.py`. With --isa avx2, the results' files are called totalsegmentator_avx2.
 """
 
