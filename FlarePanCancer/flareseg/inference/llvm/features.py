@@ -53,6 +53,11 @@ class Features:
         z, y, x, _ = self.values.shape
         return z, y, x
 
+    @property
+    def is_image(self) -> bool:
+        """Whether a voxel is one number."""
+        return bool(self.values.shape[-1] == 1)
+
     def width(self, lanes: int) -> int:
         """Its channels in a block."""
         return max(lanes, int(self.values.shape[-1]))

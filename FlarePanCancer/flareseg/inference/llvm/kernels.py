@@ -12,6 +12,14 @@ from functools import cache
 from typing import Any
 
 from flareseg.inference.llvm.blend_kernels import BLEND, write_blend
+from flareseg.inference.llvm.cube_kernels import (
+    CONVOLVE_CUBES,
+    FROM_CUBES,
+    write_convolve_cubes,
+    write_from_cubes,
+    write_load_points,
+    write_store_cubes,
+)
 from flareseg.inference.llvm.emitter import (
     COUNT,
     POINTER,
@@ -22,14 +30,6 @@ from flareseg.inference.llvm.emitter import (
 )
 from flareseg.inference.llvm.load_kernels import LOAD, write_load
 from flareseg.inference.llvm.product_kernels import MULTIPLY, PANEL_VECTORS, write_multiply
-from flareseg.inference.llvm.winograd_cubes import (
-    CONVOLVE_CUBES,
-    FROM_CUBES,
-    write_convolve_cubes,
-    write_from_cubes,
-    write_load_points,
-    write_store_cubes,
-)
 from flareseg.inference.llvm.winograd_kernels import (
     FROM_FREQUENCIES,
     LOAD_FREQUENCIES,

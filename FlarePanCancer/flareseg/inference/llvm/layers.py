@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from flareseg.inference.llvm.convolutions import Convolution, Layer, TransposedConvolution
 from flareseg.inference.llvm.features import HALF, Features, Floats, Memory, Parts, address, work_off
 from flareseg.inference.llvm.kernels import Kernels
-from flareseg.inference.llvm.winograd import CubicWinograd, PlanarWinograd
+from flareseg.inference.llvm.winograd import CubicWinograd, PlanarWinograd, Winograd
 from flareseg.model.networks.layers import Layers, padding_of, without_zeros
 from flareseg.model.networks.spec import EPSILON, SLOPE, Sizes
 
@@ -50,8 +50,11 @@ class CompiledLayers(Layers[Parts]):
             depth, height, width = weight.shape[2:]
             padding = padding_of(name, (depth, height, width), stride, monai=monai)
             weight, before, after = without_zeros(weight, padding, stride)
-            for kind in (CubicWinograd, PlanarWinograd):
-                if kind.fits(weight.shape, stride, x[0].shape_zyx):
+            kinds: tuple[type[Winograd], ...] = (CubicWinograd, PlanarWinograd)
+            if any(features.is_image for features in x):
+                kinds = (PlanarWinograd,)
+            for kind in kinds:
+                if kind.fits(weight.shape[2:], stride, x[0].shape_zyx):
                     return kind(self._kernels, weight, parts)
             return Convolution(self._kernels, weight, parts, stride, before, after)
 

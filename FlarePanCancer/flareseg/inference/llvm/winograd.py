@@ -51,30 +51,30 @@ POINTS = np.array(
 """(6, 3) a kernel's values at the points 0, 1, -1, 2, -2 and infinity."""
 
 
-class PlanarWinograd(Layer):
-    """With a kernel of 3×3 in the plane and stride 1: 36 products make 16 outputs, in place of 144.
+class Winograd(Layer):
+    """With a kernel of 3 voxels along as many axes as a tile has, and stride 1.
 
-    Along z, whatever the kernel, products of slices are added up.
-
-    Args:
-        weight: (outputs, inputs, z, 3, 3), z odd.
+    Attributes:
+        axes: of a tile, from the last one on.
+        slices_of_tile: along z.
+        taps: of the kernel along z, where tiles are planar; their products are added up.
     """
 
-    axes = 2
-    """How many a tile has, from the last on."""
-    slices_of_tile = 1
+    axes: int
+    slices_of_tile: int
 
     def __init__(self, kernels: Kernels, weight: Floats, parts: list[tuple[int, int]]) -> None:
         self.taps = weight.shape[2] if self.axes == 2 else 1
         super().__init__(kernels, weight, parts)
 
     @staticmethod
-    def fits(weight_shape: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
+    @abstractmethod
+    def fits(kernel: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
         """Whether it computes such a convolution, and is the faster way."""
-        depth, height, width = shape_zyx
-        tiles = depth * -(-height // TILE) * -(-width // TILE)
-        planar = weight_shape[3:] == (3, 3) and weight_shape[2] % 2 == 1
-        return planar and max(stride) == 1 and tiles >= LEAST_TILES
+
+    @abstractmethod
+    def _worker(self, parts: Parts, result: Floats, moments: Moments, chunk: int) -> _TileRow:
+        """Of one thread, for tasks of so many slices."""
 
     def _arranged(self, weight: Floats) -> Floats:
         # By our own product of matrices: numpy's would wait for all threads thousands of times.
@@ -104,12 +104,32 @@ class PlanarWinograd(Layer):
         work_off(tasks, lambda: self._worker(parts, result, moments, chunk).work, threads)
         return Features.plain(result, self._outputs, moments.combined())
 
+
+class PlanarWinograd(Winograd):
+    """With a kernel of 3×3 in the plane: 36 products make 16 outputs, in place of 144.
+
+    Along z, whatever the kernel, products of slices are added up.
+
+    Args:
+        weight: (outputs, inputs, z, 3, 3), z odd.
+    """
+
+    axes = 2
+    slices_of_tile = 1
+
+    @staticmethod
+    def fits(kernel: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
+        depth, height, width = shape_zyx
+        tiles = depth * -(-height // TILE) * -(-width // TILE)
+        return kernel[1:] == (3, 3) and kernel[0] % 2 == 1 and max(stride) == 1 and tiles >= LEAST_TILES
+
     def _worker(self, parts: Parts, result: Floats, moments: Moments, chunk: int) -> _TileRow:
         return _PlanarRow(self._kernels, self._right, parts, result, moments, chunk)
 
 
-class CubicWinograd(PlanarWinograd):
-    """With a kernel of 3×3×3 and stride 1: 216 products make 64 outputs, in place of 1,728.
+class CubicWinograd(Winograd):
+    """With a kernel of 3×3×3: 216 products make 64 outputs, in place of 1,728. Not for an image, whose voxels are no
+    vectors.
 
     Args:
         weight: (outputs, inputs, 3, 3, 3).
@@ -119,10 +139,9 @@ class CubicWinograd(PlanarWinograd):
     slices_of_tile = TILE
 
     @staticmethod
-    def fits(weight_shape: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
-        tiles = -(-shape_zyx[0] // TILE) * -(-shape_zyx[1] // TILE) * -(-shape_zyx[2] // TILE)
-        several = weight_shape[1] > 1  # one channel is an image, whose voxels are no vectors
-        return several and weight_shape[2:] == (3, 3, 3) and max(stride) == 1 and tiles >= LEAST_CUBES
+    def fits(kernel: tuple[int, ...], stride: Sizes, shape_zyx: Index) -> bool:
+        depth, height, width = (-(-size // TILE) for size in shape_zyx)
+        return kernel == (3, 3, 3) and max(stride) == 1 and depth * height * width >= LEAST_CUBES
 
     def _worker(self, parts: Parts, result: Floats, moments: Moments, chunk: int) -> _TileRow:
         return _CubicRow(self._kernels, self._right, parts, result, moments, chunk)
