@@ -115,10 +115,12 @@ def text_of(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         describe(facts["command"], facts["machine"], facts["versions"]),
         f"{facts['ct']}, instructions: {facts['isa']}; flareseg on {facts['device']}; {facts['threads']} threads. "
         f"Commands in fresh processes by turns, runs of each: {facts['runs']}, from the file of the CT to the file of "
-        "labels; memory and seconds of the processor are those of all processes of a command together.",
+        "labels; memory and seconds of the processor are those of all processes of a command together. Where the "
+        "load average says that the machine had other work, too, only the seconds of the processor compare.",
         table(SPEED, speed_rows(rows)),
         "The trained replica's kernels are widened with zeros, to turn it (see totalsegmentator_replicas.py): flareseg "
-        "leaves these out, TotalSegmentator multiplies them. The random one has none.",
+        "leaves these out, TotalSegmentator multiplies them. The random one has none. Each writes a file of labels and "
+        "measures nothing.",
         f"DSC with TotalSegmentator's labels of structures above {BIG_ML:g} ml:",
         table(("replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"), label_rows(rows)),
     ]
