@@ -19,9 +19,10 @@ from harness import hold_to_cores, peak_resident_bytes
 def main() -> None:
     order = json.loads(sys.argv[1])
     hold_to_cores(order["threads"])
-    from flareseg.__main__ import tune_garbage_collector
+    from flareseg.__main__ import tune_garbage_collector, use_small_pages
 
     tune_garbage_collector()  # as the command does
+    use_small_pages()
     from flareseg.options import Options
     from flareseg.segmenter import Segmenter
 
@@ -68,12 +69,23 @@ class CountedWindows:
         return counted
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._network, name)
+        found = getattr(self._network, name)
+        if name != "add_weighted":
+            return found
+
+        def add_weighted(window: Any, *arguments: Any) -> None:
+            self._count(window[None])
+            found(window, *arguments)
+
+        return add_weighted
 
     def __call__(self, windows: Any) -> Any:
+        self._count(windows)
+        return self._network(windows)
+
+    def _count(self, windows: Any) -> None:
         self.number += len(windows)
         self.voxels += windows.numel()
-        return self._network(windows)
 
 
 def one_case(segmenter: Any, ct: Path, output: Path) -> dict[str, Any]:

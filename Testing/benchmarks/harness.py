@@ -71,13 +71,14 @@ def run_fresh(python: Path, script: str, order: dict[str, Any], threads: int, **
 
 
 def run_watched(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a command; its wall seconds, and the highest resident memory of it and all processes below it.
+    """Run a command; its seconds by the wall clock and of the processor, and the highest resident memory, of it and of
+    all processes below it. No other command may run meanwhile, or its seconds of the processor are counted, too.
 
     Raises:
         RuntimeError: with the end of its output, when it failed.
     """
     with tempfile.TemporaryFile() as output:
-        begun = time.perf_counter()
+        begun, begun_processor = time.perf_counter(), _processor_s_of_children()
         process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
         peak = 0
 
@@ -96,7 +97,14 @@ def run_watched(command: list[str], environment: dict[str, str]) -> dict[str, An
         text = output.read().decode(errors="replace")
     if process.returncode:
         raise RuntimeError(f"{shlex.join(command)} failed:\n{text[-4000:]}")
-    return {"seconds": seconds, "peak_resident_bytes": peak, "output": text}
+    processor_s = _processor_s_of_children() - begun_processor
+    return {"seconds": seconds, "processor_s": processor_s, "peak_resident_bytes": peak, "output": text}
+
+
+def _processor_s_of_children() -> float:
+    """Of all processes that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def resident_bytes(pid: int) -> int:

@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from harness import RESULTS, ROOT, table
-from totalsegmentator import label_rows, speed_rows
+from totalsegmentator import SPEED, label_rows, speed_rows
 
 from flareseg.io.atomic import atomic_path
 
@@ -184,7 +184,7 @@ def _race(name: str, race: dict[str, Any]) -> str:
         [
             f"Replicas of its 3 mm net on {race['ct']}, instructions: {race['isa']}, both commands in one run "
             f"([all figures](../Testing/benchmarks/results/{name}.md)):",
-            table(["replica", "program", "seconds", "faster", "peak GiB", "less memory"], speed_rows(rows)),
+            table(SPEED, speed_rows(rows)),
             table(["replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"], label_rows(rows)),
         ]
     )

@@ -144,6 +144,19 @@ def test_every_window_of_the_main_net_is_counted(model: Path, ct: Path) -> None:
     assert counted.number >= 1 and counted.voxels >= 24 * 36 * 36 * (8 / 12) ** 3
 
 
+def test_windows_that_a_network_adds_up_itself_are_counted() -> None:
+    class Adding:
+        added: list[tuple[int, ...]] = []  # noqa: RUF012
+
+        def add_weighted(self, window: torch.Tensor, weights: list[torch.Tensor], total: torch.Tensor) -> None:
+            self.added.append(tuple(window.shape))
+
+    counted = CountedWindows(Adding())
+    for _ in range(2):
+        counted.add_weighted(torch.zeros(2, 3, 4), [], torch.zeros(0))
+    assert (counted.number, counted.voxels) == (2, 48) and Adding.added == [(2, 3, 4)] * 2
+
+
 @pytest.mark.skipif(not openvino_installed(), reason="OpenVINO is not installed")
 def test_pruned_filters_are_gone_and_nothing_else(model: Path) -> None:
     bundle = load_bundle(model)

@@ -4,8 +4,8 @@
                                                   [--results DIR]
 
 Each program is its command, in a fresh process, from the CT's file to the file of labels, by turns: seconds by the wall
-clock, and the highest resident memory of its processes together. flareseg runs as `segment --model` with a model that
-was imported with --no-parity, and once with --parity for the labels. The replicas are those of
+clock and of the processor, and the highest resident memory of its processes together. flareseg runs as `segment
+--model` with a model that was imported with --no-parity, and once with --parity for the labels. The replicas are in
 `totalsegmentator_replicas.py`. With --isa avx2, the results' files are called totalsegmentator_avx2.
 """
 
@@ -37,6 +37,7 @@ ISA = {
 }
 """Variables that bound the instructions of both programs; what flareseg runs on is written down."""
 BIG_ML = 5.0
+SPEED = ("replica", "program", "seconds", "faster", "s of processor", "fewer", "peak GiB", "less memory")
 OURS, THEIRS, PARITY = "flareseg --no-parity", "TotalSegmentator", "flareseg --parity"
 
 
@@ -114,8 +115,12 @@ def text_of(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         describe(facts["command"], facts["machine"], facts["versions"]),
         f"{facts['ct']}, instructions: {facts['isa']}; flareseg on {facts['device']}; {facts['threads']} threads. "
         f"Commands in fresh processes by turns, runs of each: {facts['runs']}, from the file of the CT to the file of "
-        "labels; memory is that of all processes of a command together.",
-        table(("replica", "program", "seconds", "faster", "peak GiB", "less memory"), speed_rows(rows)),
+        "labels; memory and seconds of the processor are those of all processes of a command together. Where the "
+        "load average says that the machine had other work, too, only the seconds of the processor compare.",
+        table(SPEED, speed_rows(rows)),
+        "The trained replica's kernels are widened with zeros, to turn it (see totalsegmentator_replicas.py): flareseg "
+        "leaves these out, TotalSegmentator multiplies them. The random one has none. Each writes a file of labels and "
+        "measures nothing.",
         f"DSC with TotalSegmentator's labels of structures above {BIG_ML:g} ml:",
         table(("replica", "program", "equal voxels, %", "structures", "mean DSC", "lowest DSC"), label_rows(rows)),
     ]
@@ -123,14 +128,17 @@ def text_of(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
 
 
 def speed_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Replica, program, mean seconds, ratio, peak GiB, ratio."""
+    """Replica, program, then seconds, seconds of the processor and peak GiB, each with how many times the peer's."""
     cells = []
     for row in rows:
-        peer = _mean(row["runs"][THEIRS])
+        peer = _costs(row["runs"][THEIRS])
         for program, runs in row["runs"].items():
-            seconds, peak = _mean(runs)
-            ratios = [f"{one / other:.1f}×" for one, other in zip(peer, (seconds, peak), strict=True)]
-            cells.append([row["replica"], program, f"{seconds:.1f}", ratios[0], f"{peak / GIB:.2f}", ratios[1]])
+            own = _costs(runs)
+            ratios = [f"{one / other:.1f}×" if one and other else "–" for one, other in zip(peer, own, strict=True)]
+            seconds, processor_s, peak = own
+            figures = [f"{seconds:.1f}", f"{processor_s:.1f}" if processor_s else "–", f"{peak / GIB:.2f}"]
+            pairs = zip(figures, ratios, strict=True)
+            cells.append([row["replica"], program, *(cell for pair in pairs for cell in pair)])
     return cells
 
 
@@ -148,9 +156,11 @@ def label_rows(rows: list[dict[str, Any]]) -> list[list[str]]:
     return cells
 
 
-def _mean(runs: list[dict[str, Any]]) -> tuple[float, float]:
+def _costs(runs: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Mean seconds, mean seconds of the processor (0 where they were not recorded), and the highest memory."""
     return (
         sum(one["seconds"] for one in runs) / len(runs),
+        sum(one.get("processor_s", 0.0) for one in runs) / len(runs),
         max(one["peak_resident_bytes"] for one in runs),
     )
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flareseg.__main__ import use_small_pages
 from flareseg.cases.manifest import NAME
 from flareseg.cli import main
+from flareseg.commands import pipeline
 from flareseg.io.files import read_labels, read_volume, write_volume
 from flareseg.io.writers import endings_for
 from flareseg.labels import structures
@@ -147,6 +149,12 @@ def test_a_program_hears_of_measurements_with_the_result(segment, ct_file, tmp_p
     done = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert done["event"] == "done"
     assert {"structure", "volume_ml", "lesion", "longest_mm"} <= set(done["measurements"][0])
+
+
+def test_what_nobody_sees_is_not_measured(segment, ct_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "measure", lambda *_, **__: pytest.fail("measured"))
+    assert segment(ct_file, "-o", tmp_path / "out.nii.gz", "--progress", "none") == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_first_coarse_result_is_written_before_the_network_begins(a_patient, tmp_path, capsys):
@@ -329,6 +337,21 @@ def test_help_and_version_need_no_torch():
     script = "import sys; from flareseg.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     script += "assert not {'torch', 'monai', 'SimpleITK', 'numpy'} & set(sys.modules), 'slow imports'"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how memory was asked for")
+def test_large_arrays_of_a_command_lie_in_the_usual_pages():
+    script = "from flareseg.__main__ import use_small_pages; use_small_pages(); import numpy; a = numpy.ones(2**23)\n"
+    script += "print(*(line for line in open('/proc/self/smaps') if line.startswith('VmFlags') and ' hg' in line))"
+    environment = {name: value for name, value in os.environ.items() if name != "NUMPY_MADVISE_HUGEPAGE"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_who_wishes_for_large_pages_has_them(monkeypatch):
+    monkeypatch.setenv("NUMPY_MADVISE_HUGEPAGE", "1")
+    use_small_pages()
+    assert os.environ["NUMPY_MADVISE_HUGEPAGE"] == "1"
 
 
 def test_devices_are_listed_for_people_and_programs(capsys):

@@ -56,6 +56,14 @@ class OneBuffer(Convolution):
         return self.buffer.copy_(result)
 
 
+class Adding(Pointwise):
+    """Adds what it gives of a window to that of the others itself."""
+
+    def add_weighted(self, window: torch.Tensor, weights_zyx: list[torch.Tensor], total: torch.Tensor) -> None:
+        z, y, x = weights_zyx
+        total += (self(window[None, None])[0] * (z[:, None, None] * y[:, None] * x)).half()
+
+
 def an_image(shape: tuple[int, int, int]) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(2))
 
@@ -205,8 +213,21 @@ def test_the_longest_axis_is_halved_to_whole_strides_until_two_are_left():
     assert halve_window((32, 32, 32), (16, 16, 16)) is None
 
 
-def test_a_cancel_stops_between_two_windows():
-    network = Pointwise()
+def test_a_network_may_add_its_windows_itself():
+    image = an_image((40, 24, 56))
+    expected = predict(image, Pointwise(), (16, 16, 16), step=0.5)
+    assert torch.equal(predict(image, Adding(), (16, 16, 16), step=0.5), expected)
+
+
+def test_mirrored_looks_are_averaged_before_a_network_could_add_them():
+    image = an_image((24, 16, 24))
+    expected = predict(image, Pointwise(), (16, 16, 16), step=0.5, mirror_axes=(0, 2))
+    assert torch.equal(predict(image, Adding(), (16, 16, 16), step=0.5, mirror_axes=(0, 2)), expected)
+
+
+@pytest.mark.parametrize("kind", [Pointwise, Adding])
+def test_a_cancel_stops_between_two_windows(kind):
+    network = kind()
     progress = Progress(cancelled=lambda: network.calls >= 3)
     with pytest.raises(Cancelled):
         predict(an_image((64, 64, 64)), network, (16, 16, 16), step=1.0, progress=progress)

@@ -15,14 +15,17 @@ from small_networks import skip_without, small_plan, weights_of
 
 from flareseg.errors import DeviceError, ModelError
 from flareseg.inference import runtime
+from flareseg.inference.head import Head
 from flareseg.inference.llvm import choice
 from flareseg.inference.llvm.choice import pays_to_compile, vector_lanes
-from flareseg.inference.llvm.convolutions import LEAST_TILES, Convolution, WinogradConvolution
+from flareseg.inference.llvm.convolutions import Convolution
 from flareseg.inference.llvm.features import Memory
 from flareseg.inference.llvm.kernels import kernels
 from flareseg.inference.llvm.layers import CompiledLayers
 from flareseg.inference.llvm.network import CompiledNetwork
+from flareseg.inference.llvm.winograd import LEAST_TILES, CubicWinograd, PlanarWinograd
 from flareseg.inference.runtime import TorchNetwork, open_on_cpu
+from flareseg.inference.sliding import predict
 from flareseg.model.networks.dynunet import dynunet_spec
 from flareseg.model.networks.registry import build_network, own_weights
 from flareseg.model.networks.unet import unet_spec
@@ -30,6 +33,7 @@ from flareseg.options import Options
 
 CLOSE = 3e-5
 """Of the largest value: what single precision leaves to Winograd's sums and differences."""
+CLOSE_IN_CUBES = 2e-4
 
 
 @pytest.fixture(params=[8, 16], ids=["AVX2", "AVX-512"])
@@ -38,6 +42,16 @@ def lanes(request) -> int:
     if request.param > vector_lanes():
         pytest.skip("this processor has no such vectors")
     return request.param
+
+
+class OneByOne:
+    """A network that does not add up windows itself."""
+
+    def __init__(self, network: CompiledNetwork) -> None:
+        self.device, self.classes, self._network = network.device, network.classes, network
+
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        return self._network(windows)
 
 
 def layers_of(lanes: int, threads: int = 1, **weights: torch.Tensor) -> CompiledLayers:
@@ -62,9 +76,9 @@ def computed(weight: torch.Tensor, image: torch.Tensor, stride: tuple[int, int, 
 @pytest.mark.parametrize(
     ("kernel", "stride", "shape", "kind"),
     [
-        ((3, 3, 3), (1, 1, 1), (9, 17, 13), WinogradConvolution),
-        ((3, 3, 3), (1, 1, 1), (2, 31, 34), WinogradConvolution),
-        ((1, 3, 3), (1, 1, 1), (5, 22, 21), WinogradConvolution),
+        ((3, 3, 3), (1, 1, 1), (9, 17, 13), PlanarWinograd),
+        ((3, 3, 3), (1, 1, 1), (2, 31, 34), PlanarWinograd),
+        ((1, 3, 3), (1, 1, 1), (5, 22, 21), PlanarWinograd),
         ((3, 3, 3), (1, 1, 1), (5, 7, 6), Convolution),
         ((3, 3, 3), (2, 2, 2), (10, 18, 14), Convolution),
         ((1, 3, 3), (1, 2, 2), (3, 64, 12), Convolution),
@@ -83,6 +97,20 @@ def test_a_convolution_is_torchs_for_odd_sizes_and_few_channels(lanes, kernel, s
     expected = F.conv3d(image[None].double(), weight.double(), stride=stride, padding=padding)[0]
     assert isinstance(layer, kind) and result.shape == expected.shape
     assert (result - expected).abs().max() < CLOSE * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("shape", "threads"), [((17, 33, 29), 1), ((28, 28, 32), 3), ((5, 60, 61), 2), ((1, 64, 64), 2)]
+)
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 5), (3, 40)])
+def test_a_convolution_in_cubes_is_torchs_for_odd_sizes_and_few_channels(lanes, shape, threads, inputs, outputs):
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(outputs, inputs, 3, 3, 3, generator=generator)
+    image = torch.randn(inputs, *shape, generator=generator)
+    result, layer = computed(weight, image, (1, 1, 1), lanes, threads)
+    expected = F.conv3d(image[None].double(), weight.double(), padding=1)[0]
+    assert isinstance(layer, CubicWinograd) and result.shape == expected.shape
+    assert (result - expected).abs().max() < CLOSE_IN_CUBES * expected.abs().max()
 
 
 @pytest.mark.parametrize(("shape", "threads"), [((8, 16, 16), 1), ((14, 14, 16), 3), ((4, 9, 8), 2)])
@@ -170,6 +198,38 @@ def test_logits_of_one_window_outlive_the_next_one():
     assert torch.equal(first, before)
 
 
+@pytest.mark.parametrize("cut", [False, True], ids=["logits", "features"])
+def test_windows_are_added_as_if_they_came_one_by_one(cut):
+    skip_without("llvm")
+    plan = replace(small_plan(), labels={number: f"class {number}" for number in range(9 if cut else 5)})
+    weights = weights_of(plan)
+    if cut:
+        head = Head.worth_cutting(plan, weights)
+        assert head
+        plan, weights = head.cut_off(plan, weights)
+    network = CompiledNetwork(plan, weights, 2)
+    image = torch.randn(40, 32, 48, generator=torch.Generator().manual_seed(4))
+    added = predict(image, network, (24, 32, 32), step=0.5)
+    one_by_one = predict(image, OneByOne(network), (24, 32, 32), step=0.5)
+    assert added.shape == one_by_one.shape == (plan.classes, 40, 32, 48)
+    assert (added.float() - one_by_one.float()).abs().max() < 2e-3 * one_by_one.abs().max()
+
+
+def test_a_head_that_was_cut_off_is_not_computed():
+    skip_without("llvm")
+    plan = replace(small_plan(), labels={number: f"class {number}" for number in range(9)})
+    weights = weights_of(plan)
+    head = Head.worth_cutting(plan, weights)
+    assert head
+    features, handing_on = head.cut_off(plan, weights)
+    compiled = CompiledNetwork(features, handing_on, 1)
+    window = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(5))
+    found = compiled(window)
+    expected = TorchNetwork(features, handing_on, torch.device("cpu"), exact=True)(window)
+    assert head.name not in compiled._layers._layers
+    assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
+
+
 def test_a_window_that_is_no_multiple_of_the_strides_is_refused():
     skip_without("llvm")
     plan = small_plan()
@@ -196,20 +256,24 @@ def with_filters(*filters: int, kernels: list | None = None):
     return replace(small_plan(), network=dynunet_spec(list(filters), kernels))
 
 
-def test_large_networks_are_compiled_and_small_ones_are_not(on_avx2):
+def test_large_networks_are_compiled_and_small_ones_are_not(on_avx2, monkeypatch):
     assert pays_to_compile(with_filters(32, 64, 128))
     assert pays_to_compile(with_filters(32, 64, 128, kernels=[[1, 3, 3], 3, 3]))
-    assert not pays_to_compile(with_filters(16, 32, 64))
+    assert pays_to_compile(with_filters(16, 32, 64))
+    assert not pays_to_compile(with_filters(8, 16, 32))
     assert not pays_to_compile(with_filters(32, 64, 128, kernels=[5, 3, 3]))
+    monkeypatch.setattr(choice, "vector_lanes", lambda: 16)
+    monkeypatch.setattr(choice, "cpu_has_amx", lambda: False)
+    assert pays_to_compile(with_filters(32, 64, 128)) and not pays_to_compile(with_filters(16, 32, 64))
 
 
-def test_a_processor_with_bf16_without_avx2_or_without_llvmlite_compiles_nothing(on_avx2, monkeypatch):
+def test_a_processor_with_amx_without_avx2_or_without_llvmlite_compiles_nothing(on_avx2, monkeypatch):
     plan = with_filters(32, 64, 128)
-    monkeypatch.setattr(choice, "cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr(choice, "cpu_has_amx", lambda: True)
     assert pays_to_compile(plan)  # which torch does not see where instructions are bounded to AVX2
     monkeypatch.setattr(choice, "vector_lanes", lambda: 16)
     assert not pays_to_compile(plan)
-    monkeypatch.setattr(choice, "cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(choice, "cpu_has_amx", lambda: False)
     assert pays_to_compile(plan)
     monkeypatch.setattr(choice, "llvm_installed", lambda: False)
     assert not pays_to_compile(plan)
@@ -256,7 +320,7 @@ def test_without_llvmlite_asking_for_it_says_how_to_get_it(monkeypatch):
 
 
 def test_a_window_below_the_least_tiles_is_convolved_directly():
-    assert WinogradConvolution.fits((3, 3, 3), (1, 1, 1), (LEAST_TILES, 4, 4))
-    assert not WinogradConvolution.fits((3, 3, 3), (1, 1, 1), (LEAST_TILES - 1, 4, 4))
-    assert not WinogradConvolution.fits((3, 3, 3), (1, 1, 2), (LEAST_TILES, 4, 4))
-    assert not WinogradConvolution.fits((3, 3, 1), (1, 1, 1), (LEAST_TILES, 4, 4))
+    assert PlanarWinograd.fits((3, 3, 3), (1, 1, 1), (LEAST_TILES, 4, 4))
+    assert not PlanarWinograd.fits((3, 3, 3), (1, 1, 1), (LEAST_TILES - 1, 4, 4))
+    assert not PlanarWinograd.fits((3, 3, 3), (1, 1, 2), (LEAST_TILES, 4, 4))
+    assert not PlanarWinograd.fits((3, 3, 1), (1, 1, 1), (LEAST_TILES, 4, 4))

@@ -143,12 +143,17 @@ class Batch:
         asked = self.request.measurements or self._log.kept or isinstance(self.listener, JsonListener)
         return Ways(
             shares=self.request.skip_existing,
-            measured=bool(asked or self._outputs.alone),
+            measured=bool(asked or self._prints_table),
             read=self._read,
             note=self._note,
             skipped=self._skipped,
             cancelled=self.cancelled,
         )
+
+    @property
+    def _prints_table(self) -> bool:
+        """Whether what is measured of the only case is shown."""
+        return self._outputs.alone and isinstance(self.listener, BarListener)
 
     def _follow(self, task: Task) -> Follower:
         return _Followed(self, task, self._turns.begin(task.case.name))
@@ -265,7 +270,7 @@ class _Followed:
             batch._rows[case.name] = rows
         batch._log.done(case, self._task.files, rows)
         self._voice.done(", ".join(str(path) for path in case.outputs), rows)
-        if batch._outputs.alone and isinstance(batch.listener, BarListener):
+        if batch._prints_table:
             print_text(f"{as_table(rows)}\n\n{times}", sys.stdout)
 
     def failed(self, text: str, unusable: bool) -> None:

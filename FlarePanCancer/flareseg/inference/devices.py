@@ -99,12 +99,21 @@ def llvm_installed() -> bool:
 
 def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bf16; without them it is slower than fp32, not faster."""
+    return _torch_sees("_is_avx512_bf16_supported") or cpu_has_amx()
+
+
+def cpu_has_amx() -> bool:
+    """Whether the CPU multiplies matrices in bf16, many times as fast as vectors in fp32."""
+    return _torch_sees("_is_amx_tile_supported")
+
+
+def _torch_sees(name: str) -> bool:
+    """What torch says of the CPU by a function that it may lack: it offers no public name for these yet. Where they are
+    gone, fp32 is the safe answer."""
     import torch
 
-    # torch offers no public name for these yet; where they are gone, fp32 is the safe answer.
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    probes: list[Callable[[], bool]] = [probe for name in names if (probe := getattr(torch.cpu, name, None))]
-    return any(probe() for probe in probes)
+    probe: Callable[[], bool] | None = getattr(torch.cpu, name, None)
+    return bool(probe and probe())
 
 
 def device_name(device: torch.device) -> str:

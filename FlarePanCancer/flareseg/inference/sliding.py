@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import chain, combinations, count, islice, product
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,13 @@ class Forward(Protocol):
     def classes(self) -> int: ...
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor: ...
+
+
+@runtime_checkable
+class AddsWindows(Protocol):
+    """A network on the CPU that can add what it gives to that of other windows, which saves the memory for it."""
+
+    def add_weighted(self, window: torch.Tensor, weights_zyx: Sequence[torch.Tensor], total: torch.Tensor) -> None: ...
 
 
 def window_shape(shape_zyx: Index, patch_zyx: Index, stride_zyx: Index, step: float, *, rule: WindowRule) -> Index:
@@ -137,8 +144,13 @@ def predict(
     total = math.prod(len(places) for places in starts) * len(flips)
     done = 0
 
-    def forward(box: Box) -> torch.Tensor:
+    def count_one() -> None:
         nonlocal done
+        done += 1
+        if progress:
+            progress.update(done / total)
+
+    def forward(box: Box) -> torch.Tensor:
         window = padded[box][None, None]
         result: torch.Tensor | None = None
         for flip in flips:
@@ -151,9 +163,7 @@ def predict(
                 if sides and 2 in flip:
                     output = output[:, list(sides)]
             result = output if result is None else result.add_(output)
-            done += 1
-            if progress:
-                progress.update(done / total)
+            count_one()
         assert result is not None
         return result[0].div_(len(flips)) if len(flips) > 1 else result[0]
 
@@ -166,14 +176,23 @@ def predict(
         for size, window, places in zip(sizes, window_zyx, starts, strict=True)
     ]
     for number in product(*(range(len(places)) for places in starts)):
-        corner = [places[i] for places, i in zip(starts, number, strict=True)]
-        box = _window_box(corner, window_zyx)
-        z, y, x = (shares[i] for shares, i in zip(weights, number, strict=True))
-        weight = z[:, None, None] * y[:, None] * x
-        # class by class: what is multiplied stays in the processor's cache, and nothing large is made in passing
-        for total_of_class, values in zip(_part(logits, box), forward(box), strict=True):
-            total_of_class.add_(values.mul_(weight).to(gather_on, torch.float16))
+        box = _window_box([places[i] for places, i in zip(starts, number, strict=True)], window_zyx)
+        lines = [shares[i] for shares, i in zip(weights, number, strict=True)]
+        if len(flips) == 1 and gather_on.type == "cpu" and isinstance(network, AddsWindows):
+            network.add_weighted(padded[box], lines, _part(logits, box))
+            count_one()
+        else:
+            _add(forward(box), lines, _part(logits, box))
     return _part(logits, inner)
+
+
+def _add(values: torch.Tensor, lines: Sequence[torch.Tensor], total: torch.Tensor) -> None:
+    """Add (classes, z, y, x) values, times the weights along z, y and x; the values are changed."""
+    z, y, x = lines
+    weight = z[:, None, None] * y[:, None] * x
+    # class by class: what is multiplied stays in the processor's cache, and nothing large is made in passing
+    for total_of_class, values_of_class in zip(total, values, strict=True):
+        total_of_class.add_(values_of_class.mul_(weight).to(total.device, total.dtype))
 
 
 def flips_of(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -30,8 +30,9 @@ from flareseg.volume import Box, Index, Triple, box_of
 
 
 class TotalSegmentatorStrategy(Strategy):
-    """With parity in TotalSegmentator's precision, else in the machine's own. The windows are TotalSegmentator's either
-    way: the net normalises over its window, and with others it draws other organs in thin slabs.
+    """With parity the net is computed in TotalSegmentator's precision, else in the machine's own. The windows are
+    TotalSegmentator's either way: the net normalises over its window, and with others it draws other organs in thin
+    slabs.
 
     Args:
         bundle: the model, whose plan has the resampling "corners".
@@ -54,7 +55,7 @@ class TotalSegmentatorStrategy(Strategy):
                 image = hu.astype(np.float32)
             else:
                 out = target_shape(hu.shape, spacing, plan.spacing_zyx_mm)
-                image = zoomed(hu, out, plan.image_order, exact=self._exact, progress=case.progress)
+                image = zoomed(hu, out, plan.image_order, progress=case.progress)
         part = box_of(image)
         if part is None or self._is_air(image):
             return np.zeros(hu.shape, np.uint8)
@@ -84,25 +85,25 @@ def as_stored(spacing_zyx_mm: Triple) -> Triple:
 
 
 def zoomed(
-    hu: NDArray[Any], out_shape_zyx: Index, order: int, *, exact: bool = False, progress: Progress | None = None
+    hu: NDArray[Any], out_shape_zyx: Index, order: int, *, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """(z, y, x) HU on another grid, by splines along every axis, cut to whole numbers towards 0.
+
+    In double precision, as scipy's `zoom`: in single, some would be cut to the next number.
 
     Args:
         hu: (z, y, x).
         out_shape_zyx: of the grid, whose first and last voxel have the centres of those of `hu`.
         order: of the splines.
-        exact: in double precision, as scipy's `zoom`.
     """
-    kind = torch.float64 if exact else torch.float32
     across, rows, columns = (
-        torch.from_numpy(corner_matrix(size_in, size_out, order)).to(kind)
+        torch.from_numpy(corner_matrix(size_in, size_out, order))
         for size_in, size_out in zip(hu.shape, out_shape_zyx, strict=True)
     )
-    middle = torch.empty((hu.shape[0], *out_shape_zyx[1:]), dtype=kind)
+    middle = torch.empty((hu.shape[0], *out_shape_zyx[1:]), dtype=torch.float64)
     slices = max(1, SLAB_BYTES // (8 * hu.shape[1] * hu.shape[2]))
     for start in range(0, len(hu), slices):
-        slab = torch.from_numpy(hu[start : start + slices].astype(np.float32, order="C")).to(kind)
+        slab = torch.from_numpy(hu[start : start + slices].astype(np.float64, order="C"))
         middle[start : start + slices] = torch.matmul(torch.matmul(rows, slab), columns.T)
         if progress:
             progress.update(start / len(hu))

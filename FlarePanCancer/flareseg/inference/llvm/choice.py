@@ -6,13 +6,13 @@ import platform
 
 import torch
 
-from flareseg.inference.devices import cpu_multiplies_bf16, llvm_installed
-from flareseg.inference.llvm.kernels import LANES_OF_AVX2, LANES_OF_AVX512
+from flareseg.inference.devices import cpu_has_amx, llvm_installed
+from flareseg.inference.llvm.product_kernels import LANES_OF_AVX2, LANES_OF_AVX512
 from flareseg.model.networks.spec import checked_stages
 from flareseg.model.plan import Plan
 
-LEAST_FILTERS = 32
-"""At full resolution: with fewer, more time goes into what is done between the multiplications."""
+LEAST_FILTERS = {LANES_OF_AVX2: 16, LANES_OF_AVX512: 32}
+"""At full resolution, by the floats of a vector: fewer would not fill the two vectors that are computed at a time."""
 
 
 def vector_lanes() -> int:
@@ -24,14 +24,15 @@ def vector_lanes() -> int:
 
 
 def pays_to_compile(plan: Plan) -> bool:
-    """Whether a network runs faster compiled than in OpenVINO, in fp32 on a processor that has nothing coarser.
+    """Whether a network runs faster compiled than in OpenVINO.
 
-    A processor that multiplies bf16 is as fast with all multiplications as in fp32 with the fewer ones.
+    A processor with AMX is faster in bf16. One whose vectors multiply bf16 is as fast with all multiplications as in
+    fp32 with the fewer ones, which are more exact.
     """
     lanes = vector_lanes()
-    if not lanes or not llvm_installed() or (lanes > LANES_OF_AVX2 and cpu_multiplies_bf16()):
+    if not lanes or not llvm_installed() or (lanes > LANES_OF_AVX2 and cpu_has_amx()):
         return False
     if "kernel_size" not in plan.network.kwargs:
         return False
     filters, kernels, _ = checked_stages(plan.network)
-    return filters[0] >= LEAST_FILTERS and kernels[0][1:] == (3, 3)
+    return filters[0] >= LEAST_FILTERS[lanes] and kernels[0][1:] == (3, 3)

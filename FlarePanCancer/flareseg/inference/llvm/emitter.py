@@ -50,7 +50,7 @@ class Emitter:
     def __init__(self, module: Any, name: str, lanes: int, **parameters: str) -> None:
         self._ir: Any = import_module("llvmlite.ir")
         self.lanes = lanes
-        self._float, self._int = self._ir.FloatType(), self._ir.IntType(64)
+        self._float, self._int, self._half = self._ir.FloatType(), self._ir.IntType(64), self._ir.HalfType()
         self._vector = self._ir.VectorType(self._float, lanes)
         types = {
             POINTER: self._float.as_pointer(),
@@ -78,7 +78,11 @@ class Emitter:
 
     def whole_steps(self, x: Value, step: int) -> Value:
         """The largest multiple of `step` that is not above `x`."""
-        return self.times(self._builder.sdiv(self._count(x), self._count(step)), step)
+        return self.times(self.quotient(x, step), step)
+
+    def quotient(self, x: Value, y: Value) -> Value:
+        """Of what is not negative, rounded down."""
+        return self._builder.sdiv(self._count(x), self._count(y))
 
     def below(self, x: Value, y: Value) -> Value:
         return self._builder.icmp_signed("<", self._count(x), self._count(y))
@@ -89,6 +93,10 @@ class Emitter:
 
     def both(self, x: Value, y: Value) -> Value:
         return self._builder.and_(x, y)
+
+    def either(self, condition: Value, x: Value, y: Value) -> Value:
+        """`x` where the condition holds, else `y`."""
+        return self._builder.select(condition, self._count(x), self._count(y))
 
     def at(self, pointer: Value, offset: Value) -> Value:
         """The pointer so many elements further."""
@@ -126,6 +134,23 @@ class Emitter:
     def store_number(self, number: Value, pointer: Value, offset: Value) -> None:
         self._builder.store(number, self.at(pointer, offset))
 
+    def part_of(self, vector: Value, place: int) -> Value:
+        """One float of a vector."""
+        return self._builder.extract_element(vector, self._ir.IntType(32)(place))
+
+    def add_to_halves(self, pointer: Value, offset: Value, added: Value) -> None:
+        """Add a vector, or a number, to what is there in half precision, and round once."""
+        wide = added.type
+        narrow = self._ir.VectorType(self._half, self.lanes) if wide == self._vector else self._half
+        place = self._builder.bitcast(self._builder.gep(pointer, [self._count(offset)]), narrow.as_pointer())
+        before = self._builder.load(place, align=2, typ=narrow)
+        total = self.add(self._builder.fpext(before, wide), added)
+        self._builder.store(self._builder.fptrunc(total, narrow), place, align=2)
+
+    def halves_at(self, address: Value) -> Value:
+        """A count that is the address of numbers in half precision, as their pointer."""
+        return self._builder.inttoptr(address, self._half.as_pointer())
+
     def number_of(self, count: Value) -> Value:
         """A count as a float."""
         return self._builder.sitofp(self._count(count), self._float)
@@ -159,7 +184,7 @@ class Emitter:
         return self._builder.call(function, [x, self.everywhere(y) if isinstance(y, float) else y, z])
 
     @contextmanager
-    def loop(self, stop: Value, step: int = 1, *, start: Value = 0, carried: Sequence[Value] = ()) -> Iterator[Loop]:
+    def loop(self, stop: Value, step: Value = 1, *, start: Value = 0, carried: Sequence[Value] = ()) -> Iterator[Loop]:
         """What is written in the block is done for every index of range(start, stop, step).
 
         Args:

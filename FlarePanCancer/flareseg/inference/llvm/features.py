@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from weakref import finalize
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from flareseg.inference.llvm.kernels import Kernels
@@ -18,7 +19,7 @@ from flareseg.volume import Index
 Item = TypeVar("Item")
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
-FLOAT = 4
+FLOAT, HALF = 4, 2
 """Bytes."""
 
 
@@ -52,6 +53,11 @@ class Features:
         z, y, x, _ = self.values.shape
         return z, y, x
 
+    @property
+    def is_image(self) -> bool:
+        """Whether a voxel is one number."""
+        return bool(self.values.shape[-1] == 1)
+
     def width(self, lanes: int) -> int:
         """Its channels in a block."""
         return max(lanes, int(self.values.shape[-1]))
@@ -76,7 +82,7 @@ class Memory:
     def array(self, *shape: int) -> Floats:
         """Of any content."""
         size = int(np.prod(shape))
-        memory = self._free[size].pop() if self._free[size] else np.empty(size, np.float32)
+        memory: Floats = self._free[size].pop() if self._free[size] else torch.empty(size).numpy()  # in usual pages
         view = memory.reshape(shape)
         finalize(view, self._free[size].append, memory)
         return view
@@ -119,7 +125,11 @@ class Block:
 
     def load_frequencies(self, z: int, slices: int, y: int, result: int, frequency_step: int, tiles: int) -> None:
         """Load so many slices, one after the other, and bring each to frequencies, at the address `result`."""
-        self._kernels.load_frequencies(*self._arguments(z, slices, y), self.address, result, frequency_step, tiles)
+        self._kernels.load_frequencies(*self.loading(z, slices, y, result, frequency_step, tiles))
+
+    def loading(self, z: int, slices: int, y: int, result: int, frequency_step: int, tiles: int) -> tuple[int, ...]:
+        """What a kernel is told to load some slices and bring them to frequencies, at the address `result`."""
+        return (*self._arguments(z, slices, y), self.address, result, frequency_step, tiles)
 
     def _arguments(self, z: int, slices: int, y: int) -> tuple[int, ...]:
         rows = self._values.shape[1]

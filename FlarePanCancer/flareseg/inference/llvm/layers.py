@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from flareseg.inference.llvm.convolutions import Convolution, Layer, TransposedConvolution, WinogradConvolution
-from flareseg.inference.llvm.features import Features, Floats, Memory, Parts, work_off
+from flareseg.inference.llvm.convolutions import Convolution, Layer, TransposedConvolution
+from flareseg.inference.llvm.features import HALF, Features, Floats, Memory, Parts, address, work_off
 from flareseg.inference.llvm.kernels import Kernels
-from flareseg.model.networks.layers import Layers, padding_of
+from flareseg.inference.llvm.winograd import CubicWinograd, PlanarWinograd, Winograd
+from flareseg.model.networks.layers import Layers, padding_of, without_zeros
 from flareseg.model.networks.spec import EPSILON, SLOPE, Sizes
 
 
@@ -23,11 +24,15 @@ class CompiledLayers(Layers[Parts]):
         weights: of the network; a convolution's are let go when its layer has arranged them.
         kernels: machine code.
         threads: to compute on.
+        idle: the name of a convolution that would hand on its input as it is; it is left out.
     """
 
-    def __init__(self, weights: dict[str, torch.Tensor], kernels: Kernels, threads: int) -> None:
+    def __init__(
+        self, weights: dict[str, torch.Tensor], kernels: Kernels, threads: int, idle: str | None = None
+    ) -> None:
         self._weights, self._kernels, self._threads = dict(weights), kernels, threads
         self._layers: dict[str, Layer] = {}
+        self._idle = idle
         self._memory, self._window = Memory(), (0, 0, 0)
 
     def image(self, values: Floats) -> Parts:
@@ -38,12 +43,20 @@ class CompiledLayers(Layers[Parts]):
         return (Features.plain(values[..., None], 1),)
 
     def convolution(self, x: Parts, name: str, stride: Sizes, *, monai: bool) -> Parts:
+        if name == self._idle:
+            return x
+
         def built(weight: Floats, parts: list[tuple[int, int]]) -> Layer:
-            z, y, x_size = weight.shape[2:]
-            padding = padding_of(name, (z, y, x_size), stride, monai=monai)
-            if WinogradConvolution.fits((z, y, x_size), stride, x[0].shape_zyx):
-                return WinogradConvolution(self._kernels, weight, parts)
-            return Convolution(self._kernels, weight, parts, stride, padding)
+            depth, height, width = weight.shape[2:]
+            padding = padding_of(name, (depth, height, width), stride, monai=monai)
+            weight, before, after = without_zeros(weight, padding, stride)
+            kinds: tuple[type[Winograd], ...] = (CubicWinograd, PlanarWinograd)
+            if any(features.is_image for features in x):
+                kinds = (PlanarWinograd,)
+            for kind in kinds:
+                if kind.fits(weight.shape[2:], stride, x[0].shape_zyx):
+                    return kind(self._kernels, weight, parts)
+            return Convolution(self._kernels, weight, parts, stride, before, after)
 
         return self._run(x, name, built)
 
@@ -82,13 +95,14 @@ class CompiledLayers(Layers[Parts]):
         return (Features.plain(total, one.channels),)
 
     def plus(self, x: Parts, name: str) -> Parts:
+        if name == f"{self._idle}.bias":
+            return x
         (features,) = x
         return (replace(features, shift=features.shift + self._per_channel(features, name).astype(np.float32)),)
 
     def planar(self, x: Parts) -> Floats:
         """(channels, z, y, x), in memory that is used again when nobody has it any more."""
         (features,) = x
-        assert features.slope == 1
         depth, height, width = features.shape_zyx
         result = self._memory.array(features.channels, depth, height, width)
         used = slice(features.channels)
@@ -97,9 +111,33 @@ class CompiledLayers(Layers[Parts]):
         def work(z: int) -> None:
             np.multiply(features.values[z, ..., used].transpose(2, 0, 1), scale, out=result[:, z])
             result[:, z] += shift
+            if features.slope != 1:
+                np.maximum(result[:, z], features.slope * result[:, z], out=result[:, z])
 
         work_off(range(depth), lambda: work, self._threads)
         return result
+
+    def blend(self, x: Parts, total: torch.Tensor, weights_zyx: Sequence[Floats]) -> None:
+        """Add to (channels, z, y, x) in half precision, times the product of the weights along z, y and x."""
+        (features,) = x
+        _, rows, columns, width = features.values.shape
+        slopes = np.array([features.slope], np.float32)
+        z_weights, y_weights, x_weights = (np.ascontiguousarray(line, np.float32) for line in weights_zyx)
+        channel_step, slice_step, row_step, _ = total.stride()
+        by = *map(address, (features.scale, features.shift, slopes)), width, rows, columns
+
+        def worker() -> Callable[[int], None]:
+            scratch = np.empty((self._kernels.lanes, columns), np.float32)
+
+            def work(z: int) -> None:
+                self._kernels.blend(
+                    address(features.values[z]), *by, address(z_weights[z:]), address(y_weights), address(x_weights),
+                    address(scratch), total.data_ptr() + HALF * z * slice_step, len(total), channel_step, row_step,
+                )  # fmt: skip
+
+            return work
+
+        work_off(range(len(features.values)), worker, self._threads)
 
     def _run(self, x: Parts, name: str, built: Callable[[Floats, list[tuple[int, int]]], Layer]) -> Parts:
         layer = self._layers.get(name)

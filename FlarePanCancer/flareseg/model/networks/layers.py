@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flareseg.errors import ModelError
 from flareseg.model.networks.spec import Sizes
@@ -59,3 +62,31 @@ def padding_of(name: str, kernel: Sizes, stride: Sizes, *, monai: bool) -> Sizes
     if min(z, y, x) < 0:
         raise ModelError(f"The model's network cannot be built: '{name}' strides further than its kernel reaches.")
     return z, y, x
+
+
+def without_zeros(
+    weight: NDArray[Any], padding: Sizes, stride: Sizes
+) -> tuple[NDArray[Any], tuple[int, ...], tuple[int, ...]]:
+    """The same convolution without those outermost taps of its kernel that are 0 in all channels, as they are where a
+    kernel was widened to fit into another program's network.
+
+    Args:
+        weight: (outputs, inputs, z, y, x).
+        padding: on both sides, along z, y and x.
+        stride: along z, y and x. Kernels with stride 1 stay odd.
+
+    Returns:
+        The weight, the padding before the image and that after it.
+    """
+    used = (weight != 0).any((0, 1))
+    kept, before, after = [slice(None)] * 2, [], []
+    for axis, (size, pad, step) in enumerate(zip(used.shape, padding, stride, strict=True)):
+        places = np.flatnonzero(used.any(tuple({0, 1, 2} - {axis})))
+        front, back = (int(places[0]), size - 1 - int(places[-1])) if len(places) else (size // 2, (size - 1) // 2)
+        front, back = min(front, pad), min(back, pad)
+        if step == 1:
+            front = back = min(front, back)
+        kept.append(slice(front, size - back))
+        before.append(pad - front)
+        after.append(pad - back)
+    return np.ascontiguousarray(weight[tuple(kept)]), tuple(before), tuple(after)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flareseg.model.networks.layers import Layers, padding_of
+from flareseg.model.networks.layers import Layers, padding_of, without_zeros
 from flareseg.model.networks.spec import EPSILON, SLOPE, Sizes
 from flareseg.system.private_imports import import_openvino
 
@@ -22,8 +22,9 @@ class OpenVinoLayers(Layers[Any]):
 
     def convolution(self, x: Any, name: str, stride: Sizes, *, monai: bool) -> Any:
         weight = self._values(f"{name}.weight")
-        padding = list(padding_of(name, weight.shape[2:], stride, monai=monai))
-        return self._op.convolution(x, self._op.constant(weight), list(stride), padding, padding, [1, 1, 1])
+        padding = padding_of(name, weight.shape[2:], stride, monai=monai)
+        weight, before, after = without_zeros(weight, padding, stride)
+        return self._op.convolution(x, self._op.constant(weight), list(stride), list(before), list(after), [1, 1, 1])
 
     def normalised(self, x: Any, name: str) -> Any:
         axes = self._op.constant(np.array([2, 3, 4]))
