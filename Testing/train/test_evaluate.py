@@ -109,6 +109,17 @@ def test_a_model_with_a_new_net_for_tumours_goes_by_its_own_name(run):
     assert [(model.name, model.fit) for model in models_to_evaluate(config, index)] == [("small", "default")]
 
 
+def test_a_fold_of_a_net_for_tumours_judges_no_organs_of_the_model_that_it_is_laid_over(run):
+    config, _places, index = run
+    laid_over = replace(config, fold_sources=["mine"], export=ExportConfig("default", tumour="tumor"))
+    model, *folds = models_to_evaluate(laid_over, index)
+    rows = [{"structure": "liver"}, {"structure": "tumour"}]
+    assert folds and all(fold.judged(rows) == rows[1:] for fold in folds)
+    assert model.judged(rows) == rows
+    own = models_to_evaluate(replace(config, fold_sources=["mine"]), index)
+    assert len(own) == 3 and all(one.judged(rows) == rows for one in own)
+
+
 def test_the_stage_writes_tables_plots_and_figures(run):
     config, paths, index = run
     evaluate(config, paths, index)

@@ -47,12 +47,22 @@ FAILED, SIGNS = "failed", "signs"
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """A model and its unseen cases."""
+    """A model and its unseen cases.
+
+    Attributes:
+        only: the structures that it is judged on; None for all. A net for tumours is trained anew for each fold, the
+            finished model that it is laid over is not, and its organs may have been learnt from these cases.
+    """
 
     name: str
     fit: str
     left_out: tuple[str, ...]
     cases: tuple[IndexedCase, ...]
+    only: tuple[str, ...] | None = None
+
+    def judged(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of the rows of a case those that count."""
+        return [row for row in rows if self.only is None or row["structure"] in self.only]
 
 
 def evaluate(config: Config, paths: RunPaths, index: CaseIndex) -> None:
@@ -115,11 +125,12 @@ class Evaluation(ExitStack):
         Raises:
             InputError: when a case is not scored.
         """
-        stored = [facts for job, case in self.cases if (facts := self._stored(job, case)) is not None]
-        if len(stored) < len(self.cases):
-            changed = len(self.cases) - len(stored)
+        known = [(job, facts) for job, case in self.cases if (facts := self._stored(job, case)) is not None]
+        if len(known) < len(self.cases):
+            changed = len(self.cases) - len(known)
             raise InputError(f"{changed} cases changed while they were scored; run 'evaluate' again.")
-        rows = [row for facts in stored for row in facts.get("rows", [])]
+        stored = [facts for _job, facts in known]
+        rows = [row for job, facts in known for row in job.judged(facts.get("rows", []))]
         costs, lesions, signs = (
             [facts[key] for facts in stored if key in facts] for key in ("cost", "lesions", "signs")
         )
@@ -168,9 +179,11 @@ def models_to_evaluate(config: Config, index: CaseIndex) -> list[EvaluationJob]:
     validation = tuple(case for case in index.split("validation") if case.labels)
     fits = [config.export.fit, *(name for name in config.fits_of("distill") if name != config.export.fit)]
     result = [EvaluationJob(config.called(fit), fit, (), validation) for fit in fits if validation]
+    only = None if config.export.fit in config.fits else (TUMOUR,)
     for group in fold_groups(config, index):
         name = f"{config.folded}_without_{'+'.join(group)}"
-        result.append(EvaluationJob(name, config.export.fit, tuple(group), tuple(index.of(case) for case in group)))
+        cases = tuple(index.of(case) for case in group)
+        result.append(EvaluationJob(name, config.export.fit, tuple(group), cases, only))
     return result
 
 
