@@ -11,13 +11,23 @@ from typing import Any
 import numpy as np
 
 from flareseg.io.dicom.copies import without_copies
-from flareseg.io.dicom.headers import beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom
+from flareseg.io.dicom.headers import APPLE_DOUBLE, beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom
 from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.slices import Slice, alike, depths_mm, slices_of
 from flareseg.io.dicom.sources import Files
 from flareseg.io.dicom.values import label, name, text
 from flareseg.text import visible
 
+_MODALITIES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT",  # CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",  # Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+    "1.2.840.10008.5.1.4.1.1.128": "PT",
+    "1.2.840.10008.5.1.4.1.1.130": "PT",
+}
+"""What kind of image a file is by its SOP class, where it lost its Modality."""
 FEWEST_SINGLES = 3
 """This many series of one image each, alike in all else, are one scan whose slices got a series UID each."""
 
@@ -106,7 +116,7 @@ def scan(files: Files) -> Found:
             if not is_dicom(beginning):
                 if lost_its_mark(beginning):
                     lost.append(Lost(file, "its DICM mark is gone"))
-                else:
+                elif not beginning.startswith(APPLE_DOUBLE):
                     strangers.append(file)
                 continue
             header = header_of(file, beginning)
@@ -164,7 +174,7 @@ class _Titles:
         return cls(
             label(header, "SeriesNumber"),
             name(header, "SeriesDescription"),
-            text(header, "Modality") or "?",
+            text(header, "Modality").upper() or _MODALITIES.get(text(header, "SOPClassUID"), "?"),
             text(header, "StudyInstanceUID"),
         )
 
