@@ -67,6 +67,28 @@ def test_a_nrrd_called_nifti_is_refused(tmp_path, values):
     refused(tmp_path / "b.nrrd", "is not a NRRD file")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04", "is a zip; unpack"),
+        (b"BZh9", "bzip2; unpack"),
+        (gzip.compress(gzip.compress(bytes(400))), "compressed twice"),
+        (b"\n<!DOCTYPE html><html>Not found", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s1--0", "git annex get"),
+        (bytes(128) + b"DICM", "is DICOM; name it .dcm"),
+        (b"ObjectType = Image", "name it .mha"),
+        (b"\x00\x05\x16\x07", "macOS left it"),
+        (b"of no kind", "download it again"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_a_file_of_another_kind_is_told_what_it_is_and_what_to_do(tmp_path, content, words, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content if ending == ".nii.gz" or content[:2] == b"\x1f\x8b" else content + bytes(600))
+    refused(path, words)
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
 def test_truncated_files(tmp_path, values, ending, share):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flareseg.errors import InputError
+from flareseg.io.contents import not_of_kind
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.nrrd import ROUNDED_COSINES
 from flareseg.io.opening import data_file
@@ -88,7 +89,7 @@ def _parse(path: Path) -> tuple[dict[str, str], list[str], int]:
             return fields, names, end
     if fields:
         raise InputError(f"'{path}' has a damaged header: it does not say where its voxels are.")
-    raise InputError(f"'{path}' is not a MetaImage file, whatever its ending says.")
+    raise not_of_kind(path, "a MetaImage file")
 
 
 def _numbers(path: Path, fields: dict[str, str], names: tuple[str, ...], count: int) -> list[float] | None:
