@@ -16,6 +16,7 @@ from flareseg.commands.beside_options import add_beside_options
 from flareseg.commands.cohort_options import add_cohort
 from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.compare_options import add_compare
+from flareseg.commands.evaluate_options import add_evaluate
 from flareseg.commands.many_options import add_many_options
 from flareseg.commands.measurements_options import add_measurements
 from flareseg.commands.model_options import add_model_options
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_segment(commands)
-    _add_evaluate(commands)
+    add_evaluate(commands)
     add_compare(commands)
     add_cohort(commands)
     _add_models(commands)
@@ -136,15 +137,6 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="how to show progress")
     parser.set_defaults(handler=_segment)
-
-
-def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("evaluate", help="DSC and NSD by FLARE's rules")
-    parser.add_argument("prediction", type=Path, help="a label map, or a folder of them")
-    parser.add_argument("reference", type=Path, help="a label map, or a folder of them with the same names")
-    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write the scores of every case and structure")
-    parser.add_argument("--overwrite", action="store_true", help="replace a table that exists")
-    parser.set_defaults(handler=_evaluate)
 
 
 def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -263,20 +255,6 @@ def _segment(arguments: argparse.Namespace) -> int:
     from flareseg.commands.segment import segment_command
 
     return segment_command(arguments)
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from flareseg.results.evaluate import evaluate, summary, write_csv
-
-    if arguments.output:
-        from flareseg.cases.clashes import refuse_over_inputs
-
-        refuse_over_inputs(arguments.output, (arguments.prediction, arguments.reference), "the table of scores")
-    table = evaluate(arguments.prediction, arguments.reference)
-    if arguments.output:
-        write_csv(table, arguments.output, overwrite=arguments.overwrite)
-    print_text(summary(table), sys.stdout)
-    return 0
 
 
 def _models_list(arguments: argparse.Namespace) -> int:
