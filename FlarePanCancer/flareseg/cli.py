@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 c
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     handler: Handler = arguments.handler
+    if not _has_current_folder():  # libraries end the process for less
+        tell("flareseg: The current folder has been removed; change to one that is there.")
+        return 1
     remove_temporary_leftovers()
     try:
         return handler(arguments)
@@ -44,6 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         tell(f"flareseg: {reported(error)}")
         return error.exit_status if isinstance(error, FlareError) else 1
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return False
+    return True
 
 
 class _Parser(argparse.ArgumentParser):

@@ -217,6 +217,7 @@ def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:
         return read_dicom(path, force=force, series=series)
     uid = series_uid(path)
     if uid is None:
+        path.open("rb").close()  # may it be read at all?
         raise InputError(f"'{path}' is no CT that can be read; known are {', '.join(IMAGE_ENDINGS)} and DICOM.")
     volume = read_dicom(path.parent, force=force, series=uid)
     return replace(volume, name=path.stem)

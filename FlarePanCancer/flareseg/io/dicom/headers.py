@@ -131,6 +131,16 @@ def beginning_of(file: Source) -> bytes:
         return b""
 
 
+def why_closed(file: Source) -> str:
+    """Why a file of which there is no beginning cannot be read; "" where it is just empty."""
+    try:
+        with file.open("rb") as stream:
+            stream.read(1)
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
+
+
 def is_dicom(beginning: bytes) -> bool:
     """Whether a file begins like DICOM: with preamble and mark, or, as old files do, with group 2 or 8 at once."""
     return beginning[128:132] == MARK or is_bare(beginning)

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from flareseg.io.dicom.copies import without_copies
-from flareseg.io.dicom.headers import APPLE_DOUBLE, beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom
+from flareseg.io.dicom.headers import (
+    APPLE_DOUBLE,
+    beginning_of,
+    header_of,
+    is_dicom,
+    lost_its_mark,
+    quiet_pydicom,
+    why_closed,
+)
 from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.slices import Slice, alike, depths_mm, slices_of
 from flareseg.io.dicom.sources import Files
@@ -114,7 +122,9 @@ def scan(files: Files) -> Found:
         for file in files.files:
             beginning = beginning_of(file)
             if not is_dicom(beginning):
-                if lost_its_mark(beginning):
+                if closed := "" if beginning else why_closed(file):
+                    lost.append(Lost(file, f"cannot be read: {closed}"))
+                elif lost_its_mark(beginning):
                     lost.append(Lost(file, "its DICM mark is gone"))
                 elif not beginning.startswith(APPLE_DOUBLE):
                     strangers.append(file)
