@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -97,9 +97,10 @@ class Batch:
                 raise Cancelled from None
             raise
         finally:
-            self._write_table(cases)
-            self._write_cohort()
-            self._log.end()
+            with ExitStack() as last:  # where one of them fails, the others are still to be done
+                last.callback(self._log.end)
+                last.callback(self._write_cohort)
+                self._write_table(cases)
         return 1 if self._failed else 0
 
     def _run(self, cases: Sequence[Case]) -> None:
