@@ -211,6 +211,12 @@ def test_wrong_usage_is_one_line_and_writes_nothing(ct_file, arguments, words, f
     assert files_in(folders_of_its_own) == []
 
 
+def test_a_listed_ct_that_is_missing_does_not_end_the_others(segment_quickly, ct_file, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'missing.nii.gz'}\r\n\r\n{ct_file}\r\n", encoding="utf-8-sig")
+    assert segment_quickly("--list", tmp_path / "list.txt", "-o", tmp_path / "out") == 1
+    assert "There is no file or folder" in one_line(capsys) and "patient.nii.gz" in files_in(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     "wrong", [["--step", "1.5"], ["--roi", "1", "2", "3"], ["--threads", "0"], ["--colour", "red"]]
 )

@@ -168,6 +168,8 @@ def test_zips_that_hold_no_ct_are_refused(tmp_path, monkeypatch):
     fails(empty, "holds no DICOM images")
     monkeypatch.setattr("flareseg.io.dicom.archive.MOST_BYTES_OF_MEMBER", 3)
     fails(empty, "holds a file of")
+    empty.write_bytes(empty.read_bytes()[:40])
+    fails(empty, "is no zip that can be read")
 
 
 def test_a_zip_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):

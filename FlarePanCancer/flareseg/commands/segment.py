@@ -37,8 +37,8 @@ def segment_command(arguments: argparse.Namespace) -> int:
         raise UsageError("No CT is named; give at least one INPUT, or --list FILE.")
     if arguments.await_inputs and arguments.skip_existing:
         raise UsageError("--skip-existing looks at the CTs first; without it, --await-inputs waits for them.")
-    for path in inputs if not arguments.await_inputs else ():
-        check_kind(path)
+    if len(inputs) == 1 and not arguments.await_inputs:  # one of several fails alone, when its turn comes
+        check_kind(inputs[0])
     request = SegmentRequest(
         model=arguments.model,
         options=options_of(arguments),

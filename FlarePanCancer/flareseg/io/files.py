@@ -218,6 +218,8 @@ def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:
     uid = series_uid(path)
     if uid is None:
         path.open("rb").close()  # may it be read at all?
+        if path.suffix.lower() == ".zip":
+            raise InputError(f"'{path}' is no zip that can be read; copy or download it again.")
         raise InputError(f"'{path}' is no CT that can be read; known are {', '.join(IMAGE_ENDINGS)} and DICOM.")
     volume = read_dicom(path.parent, force=force, series=uid)
     return replace(volume, name=path.stem)
