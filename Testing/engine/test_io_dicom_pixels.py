@@ -1,4 +1,5 @@
-"""Pixels of DICOM slices that are stored, surrounded or drawn upon in unusual ways, and headers that lost a word."""
+"""DICOM slices with pixels stored, surrounded or drawn upon in unusual ways, with headers that lost a word, and with
+other files among them."""
 
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import SecondaryCaptureImageStorage
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -123,3 +125,16 @@ def test_what_macos_leaves_beside_slices_is_no_damaged_slice(tmp_path):
     volume = read_volume(folder)
     assert_in_place(volume)
     assert not volume.notes
+
+
+@pytest.mark.parametrize("slices", [6, 12])
+def test_a_page_of_a_dose_report_is_no_slice_that_a_short_scan_lacks(tmp_path, slices):
+    def page(dataset, number):
+        if number == 3:
+            dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+            del dataset.ImagePositionPatient, dataset.ImageOrientationPatient
+
+    depths = (*(3.0 * i for i in range(3)), 999.0, *(3.0 * i for i in range(3, slices)))
+    volume = read_volume(write_series(tmp_path / "a", depths=depths, edit=page))
+    assert_in_place(volume)
+    assert volume.hu.shape[0] == slices and "left out, 1 in all" in volume.notes[0]

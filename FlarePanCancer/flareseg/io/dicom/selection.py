@@ -190,8 +190,11 @@ def _is_within(small: Chain, large: Chain) -> bool:
 
 
 def _may_belong(one: Slice, chain: Chain) -> bool:
-    """Whether a slice without a place may be one of the chosen scan."""
-    return not one.acquisition or one.acquisition in {other.acquisition for other in chain.slices}
+    """Whether a slice without a place may be one of the chosen scan; an image of another class, such as the page of a
+    dose report, is none."""
+    classes = {other.class_uid for other in chain.slices}
+    acquisitions = {other.acquisition for other in chain.slices}
+    return one.class_uid in classes | {""} and one.acquisition in acquisitions | {""}
 
 
 def _without_duplicates(chain: Chain) -> tuple[list[Slice], list[float], list[_LeftOut]]:
