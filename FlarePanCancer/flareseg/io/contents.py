@@ -35,6 +35,6 @@ def not_of_kind(path: Path, kind: str) -> InputError:
     if beginning.startswith(GZIP_MAGIC):
         beginning = first_inflated(path, LOOK)
     for pattern, found in _KNOWN:
-        if re.match(pattern, beginning, re.DOTALL):
+        if re.match(pattern, beginning, re.DOTALL) and path.suffix.lower() not in found.replace(",", "").split():
             return InputError(f"'{path}' is not {kind}, whatever its ending says: {found}.")
     return InputError(f"'{path}' is not {kind}, whatever its ending says; copy or download it again.")

@@ -192,6 +192,8 @@ def _geometry(
         [numbers_each] = integers(path, "space dimension", fields["spacedimension"], 1)
     if numbers_each not in (3, 4):
         raise wrong(path, "space dimension", fields["spacedimension"])
+    if found := re.search(r'"\s*(m|cm|dm|um|nm|in)\s*"', fields.get("spaceunits", "")):
+        raise InputError(f"'{path}' states its lengths in '{found[1]}', not in mm; correct its header first.")
     to_lps = np.array(_TO_LPS.get(space, (1.0, 1.0, 1.0)))
     if "measurementframe" in fields and len(_vectors(path, "frame", fields["measurementframe"])) != 3:
         raise wrong(path, "measurement frame", fields["measurementframe"])
