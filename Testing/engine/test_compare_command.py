@@ -178,6 +178,16 @@ def test_a_result_whose_axes_run_otherwise_is_that_of_its_ct(pair, cts, capsys):
     assert capsys.readouterr().out.splitlines()[1:] == first.splitlines()[1:]
 
 
+def test_values_that_mean_no_structure_are_named(pair, capsys):
+    labels, geometry = read_labels(pair[1])
+    image = sitk.GetImageFromArray(np.where(labels == 0, 77, labels).astype(np.uint8))
+    image.SetSpacing(geometry.spacing_zyx_mm[::-1])
+    image.SetOrigin(geometry.origin_xyz_mm)
+    sitk.WriteImage(image, "more.nrrd")
+    assert main(["compare", pair[0], "more.nrrd"]) == 0
+    assert "'more.nrrd' has values that mean no structure and are not compared: 77." in one_line(capsys)
+
+
 def test_an_input_is_never_overwritten(pair, capsys):
     Path("table.csv").symlink_to(pair[0])
     assert main(["compare", *pair, "-o", "table.csv", "--overwrite"]) == 2

@@ -149,7 +149,10 @@ def _named_in_header(header: Path) -> Iterator[Path]:
             names = [name]
         for one in names:
             if "\0" not in one:
-                yield Path(one) if os.path.isabs(one) else header.parent / one
+                yield from {
+                    header.parent / one,
+                    header.parent / one.replace("\\", "/"),
+                }  # the latter for Windows' names
 
 
 def _folders_of(source: Path) -> Iterator[Path]:
