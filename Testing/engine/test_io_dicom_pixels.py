@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -138,3 +139,29 @@ def test_a_page_of_a_dose_report_is_no_slice_that_a_short_scan_lacks(tmp_path, s
     volume = read_volume(write_series(tmp_path / "a", depths=depths, edit=page))
     assert_in_place(volume)
     assert volume.hu.shape[0] == slices and "left out, 1 in all" in volume.notes[0]
+
+
+@pytest.mark.parametrize("modality", ["RTDOSE", "SEG", "PT"])
+@pytest.mark.parametrize("name", ["0.dcm", "z.dcm"])
+def test_objects_that_repeat_the_uid_of_a_ct_are_no_slices_of_it(tmp_path, modality, name):
+    folder = write_series(tmp_path / "a", SeriesInstanceUID="1.2.3")
+    for file in write_series(tmp_path / "b", SeriesInstanceUID="1.2.3", depths=(0.0, 3.0, 6.0)).iterdir():
+        one = pydicom.dcmread(file)
+        one.Modality, one.SOPClassUID = modality, f"1.2.840.10008.5.1.4.1.1.{'128' if modality == 'PT' else '481.2'}"
+        one.NumberOfFrames, one.PixelData = 30, one.PixelData * 30
+        one.save_as(folder / f"{file.stem}{name}")
+    for series in (None, "2", "1.2.3"):
+        volume = read_volume(folder, series=series)
+        assert_in_place(volume)
+        assert volume.hu.shape[0] == 8 and not volume.notes
+
+
+@pytest.mark.parametrize("without", [["SOPClassUID"], ["Modality"], ["SOPClassUID", "Modality"]])
+def test_slices_that_lost_what_they_are_stay_with_the_others(tmp_path, without):
+    def edit(dataset, number):
+        for keyword in without if number > 4 else ():
+            delattr(dataset, keyword)
+
+    volume = read_volume(write_series(tmp_path / "a", edit=edit, SeriesInstanceUID="1.2.3"))
+    assert_in_place(volume)
+    assert volume.hu.shape[0] == 8
