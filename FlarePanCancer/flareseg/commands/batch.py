@@ -250,9 +250,8 @@ class _Followed:
 
     def message(self, text: str) -> None:
         self._voice.message(text)
-
-    def told(self, text: str) -> None:
-        self._batch._say(self._voice.message, text)
+        if isinstance(self._batch.listener, SilentListener):
+            tell(f"{shown(self._task.case.name)}: {text}")
 
     def preview(self, output: str) -> None:
         self._voice.preview(output)
