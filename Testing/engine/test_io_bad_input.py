@@ -46,6 +46,8 @@ def test_missing_and_unknown_files(tmp_path):
     refused(tmp_path / "none.nii.gz", "There is no file or folder")
     (tmp_path / "text.txt").write_text("no CT")
     refused(tmp_path / "text.txt", "is no CT that can be read")
+    (tmp_path / "cts.tar.gz").write_bytes(b"\x1f\x8b")
+    refused(tmp_path / "cts.tar.gz", "unpack it first")
     (tmp_path / "folder").mkdir()
     refused(tmp_path / "folder", "holds no DICOM images")
 
@@ -154,6 +156,9 @@ def test_impossible_spacings(tmp_path, values, good):
         "voxel spacing of 0.001 x 0.001 x 0.001 mm",
     )
     refused(save(values, tmp_path / "giant.mha", spacing=(1, 1, 300)), "voxel spacing")
+    # 0.7 mm, written ten times as large
+    long = save(np.zeros((6, 20, 512), np.int16), tmp_path / "long.nrrd", spacing=(7, 7, 7))
+    refused(long, "would be 3.58 m long by its voxel spacing of 7 x 7 x 7 mm")
     for name in (".nrrd", ".mha"):
         path = save(values, tmp_path / f"zero{name}", spacing=(1.25, 1.5, 2.5))
         content = path.read_bytes().replace(b"1.25", b"0.00")

@@ -165,7 +165,7 @@ def test_zips_that_hold_no_ct_are_refused(tmp_path, monkeypatch):
     empty = tmp_path / "a.zip"
     with zipfile.ZipFile(empty, "w") as target:
         target.writestr("notes.txt", "Notiz")
-    fails(empty, "holds no DICOM images")
+    fails(empty, "a zip of other files must be unpacked first")
     monkeypatch.setattr("flareseg.io.dicom.archive.MOST_BYTES_OF_MEMBER", 3)
     fails(empty, "holds a file of")
     empty.write_bytes(empty.read_bytes()[:40])

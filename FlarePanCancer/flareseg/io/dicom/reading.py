@@ -19,7 +19,7 @@ from flareseg.io.dicom.pixels import PixelReader
 from flareseg.io.dicom.selection import select
 from flareseg.io.dicom.series import Lost, Series, lost_of, scan
 from flareseg.io.dicom.slices import Slice
-from flareseg.io.dicom.sources import files_of
+from flareseg.io.dicom.sources import files_of, is_container, is_dicomdir
 from flareseg.io.dicom.stack import upright
 from flareseg.io.dicom.values import as_json, name, text
 from flareseg.volume import Geometry, Source, SourceSlice, Volume
@@ -64,6 +64,8 @@ def read_dicom(folder: Path | str, *, force: bool = False, series: str | None = 
     path = Path(folder)
     with _one_kind_of_error(path), files_of(path) as files:
         found = scan(files)
+        if not found.series and found.strangers and not found.lost and is_container(path) and not is_dicomdir(path):
+            raise InputError(f"'{path}' holds no DICOM images; a zip of other files must be unpacked first.")
         if not found.series and files.notes:
             raise InputError(f"'{path}' holds no DICOM images that can be read: {files.notes[0]}")
         chosen, acquisition = choose(path, found, force, series)
