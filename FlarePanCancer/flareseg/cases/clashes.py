@@ -149,10 +149,8 @@ def _named_in_header(header: Path) -> Iterator[Path]:
             names = [name]
         for one in names:
             if "\0" not in one:
-                yield from {
-                    header.parent / one,
-                    header.parent / one.replace("\\", "/"),
-                }  # the latter for Windows' names
+                # the latter as Windows writes it
+                yield from dict.fromkeys((header.parent / one, header.parent / one.replace("\\", "/")))
 
 
 def _folders_of(source: Path) -> Iterator[Path]:
