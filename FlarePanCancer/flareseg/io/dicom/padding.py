@@ -12,6 +12,7 @@ from flareseg.io.dicom.rescale import Rescale
 from flareseg.io.dicom.values import UnclearValueError, numbers
 
 BODY_FROM_HU = -1000
+"""Up to here padding is like the air that it becomes."""
 
 
 def padding_of(data: Any, stored: NDArray[Any], rescale: Rescale) -> tuple[NDArray[np.bool_] | None, bool]:
