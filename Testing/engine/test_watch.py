@@ -67,6 +67,12 @@ def test_what_is_no_ct_beside_the_cts_is_passed_over(watch, tmp_path, small_ct, 
     assert "notes" not in capsys.readouterr().err
 
 
+def test_loose_slices_are_one_ct(watch, tmp_path):
+    bright_series(tmp_path / "in")
+    first = min(path.name for path in (tmp_path / "in").iterdir())
+    assert watch() == 0 and [name.split(".")[0] for name in names(tmp_path / "out")] == [first.split(".")[0]]
+
+
 def test_a_header_waits_for_its_voxels_and_dates_in_the_future_for_nobody(watch, tmp_path, small_ct):
     sitk.WriteImage(sitk.GetImageFromArray(small_ct.hu), str(tmp_path / "in" / "b.mhd"))
     raw = tmp_path / "in" / "b.raw"

@@ -17,7 +17,7 @@ from flareseg.commands.dicom_options import dicom_of
 from flareseg.commands.model_options import options_of
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import Cancelled, UsageError
-from flareseg.io.dicom import is_dicomdir
+from flareseg.io.dicom import is_container, is_dicomdir, series_uid
 from flareseg.io.dicom.headers import beginning_of, is_dicom
 from flareseg.io.files import DICOM_ENDINGS, case_name, ending_of
 from flareseg.io.pairs import is_second_file
@@ -70,7 +70,9 @@ def _settled(folder: Path, seconds: float) -> list[tuple[Path, float]]:
     """What lies in a folder and has not changed for so long, with the time of the last change."""
     now = _now()
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
-    changes = [(child, _last_change(child, now)) for child in children if _may_be_ct(child)]
+    changes = [
+        (child, _last_change(files, now)) for child, files in _parts([one for one in children if _may_be_ct(one)])
+    ]
     return [(child, changed) for child, changed in changes if changed is not None and changed <= now - seconds]
 
 
@@ -87,14 +89,24 @@ def _may_be_ct(path: Path) -> bool:
     return bool(is_named) or is_dicom(beginning_of(path))
 
 
-def _last_change(path: Path, now: float) -> float | None:
+def _parts(children: list[Path]) -> list[tuple[Path, list[Path]]]:
+    """What stands for each CT, and all that it is of: of loose DICOM slices the first one stands for its series."""
+    found: dict[object, list[Path]] = {}
+    for child in children:
+        loose = child.is_file() and not ending_of(child) and not is_container(child)
+        uid = series_uid(child) if loose else None
+        found.setdefault(uid or child, []).append(child)
+    return [(paths[0], paths) for paths in found.values()]
+
+
+def _last_change(paths: list[Path], now: float) -> float | None:
     """When anything of it last changed, the voxels of a header included; None where it is empty or goes away meanwhile.
 
     A copy may keep the dates of its originals, which may lie in the future, but not the time at which the system made
     it.
     """
     try:
-        files = [path, *files_of(path)] if path.is_file() else path.rglob("*")
+        files = [one for path in paths for one in (files_of(path) or path.rglob("*"))]
         found = [one.stat() for one in files if one.is_file()]
     except OSError:
         return None
