@@ -6,9 +6,9 @@ Exit status: 0 done, 1 a case failed (the others are done), 2 wrong usage, 130 c
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from flareseg import __version__
@@ -16,12 +16,13 @@ from flareseg.commands.beside_options import add_beside_options
 from flareseg.commands.cohort_options import add_cohort
 from flareseg.commands.combine_options import add_combine_verb
 from flareseg.commands.compare_options import add_compare
+from flareseg.commands.evaluate_options import add_evaluate
 from flareseg.commands.many_options import add_many_options
 from flareseg.commands.measurements_options import add_measurements
 from flareseg.commands.model_options import add_model_options
 from flareseg.commands.public_options import add_public_verbs
 from flareseg.errors import FlareError, UsageError
-from flareseg.system.arguments import finite, folds, names, positive_int
+from flareseg.system.arguments import finite, folds, names, path, positive_int
 from flareseg.system.failures import reported
 from flareseg.system.leftovers import remove_temporary_leftovers
 from flareseg.system.streams import OutputGone, print_line, print_text, tell
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     handler: Handler = arguments.handler
+    if not _has_current_folder():  # libraries end the process for less
+        tell("flareseg: The current folder has been removed; change to one that is there.")
+        return 1
     remove_temporary_leftovers()
     try:
         return handler(arguments)
@@ -43,6 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         tell(f"flareseg: {reported(error)}")
         return error.exit_status if isinstance(error, FlareError) else 1
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return False
+    return True
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_segment(commands)
-    _add_evaluate(commands)
+    add_evaluate(commands)
     add_compare(commands)
     add_cohort(commands)
     _add_models(commands)
@@ -83,7 +95,7 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument(
         "inputs",
         nargs="*",
-        type=Path,
+        type=path,
         metavar="INPUT",
         help="a CT (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a DICOM folder, or a folder of cases at any depth",
     )
@@ -92,12 +104,12 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--output",
         action="append",
         default=[],
-        type=Path,
+        type=path,
         metavar="OUT",
         help=f"a file ending in {', '.join(endings)} (repeat it for several formats), or a folder; "
         "default: NAME_flareseg.nii.gz in the current folder",
     )
-    parser.add_argument("--list", type=Path, metavar="FILE", help="more inputs, a path a line (UTF-8)")
+    parser.add_argument("--list", type=path, metavar="FILE", help="more inputs, a path a line (UTF-8)")
     parser.add_argument(
         "--await-inputs",
         action="store_true",
@@ -138,15 +150,6 @@ def _add_segment(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.set_defaults(handler=_segment)
 
 
-def _add_evaluate(commands: argparse._SubParsersAction[_Parser]) -> None:
-    parser = commands.add_parser("evaluate", help="DSC and NSD by FLARE's rules")
-    parser.add_argument("prediction", type=Path, help="a label map, or a folder of them")
-    parser.add_argument("reference", type=Path, help="a label map, or a folder of them with the same names")
-    parser.add_argument("-o", "--output", type=Path, metavar="CSV", help="write the scores of every case and structure")
-    parser.add_argument("--overwrite", action="store_true", help="replace a table that exists")
-    parser.set_defaults(handler=_evaluate)
-
-
 def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("models", help="list, get, describe, import, combine, export and remove models")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
@@ -158,7 +161,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     info.add_argument("model", nargs="?", default="default")
     info.set_defaults(handler=_models_info)
     importing = verbs.add_parser("import", help="copy a model folder or zip, or one of nnU-Net, into the user's models")
-    importing.add_argument("source", type=Path, metavar="FOLDER|ZIP")
+    importing.add_argument("source", type=path, metavar="FOLDER|ZIP")
     importing.add_argument(
         "--configuration", metavar="NAME", help="of nnU-Net's, e.g. 3d_fullres, where there are several"
     )
@@ -189,7 +192,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
     add_combine_verb(verbs)
     checking = verbs.add_parser("check", help="find out which way a model wants the body to lie, on a CT of an abdomen")
     checking.add_argument("model", metavar="NAME")
-    checking.add_argument("input", type=Path, metavar="CT")
+    checking.add_argument("input", type=path, metavar="CT")
     checking.add_argument("--fix", action="store_true", help="change one of your own models where another way fits")
     checking.add_argument("--json", action="store_true", help="as one line of JSON, for programs")
     checking.set_defaults(handler=_models_check)
@@ -200,7 +203,7 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--net", choices=("main", "coarse", "tumour"), default="main", help="which net of the model (default main)"
     )
     exporting.add_argument(
-        "-o", "--output", type=Path, metavar="FOLDER", help="default: NAME_FORMAT in the current folder"
+        "-o", "--output", type=path, metavar="FOLDER", help="default: NAME_FORMAT in the current folder"
     )
     exporting.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     exporting.set_defaults(handler=_models_export)
@@ -211,9 +214,9 @@ def _add_models(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_bench(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("bench", help="time and memory of every stage on one CT")
-    parser.add_argument("input", type=Path, metavar="INPUT")
+    parser.add_argument("input", type=path, metavar="INPUT")
     parser.add_argument("--repeats", type=positive_int, default=3, help="runs after one warm-up run (default 3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--json", type=path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--force", action="store_true", help="go on where the input does not look like a CT")
     add_model_options(parser)
     parser.set_defaults(handler=_bench)
@@ -227,7 +230,7 @@ def _add_devices(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_sample(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser("sample", help="get a real public abdominal CT (38 MB download, Apache-2.0)")
-    parser.add_argument("folder", nargs="?", type=Path, help="copy it there (default: only into the user's cache)")
+    parser.add_argument("folder", nargs="?", type=path, help="copy it there (default: only into the user's cache)")
     parser.set_defaults(handler=_sample)
 
 
@@ -263,20 +266,6 @@ def _segment(arguments: argparse.Namespace) -> int:
     from flareseg.commands.segment import segment_command
 
     return segment_command(arguments)
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from flareseg.results.evaluate import evaluate, summary, write_csv
-
-    if arguments.output:
-        from flareseg.cases.clashes import refuse_over_inputs
-
-        refuse_over_inputs(arguments.output, (arguments.prediction, arguments.reference), "the table of scores")
-    table = evaluate(arguments.prediction, arguments.reference)
-    if arguments.output:
-        write_csv(table, arguments.output, overwrite=arguments.overwrite)
-    print_text(summary(table), sys.stdout)
-    return 0
 
 
 def _models_list(arguments: argparse.Namespace) -> int:

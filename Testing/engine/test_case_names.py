@@ -124,6 +124,20 @@ def test_what_is_left_out_is_told(tmp_path):
     assert len(found.notes) == 1 and "'seg.nii.gz' (3 times)" in found.notes[0]
 
 
+def test_what_systems_and_network_drives_keep_beside_cts_is_no_case(tmp_path):
+    touch(
+        tmp_path,
+        "a.nii.gz",
+        "._a.nii.gz",
+        ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        "@eaDir/a.nii.gz/thumb",
+        "#recycle/b",
+    )
+    assert names(tmp_path) == ["a"]
+
+
 def test_results_of_an_earlier_run_are_no_cts(tmp_path):
     touch(tmp_path, "cts/a.nii.gz", "cts/b.nii.gz", "cts/results/a.nii.gz", "cts/results/b.nii.gz")
     manifest = Manifest(tmp_path / "cts" / "results")

@@ -220,6 +220,21 @@ def test_wrong_usage_is_one_line_and_writes_nothing(ct_file, arguments, words, f
 
 
 @pytest.mark.parametrize(
+    "words", [["segment", ""], ["segment", "ct.nii.gz", "-o", " "], ["evaluate", "", "r"], ["cohort", ""]]
+)
+def test_an_empty_path_is_not_the_current_folder(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2 and "the path is empty" in one_line(capsys)
+
+
+def test_a_listed_ct_that_is_missing_does_not_end_the_others(segment_quickly, ct_file, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'missing.nii.gz'}\r\n\r\n{ct_file}\r\n", encoding="utf-8-sig")
+    assert segment_quickly("--list", tmp_path / "list.txt", "-o", tmp_path / "out") == 1
+    assert "There is no file or folder" in one_line(capsys) and "patient.nii.gz" in files_in(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
     "wrong", [["--step", "1.5"], ["--roi", "1", "2", "3"], ["--threads", "0"], ["--colour", "red"]]
 )
 def test_options_that_cannot_be_are_wrong_usage(wrong):

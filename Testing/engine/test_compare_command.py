@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parent))
 from followup_scans import grid_of, plant, segmentation_of
 
 from flareseg.cli import main
-from flareseg.io.files import read_volume, write_segmentation, write_volume
+from flareseg.io.files import read_labels, read_volume, write_segmentation, write_volume
 from flareseg.labels import by_name
 from flareseg.volume import Volume
 
@@ -165,6 +166,27 @@ def test_a_ct_of_another_grid_is_refused(pair, cts, small_noise, capsys):
     other = write_volume(Volume(small_noise[:20], grid_of(small_noise[:20], (5.0, 4.0, 4.0))), "other.nii.gz")
     assert main(["compare", *pair, "--ct", cts[0], str(other)]) == 1
     assert "is no result of the CT 'other'" in one_line(capsys)
+
+
+def test_a_result_whose_axes_run_otherwise_is_that_of_its_ct(pair, cts, capsys):
+    assert main(["compare", *pair, "--ct", *cts]) == 0
+    labels, _ = read_labels(pair[1])
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(sitk.ReadImage(cts[1]))
+    sitk.WriteImage(sitk.Flip(image, (True, True, False)), "turned.nrrd")
+    first = capsys.readouterr().out
+    assert main(["compare", pair[0], "turned.nrrd", "--ct", *cts]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == first.splitlines()[1:]
+
+
+def test_values_that_mean_no_structure_are_named(pair, capsys):
+    labels, geometry = read_labels(pair[1])
+    image = sitk.GetImageFromArray(np.where(labels == 0, 77, labels).astype(np.uint8))
+    image.SetSpacing(geometry.spacing_zyx_mm[::-1])
+    image.SetOrigin(geometry.origin_xyz_mm)
+    sitk.WriteImage(image, "more.nrrd")
+    assert main(["compare", pair[0], "more.nrrd"]) == 0
+    assert "'more.nrrd' has values that mean no structure and are not compared: 77." in one_line(capsys)
 
 
 def test_an_input_is_never_overwritten(pair, capsys):

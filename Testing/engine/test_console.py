@@ -9,6 +9,7 @@ import sys
 import textwrap
 
 from flareseg.commands.console import BarListener, JsonListener
+from flareseg.io.files import write_volume
 from flareseg.progress import STAGES, Progress
 from flareseg.system.streams import print_line
 
@@ -90,3 +91,18 @@ def test_a_signal_ends_deaf_work_and_leaves_no_partial_file(tmp_path):
         assert process.returncode == 130
         assert errors == "flareseg: Cancelled; no partial file was left.\n"
         assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_out_and_how_a_ct_was_read_is_told_without_progress_too(
+    segment_quickly, dicom_series, small_ct, tmp_path, capfd
+):
+    folder = dicom_series(tmp_path / "cts" / "p1", count=30)
+    last = max(folder.iterdir())
+    # so that its position is under a name that nobody knows
+    last.write_bytes(last.read_bytes().replace(b"\x20\x00\x32\x00DS", b"\x20\x00\x31\x00DS"))
+    write_volume(small_ct, tmp_path / "cts" / "p2" / "ct.nii.gz")
+    write_volume(small_ct, tmp_path / "cts" / "p2" / "pet.nii.gz")
+    assert segment_quickly(tmp_path / "cts", "-o", tmp_path / "out", progress="none") == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert any("left out, as no CTs by their names: 'pet.nii.gz'" in line for line in lines)
+    assert any(line.startswith("p1: ") and "left out" in line for line in lines)

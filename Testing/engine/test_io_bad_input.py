@@ -46,6 +46,8 @@ def test_missing_and_unknown_files(tmp_path):
     refused(tmp_path / "none.nii.gz", "There is no file or folder")
     (tmp_path / "text.txt").write_text("no CT")
     refused(tmp_path / "text.txt", "is no CT that can be read")
+    (tmp_path / "cts.tar.gz").write_bytes(b"\x1f\x8b")
+    refused(tmp_path / "cts.tar.gz", "unpack it first")
     (tmp_path / "folder").mkdir()
     refused(tmp_path / "folder", "holds no DICOM images")
 
@@ -65,6 +67,28 @@ def test_a_nrrd_called_nifti_is_refused(tmp_path, values):
     refused(tmp_path / "a.nii", "is not a NIfTI-1 file")
     save(values, tmp_path / "b.nii").rename(tmp_path / "b.nrrd")
     refused(tmp_path / "b.nrrd", "is not a NRRD file")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04", "is a zip; unpack"),
+        (b"BZh9", "bzip2; unpack"),
+        (gzip.compress(gzip.compress(bytes(400))), "compressed twice"),
+        (b"\n<!DOCTYPE html><html>Not found", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s1--0", "git annex get"),
+        (bytes(128) + b"DICM", "is DICOM; name it .dcm"),
+        (b"ObjectType = Image", "name it .mha"),
+        (b"\x00\x05\x16\x07", "macOS left it"),
+        (b"of no kind", "download it again"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_a_file_of_another_kind_is_told_what_it_is_and_what_to_do(tmp_path, content, words, ending):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(content if ending == ".nii.gz" or content[:2] == b"\x1f\x8b" else content + bytes(600))
+    refused(path, words)
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
@@ -132,6 +156,9 @@ def test_impossible_spacings(tmp_path, values, good):
         "voxel spacing of 0.001 x 0.001 x 0.001 mm",
     )
     refused(save(values, tmp_path / "giant.mha", spacing=(1, 1, 300)), "voxel spacing")
+    # 0.7 mm, written ten times as large
+    long = save(np.zeros((6, 20, 512), np.int16), tmp_path / "long.nrrd", spacing=(7, 7, 7))
+    refused(long, "would be 3.58 m long by its voxel spacing of 7 x 7 x 7 mm")
     for name in (".nrrd", ".mha"):
         path = save(values, tmp_path / f"zero{name}", spacing=(1.25, 1.5, 2.5))
         content = path.read_bytes().replace(b"1.25", b"0.00")

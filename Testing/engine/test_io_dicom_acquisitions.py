@@ -186,6 +186,16 @@ def test_bolus_images_of_another_field_of_view_are_left_out(tmp_path):
     assert volume.hu.shape[0] == 24 and which(volume) == 0 and "3 slices" in volume.notes[0]
 
 
+@pytest.mark.parametrize("count", [10, 25, 40])
+@pytest.mark.parametrize("at", [0.0, 3.0, 30.0])
+@pytest.mark.parametrize("scan", [0, 1])
+def test_many_images_of_a_bolus_tracking_are_left_out_by_their_order(tmp_path, count, at, scan):
+    scans = [(at,) * count]
+    scans.insert(scan, depths_of(24))
+    volume = read_volume(write_scans(tmp_path / "a", scans, counted_through), force=True)
+    assert volume.hu.shape[0] == 24 and which(volume) == scan and "acquisitions" in volume.notes[0]
+
+
 @pytest.mark.parametrize("edit", [numbered, one_number_is_missing, at_one_time_each, at_a_time_each, counted_through])
 @pytest.mark.parametrize("off", [0.0, 0.004, 0.3])
 def test_scans_that_share_a_place_where_they_meet_are_joined(tmp_path, edit, off):

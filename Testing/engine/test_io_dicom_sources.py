@@ -165,9 +165,11 @@ def test_zips_that_hold_no_ct_are_refused(tmp_path, monkeypatch):
     empty = tmp_path / "a.zip"
     with zipfile.ZipFile(empty, "w") as target:
         target.writestr("notes.txt", "Notiz")
-    fails(empty, "holds no DICOM images")
+    fails(empty, "a zip of other files must be unpacked first")
     monkeypatch.setattr("flareseg.io.dicom.archive.MOST_BYTES_OF_MEMBER", 3)
     fails(empty, "holds a file of")
+    empty.write_bytes(empty.read_bytes()[:40])
+    fails(empty, "is no zip that can be read")
 
 
 def test_a_zip_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
@@ -299,3 +301,42 @@ def test_a_series_spread_over_folders_is_one_volume(tmp_path):
     for file in sorted(folder.iterdir())[::2]:
         file.rename(tmp_path / "a" / "y" / file.name)
     assert_in_place(read_volume(tmp_path / "a", force=True))
+
+
+def closed(monkeypatch, *names):
+    """Nobody may open the files of these names, whoever runs the tests."""
+    opened = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self.name in names:
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+
+def test_slices_that_may_not_be_read_are_told_as_such(tmp_path, monkeypatch):
+    folder = write_series(tmp_path / "a", depths=MANY)
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(folder / f"IM{number:04d}")
+    by_depth = sorted(folder.iterdir(), key=lambda file: pydicom.dcmread(file).ImagePositionPatient[2])
+    closed(monkeypatch, by_depth[10].name)
+    text = fails(folder, "lacks slices")
+    assert f"left out were '{by_depth[10].name}' (cannot be read: Permission denied)" in text
+    monkeypatch.undo()
+    closed(monkeypatch, by_depth[-1].name)
+    assert any("cannot be read: Permission denied" in note for note in read_volume(folder).notes)
+    fails(by_depth[-1], "cannot be read: Permission denied")
+
+
+def test_a_folder_of_which_nothing_may_be_read_is_told_as_such(tmp_path, monkeypatch):
+    write_series(tmp_path / "case" / "series")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "series":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    fails(tmp_path / "case", "1 folders cannot be read")

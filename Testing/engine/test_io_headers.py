@@ -208,6 +208,26 @@ def test_orientation_that_is_not_stated_is_told(tmp_path):
         assert read_volume(good).notes == ()
 
 
+def test_a_scale_of_values_that_no_program_follows_is_told(tmp_path):
+    path = meta(tmp_path / "a.mha", ElementToIntensityFunctionSlope="2", ElementToIntensityFunctionOffset="-1024")
+    found = read_volume(path)
+    assert np.array_equal(found.hu, HU) and "times 2 plus -1024" in found.notes[0]
+    path = meta(tmp_path / "a.mha", ElementToIntensityFunctionSlope="1", ElementToIntensityFunctionOffset="0")
+    assert read_volume(path).notes == ()
+    refused(meta(tmp_path / "a.mha", ElementToIntensityFunctionSlope="two"), "ElementToIntensityFunctionSlope")
+
+
+def test_lengths_in_other_units_are_not_taken_for_millimetres(tmp_path):
+    refused(nrrd(tmp_path / "a.nrrd", space_units='"cm" "cm" "cm"'), "lengths in 'cm'")
+    assert read_volume(nrrd(tmp_path / "a.nrrd", space_units='"mm" "mm" "mm"')).notes == ()
+
+
+def test_blank_lines_and_types_of_old_metaimages_are_read(tmp_path):
+    path = meta(tmp_path / "a.mha", ElementType="MET_SHORT_ARRAY")
+    path.write_bytes(b"\n" + path.read_bytes().replace(b"NDims", b"\nNDims"))
+    assert np.array_equal(read_volume(path).hu, HU)
+
+
 def test_axes_that_are_nearly_perpendicular_are_made_so(tmp_path):
     for tilt in (0.0008, 0.01):
         path = nrrd(tmp_path / "a.nrrd", space_directions=f"(1,0,0) (0,1,0) (0,{tilt},2)")

@@ -90,6 +90,13 @@ def test_a_header_may_name_a_file_beside_it_or_below(case, name):
         assert np.array_equal(read_volume(path).hu, HU)
 
 
+@pytest.mark.skipif(os.sep != "/", reason="where Windows' names are none")
+@pytest.mark.parametrize("name", [".\\a.raw", "sub\\a.raw", "{case}/a.raw", "{case}/sub/a.raw"])
+def test_a_header_may_name_it_as_windows_does_or_from_the_root(case, name):
+    for path in [*headers(case, name.format(case=case))][:4]:
+        assert np.array_equal(read_volume(path).hu, HU)
+
+
 @pytest.mark.parametrize("name", ["../secret.raw", "{absolute}", "link.raw", "out/secret.raw"])
 def test_a_header_may_name_any_file_where_the_user_says_so(case, name):
     for path in [*headers(case, name.format(absolute=case.parent / "secret.raw"))][:4]:

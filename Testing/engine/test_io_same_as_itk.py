@@ -284,3 +284,28 @@ def test_keys_and_values_of_a_nrrd_are_those_that_itk_reads(tmp_path):
     theirs = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     assert {key: theirs[key] for key in found.fields} == found.fields
     assert found.fields["A key"] == "a \\ b\nc := d: e"
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".nhdr", ".mha", ".nii.gz"])
+def test_a_single_frame_of_a_moving_image_is_a_volume(tmp_path, ending):
+    image = sitk.GetImageFromArray(HU)
+    image.SetSpacing((1.0, 1.5, 2.0))
+    image.SetOrigin((-30.0, 20.0, 7.0))
+    image.SetDirection((0, 1, 0, -1, 0, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / "volume.mha"))
+    sitk.WriteImage(sitk.JoinSeries([image]), str(tmp_path / f"frame{ending}"))
+    one, other = read_volume(tmp_path / "volume.mha", force=True), read_volume(tmp_path / f"frame{ending}", force=True)
+    assert one.geometry.same_as(other.geometry) and np.array_equal(one.hu, other.hu)
+
+
+@pytest.mark.parametrize(("space", "sides"), [("left-posterior-superior-time", 1), ("LPST", 1), ("RAST", -1)])
+def test_nrrd_in_a_space_with_time(tmp_path, space, sides):
+    steps = "(1,0,0,0) (0,1.5,0,0) (0,0,2,0) (0,0,0,1)"
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(
+        f"NRRD0004\ntype: short\ndimension: 4\nsizes: {' '.join(map(str, HU.shape[::-1]))} 1\nencoding: raw\n"
+        f"endian: little\nspace: {space}\nspace directions: {steps}\nspace origin: (-30,20,7,0)\n\n".encode()
+        + HU.astype("<i2").tobytes()
+    )
+    geometry = read_volume(path, force=True).geometry
+    assert geometry.origin_xyz_mm == (-30.0 * sides, 20.0 * sides, 7.0) and geometry.spacing_zyx_mm == (2.0, 1.5, 1.0)

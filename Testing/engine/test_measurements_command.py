@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from flareseg.cli import main
 from flareseg.io.files import write_segmentation, write_volume
@@ -113,3 +114,12 @@ def test_an_existing_table_is_kept_without_overwrite(two, tmp_path, capfd):
     assert run(two[0], more=["-o", tmp_path / "m.csv"]) == 1
     assert "exists" in capfd.readouterr().err and (tmp_path / "m.csv").read_text() == "mine"
     assert run(two[0], more=["-o", tmp_path / "m.csv", "--overwrite"]) == 0
+
+
+def test_a_label_map_whose_axes_run_otherwise_is_that_of_its_ct(two, tmp_path):
+    image = sitk.Flip(sitk.ReadImage(two[0][0]), (True, False, True))
+    sitk.WriteImage(image, str(tmp_path / "turned.nii.gz"))
+    assert run(two[0], more=["-o", tmp_path / "own.csv"]) == 0
+    assert run((str(tmp_path / "turned.nii.gz"), two[0][1]), more=["-o", tmp_path / "turned.csv"]) == 0
+    own, turned = table(tmp_path / "own.csv"), table(tmp_path / "turned.csv")
+    assert [row | {"case": ""} for row in own] == [row | {"case": ""} for row in turned]

@@ -15,6 +15,8 @@ from flareseg.cases import sharing
 from flareseg.cases.manifest import NAME, Manifest, Record
 from flareseg.cases.manifest_lines import DONE, FAILED, STARTED
 from flareseg.cases.sharing import FOLDER, Sharing
+from flareseg.errors import OutputError
+from flareseg.io.files import write_volume
 
 CLAIM_AND_WAIT = """
 import sys, time
@@ -246,3 +248,20 @@ def test_a_place_where_no_folder_can_be_is_no_error_before_something_is_claimed(
         manifest.claim("a")
     manifest.end()
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_table_that_cannot_be_written_at_last_leaves_no_claims_and_the_page_is_written(
+    segment_quickly, small_ct, tmp_path, monkeypatch, capsys
+):
+    for name in ("a", "b"):
+        write_volume(small_ct, tmp_path / "cts" / f"{name}.nii.gz")
+
+    def full(*_, **__):
+        raise OutputError("No space left.")
+
+    monkeypatch.setattr("flareseg.commands.batch.write_measurements", full)
+    options = "--measurements", tmp_path / "m.csv", "--report", tmp_path / "reports"
+    assert segment_quickly(tmp_path / "cts", "-o", tmp_path / "out", *options) == 1
+    assert "No space left." in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz", NAME]
+    assert (tmp_path / "reports" / "index.html").is_file()

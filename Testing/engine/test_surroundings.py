@@ -99,6 +99,13 @@ sys.exit(main(sys.argv[1:]))
 
 
 @posix
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path):
+    gone = tmp_path / "gone"
+    done = shell('mkdir "$gone"; cd "$gone"; rmdir "$gone"; $flareseg segment /nothing.nii.gz', gone=gone)
+    assert done.returncode == 1 and "current folder has been removed" in one_line(done.stderr)
+
+
+@posix
 def test_an_account_without_home_or_name_segments_and_is_told_where_models_would_go(a_ct, a_model, tmp_path):
     ct = write_volume(a_ct, tmp_path / "ct.nii.gz")
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -52,6 +53,37 @@ def test_what_still_changes_waits(watch, tmp_path):
     assert module._settled(tmp_path / "in", 3600) == []
     assert watch("--settle", 7200) == 0 and not (tmp_path / "out").exists()
     assert watch() == 0 and (tmp_path / "out" / "p1.nii.gz").is_file()
+
+
+def test_what_is_no_ct_beside_the_cts_is_passed_over(watch, tmp_path, small_ct, capsys):
+    folder = tmp_path / "in"
+    write_volume(small_ct, folder / "a.nii.gz")
+    image = sitk.GetImageFromArray(small_ct.hu)
+    sitk.WriteImage(image, str(folder / "b.mhd"))  # and b.raw
+    sitk.WriteImage(image, str(folder / "c.hdr"))  # and c.img
+    for name in ("notes.txt", "d.nii.gz.part", "Thumbs.db"):
+        (folder / name).write_bytes(b"no CT")
+    assert watch() == 0 and names(tmp_path / "out") == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+    assert "notes" not in capsys.readouterr().err
+
+
+def test_loose_slices_are_one_ct(watch, tmp_path):
+    bright_series(tmp_path / "in")
+    first = min(path.name for path in (tmp_path / "in").iterdir())
+    assert watch() == 0 and [name.split(".")[0] for name in names(tmp_path / "out")] == [first.split(".")[0]]
+
+
+def test_a_header_waits_for_its_voxels_and_dates_in_the_future_for_nobody(watch, tmp_path, small_ct):
+    sitk.WriteImage(sitk.GetImageFromArray(small_ct.hu), str(tmp_path / "in" / "b.mhd"))
+    raw = tmp_path / "in" / "b.raw"
+    voxels = raw.read_bytes()
+    raw.write_bytes(voxels[:100])
+    assert watch() == 1
+    raw.write_bytes(voxels)
+    future = time.time() + 10**7
+    for file in (raw, raw.with_suffix(".mhd")):
+        os.utime(file, (future, future))
+    assert watch() == 0 and names(tmp_path / "out") == ["b.nii.gz"]
 
 
 def test_dicom_results_go_into_folders(watch, tmp_path):

@@ -149,7 +149,8 @@ def _named_in_header(header: Path) -> Iterator[Path]:
             names = [name]
         for one in names:
             if "\0" not in one:
-                yield Path(one) if os.path.isabs(one) else header.parent / one
+                # the latter as Windows writes it
+                yield from dict.fromkeys((header.parent / one, header.parent / one.replace("\\", "/")))
 
 
 def _folders_of(source: Path) -> Iterator[Path]:

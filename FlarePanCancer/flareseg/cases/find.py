@@ -140,7 +140,10 @@ def with_outputs(cases: Sequence[Case], outputs: Sequence[Path], ending: str) ->
         raise UsageError("Give one output folder, or for a single case several output files.")
     if outputs and not os.path.isdir(outputs[0]) and outputs[0].suffix:
         known = ", ".join(endings_for("segmentation"))
-        raise UsageError(f"'{outputs[0].name}' does not end like a segmentation ({known}) and is no folder.")
+        raise UsageError(
+            f"'{outputs[0].name}' does not end like a segmentation ({known}) and is no folder; to write into a "
+            "folder of that name, make it first."
+        )
     folder = outputs[0] if outputs else Path()
     suffix = "" if outputs else RESULT_SUFFIX
     return [replace(case, outputs=(folder / f"{case.name}{suffix}{ending}",)) for case in cases]

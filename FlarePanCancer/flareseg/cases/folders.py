@@ -52,7 +52,11 @@ _NO_CT_NAMES = words(
     "license licence readme changelog notice copying authors citation dicomdir makefile version manifest lockfile "
     "autorun checksums md5sums sha256sums"
 )
-_NO_CT_FOLDERS = frozenset({"__macosx", "__pycache__", "$recycle.bin", "system volume information", "lost+found"})
+_NO_CT_FOLDERS = frozenset({
+    "__macosx", "__pycache__", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle",
+    "#snapshot",
+})  # fmt: skip
+"""Of systems, and of network drives."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -98,9 +98,10 @@ class Batch:
                 raise Cancelled from None
             raise
         finally:
-            self._write_table(cases)
-            self._write_cohort()
-            self._log.end()
+            with ExitStack() as last:  # where one of them fails, the others are still to be done
+                last.callback(self._log.end)
+                last.callback(self._write_cohort)
+                self._write_table(cases)
         return 1 if self._failed else 0
 
     def _run(self, cases: Sequence[Case]) -> None:
@@ -254,9 +255,8 @@ class _Followed:
 
     def message(self, text: str) -> None:
         self._voice.message(text)
-
-    def told(self, text: str) -> None:
-        self._batch._say(self._voice.message, text)
+        if isinstance(self._batch.listener, SilentListener):
+            tell(f"{shown(self._task.case.name)}: {text}")
 
     def preview(self, output: str) -> None:
         self._voice.preview(output)

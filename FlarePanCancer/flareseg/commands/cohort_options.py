@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from flareseg.system.arguments import path
 
 
 def add_cohort(commands: Any) -> None:
@@ -12,10 +13,10 @@ def add_cohort(commands: Any) -> None:
     parser = commands.add_parser(
         "cohort", help="one page over all results of a folder: unusual ones first, to look through and to judge"
     )
-    parser.add_argument("results", type=Path, metavar="RESULTS", help="the folder given to 'segment' as --output")
+    parser.add_argument("results", type=path, metavar="RESULTS", help="the folder given to 'segment' as --output")
     parser.add_argument(
         "--report",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="write index.html there (default: where the reports are, or RESULTS/cohort)",
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
-from flareseg.system.arguments import quoted
+from flareseg.system.arguments import path, quoted
 
 
 def add_compare(commands: Any) -> None:
@@ -18,12 +17,12 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "results",
         nargs="+",
-        type=Path,
+        type=path,
         metavar="RESULT",
         help="segmentations of the CTs, the earliest first (.nii.gz, .seg.nrrd ...), at least two",
     )
     parser.add_argument(
-        "--ct", nargs="+", type=Path, metavar="CT", help="the CTs of the results, in their order: for HU and pictures"
+        "--ct", nargs="+", type=path, metavar="CT", help="the CTs of the results, in their order: for HU and pictures"
     )
     parser.add_argument(
         "--dates",
@@ -32,8 +31,8 @@ def add_compare(commands: Any) -> None:
         metavar="YYYY-MM-DD",
         help="when they were scanned, in the order of the results (default: as the CTs' DICOM says)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the table (.csv, or .json for all)")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write pictures and a page to look at; needs --ct")
+    parser.add_argument("-o", "--output", type=path, metavar="FILE", help="write the table (.csv, or .json for all)")
+    parser.add_argument("--report", type=path, metavar="DIR", help="write pictures and a page to look at; needs --ct")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument("--force", action="store_true", help="go on where a CT does not look like one")
     parser.add_argument("--json", action="store_true", help="print all of it as one line of JSON, for programs")

@@ -154,7 +154,7 @@ class JsonListener:
 
 
 class SilentListener(Silent):
-    """Errors on standard error, nothing else."""
+    """Errors on standard error; what else must be read without progress, its callers tell."""
 
     def begin(self, case: str) -> None:
         pass

@@ -110,7 +110,7 @@ class DaskCrew:
             if problem := task.problem or (InputError(task.case.problem) if task.case.problem else None):
                 raise problem
             if task.message:
-                follower.told(task.message)
+                follower.message(task.message)
             check_places(self._request, task)
             follower.started()
         except TakenOver:

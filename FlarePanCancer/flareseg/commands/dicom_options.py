@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flareseg.errors import UsageError
 from flareseg.io.writers import is_dicom_result
+from flareseg.system.arguments import path
 
 if TYPE_CHECKING:
     from flareseg.cases.dicom_files import DicomWanted
@@ -22,7 +22,7 @@ def add_dicom_options(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(
             flag,
-            type=Path,
+            type=path,
             metavar="FILE|DIR",
             help=f"write {what}: a file ending in .dcm, or a folder; the CT must be DICOM",
         )

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from flareseg.cases.clashes import refuse_over_inputs
 from flareseg.errors import Cancelled, InputError, UsageError
 from flareseg.io.atomic import check_destination
 from flareseg.io.files import read_labels
 from flareseg.labels import Structure, structures
 from flareseg.reading.reader import CaseReader
-from flareseg.results.evaluate import GRID_TOLERANCE_MM, names_of
+from flareseg.results.evaluate import names_of
+from flareseg.results.foreign_values import foreign_values
+from flareseg.results.grids import on_grid
 from flareseg.results.measure import Measurement, as_table, measure
 from flareseg.results.measurement_files import (
     check_dictionary_name,
@@ -32,7 +32,6 @@ from flareseg.text import shown, visible
 from flareseg.volume import Volume
 
 UNKNOWN_MODEL = "unknown"
-MOST_VALUES = 10
 
 
 def measurements_command(arguments: argparse.Namespace) -> int:
@@ -104,10 +103,9 @@ def _structures(model: str | None) -> Sequence[Structure]:
 
 def _segmentation(result: Path, name: str, volume: Volume, named: Sequence[Structure]) -> Segmentation:
     labels, geometry = read_labels(result)
-    if not geometry.same_as(volume.geometry, GRID_TOLERANCE_MM):
+    reordered = on_grid(labels, geometry, volume.geometry)
+    if reordered is None:
         raise InputError(f"'{shown(result)}' does not lie on the grid of the CT '{volume.name}'; give its own CT.")
-    known = {0, *(one.value for one in named)}
-    if foreign := sorted({int(value) for value in np.unique(labels)} - known):
-        listed = ", ".join(map(str, foreign[:MOST_VALUES])) + (" ..." if len(foreign) > MOST_VALUES else "")
-        tell(f"flareseg: '{shown(result)}' has values that mean no structure and are not measured: {listed}.")
-    return Segmentation(labels, geometry, tuple(named), name, UNKNOWN_MODEL)
+    if foreign := foreign_values(labels, (one.value for one in named)):
+        tell(f"flareseg: '{shown(result)}' has values that mean no structure and are not measured: {foreign}.")
+    return Segmentation(reordered, volume.geometry, tuple(named), name, UNKNOWN_MODEL)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from flareseg.system.arguments import path
 
 
 def add_measurements(commands: Any) -> None:
@@ -13,11 +14,11 @@ def add_measurements(commands: Any) -> None:
         "measurements", help="measure label maps that are there, or say what the columns of measurements are"
     )
     parser.add_argument(
-        "results", nargs="*", type=Path, metavar="RESULT", help="segmentations of CTs (.nii.gz, .seg.nrrd ...)"
+        "results", nargs="*", type=path, metavar="RESULT", help="segmentations of CTs (.nii.gz, .seg.nrrd ...)"
     )
-    parser.add_argument("--ct", nargs="+", type=Path, default=[], metavar="CT", help="the CTs, in the same order")
+    parser.add_argument("--ct", nargs="+", type=path, default=[], metavar="CT", help="the CTs, in the same order")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the table (.csv, .json, .parquet; default: show it)"
+        "-o", "--output", type=path, metavar="FILE", help="write the table (.csv, .json, .parquet; default: show it)"
     )
     parser.add_argument("--features", action="store_true", help="also PyRadiomics' features of shape and first order")
     parser.add_argument(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flareseg.commands.model_options import add_model_options
+from flareseg.system.arguments import path
 
 
 def add_pacs_options(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def add_pacs_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path,
         default=Path("flareseg_pacs"),
         metavar="DIR",
         help="folder for images and results, of which an interrupted run goes on (default flareseg_pacs)",

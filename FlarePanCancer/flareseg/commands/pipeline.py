@@ -110,7 +110,7 @@ class Pipeline:
         if problem := task.problem or (InputError(case.problem) if case.problem else None):
             raise problem
         if task.message:
-            work.follower.told(task.message)
+            work.follower.message(task.message)
         check_places(request, task)
         with work.progress.stage("read"):
             self._ahead(case)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from flareseg.system.arguments import path
 
 
 def add_public_verbs(verbs: Any) -> None:
@@ -23,7 +24,7 @@ def add_public_verbs(verbs: Any) -> None:
     getting.add_argument(
         "--from",
         dest="file",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="the model's file, or the folder that was unpacked from it, which you have got in another way",
     )
@@ -34,7 +35,7 @@ def add_public_verbs(verbs: Any) -> None:
     for verb in (available, getting):
         verb.add_argument(
             "--catalogue",
-            type=Path,
+            type=path,
             metavar="FILE",
             help="further models (default: catalogue.json in the folder of the user's data)",
         )

@@ -22,9 +22,6 @@ class Relay(Follower):
     def message(self, text: str) -> None:
         self.tell("message", text)
 
-    def told(self, text: str) -> None:
-        self.tell("told", text)
-
     def preview(self, output: str) -> None:
         self.tell("preview", output)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flareseg.cases.clashes import refuse_results_among_cts
 from flareseg.cases.find import awaited_cases, find_cases, listed_inputs, with_outputs
 from flareseg.commands.batch import Batch
-from flareseg.commands.console import JsonListener, listener_of
+from flareseg.commands.console import JsonListener, SilentListener, listener_of
 from flareseg.commands.dicom_options import dicom_of
 from flareseg.commands.many_options import many_of
 from flareseg.commands.model_options import options_of
@@ -20,6 +20,7 @@ from flareseg.labels import Structure
 from flareseg.results.measurement_files import check_measurements_name
 from flareseg.results.report import ReportOptions
 from flareseg.system.interrupt import end_when, run_until_signal
+from flareseg.system.streams import tell
 from flareseg.volume import WorldBox
 
 
@@ -37,8 +38,8 @@ def segment_command(arguments: argparse.Namespace) -> int:
         raise UsageError("No CT is named; give at least one INPUT, or --list FILE.")
     if arguments.await_inputs and arguments.skip_existing:
         raise UsageError("--skip-existing looks at the CTs first; without it, --await-inputs waits for them.")
-    for path in inputs if not arguments.await_inputs else ():
-        check_kind(path)
+    if len(inputs) == 1 and not arguments.await_inputs:  # one of several fails alone, when its turn comes
+        check_kind(inputs[0])
     request = SegmentRequest(
         model=arguments.model,
         options=options_of(arguments),
@@ -73,6 +74,8 @@ def segment_command(arguments: argparse.Namespace) -> int:
         keeps_manifest = refuse_results_among_cts(found, results, arguments.preview)
         for note in found.notes:
             listener.message(note)
+            if isinstance(listener, SilentListener):
+                tell(note)
         return Batch(request, listener, cancelled, keeps_manifest).run(cases)
 
     return run_until_signal(work)

@@ -56,10 +56,8 @@ class Feed(Protocol):
 
 
 class Follower(Listener, Protocol):
-    """Hears of one task, in this order; it ends with `done`, `failed` or `left`."""
-
-    def told(self, text: str) -> None:
-        """What the user should read even without progress."""
+    """Hears of one task, in this order; it ends with `done`, `failed` or `left`. Its messages are what the user should
+    read even without progress."""
 
     def preview(self, output: str) -> None:
         """A first, coarse result lies in the file `output`."""

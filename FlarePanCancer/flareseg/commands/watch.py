@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from flareseg.cases.clashes import files_of
 from flareseg.cases.find import Case, find_cases, with_outputs
 from flareseg.commands.batch import Batch
 from flareseg.commands.console import listener_of
@@ -16,7 +17,10 @@ from flareseg.commands.dicom_options import dicom_of
 from flareseg.commands.model_options import options_of
 from flareseg.commands.segment_request import SegmentRequest
 from flareseg.errors import Cancelled, UsageError
-from flareseg.io.files import case_name
+from flareseg.io.dicom import is_container, is_dicomdir, series_uid
+from flareseg.io.dicom.headers import beginning_of, is_dicom
+from flareseg.io.files import DICOM_ENDINGS, case_name, ending_of
+from flareseg.io.pairs import is_second_file
 from flareseg.system.interrupt import run_until_signal
 
 LOOK_S = 5.0
@@ -66,7 +70,9 @@ def _settled(folder: Path, seconds: float) -> list[tuple[Path, float]]:
     """What lies in a folder and has not changed for so long, with the time of the last change."""
     now = _now()
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
-    changes = [(child, _last_change(child)) for child in children]
+    changes = [
+        (child, _last_change(files, now)) for child, files in _parts([one for one in children if _may_be_ct(one)])
+    ]
     return [(child, changed) for child, changed in changes if changed is not None and changed <= now - seconds]
 
 
@@ -75,16 +81,36 @@ def _now() -> float:
     return time.time()
 
 
-def _last_change(path: Path) -> float | None:
-    """When anything of it last changed; None where it is empty, or goes away meanwhile.
+def _may_be_ct(path: Path) -> bool:
+    """Whether it is there to be read: no notes, no voxels of a header beside them, no download that is under way."""
+    if not path.is_file() or is_second_file(path):
+        return not path.is_file()
+    is_named = ending_of(path) or path.suffix.lower() in DICOM_ENDINGS or is_dicomdir(path)
+    return bool(is_named) or is_dicom(beginning_of(path))
 
-    A copy may keep the dates of its originals, but not the time at which the system made it.
+
+def _parts(children: list[Path]) -> list[tuple[Path, list[Path]]]:
+    """What stands for each CT, and all that it is of: of loose DICOM slices the first one stands for its series."""
+    found: dict[object, list[Path]] = {}
+    for child in children:
+        loose = child.is_file() and not ending_of(child) and not is_container(child)
+        uid = series_uid(child) if loose else None
+        found.setdefault(uid or child, []).append(child)
+    return [(paths[0], paths) for paths in found.values()]
+
+
+def _last_change(paths: list[Path], now: float) -> float | None:
+    """When anything of it last changed, the voxels of a header included; None where it is empty or goes away meanwhile.
+
+    A copy may keep the dates of its originals, which may lie in the future, but not the time at which the system made
+    it.
     """
     try:
-        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        times = [max(about.st_mtime, about.st_ctime) for about in (one.stat() for one in files)]
+        files = [one for path in paths for one in (files_of(path) or path.rglob("*"))]
+        found = [one.stat() for one in files if one.is_file()]
     except OSError:
         return None
+    times = [max(about.st_ctime, about.st_mtime if about.st_mtime <= now else 0.0) for about in found]
     return max(times, default=None)
 
 

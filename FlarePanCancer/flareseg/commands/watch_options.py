@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from flareseg.commands.dicom_options import add_dicom_options
 from flareseg.commands.model_options import add_model_options
 from flareseg.io.writers import endings_for
-from flareseg.system.arguments import positive
+from flareseg.system.arguments import path, positive
 
 
 def add_watch_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("folder", type=Path, help="each folder or file in it is one CT, or several by their folders")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the results")
+    parser.add_argument("folder", type=path, help="each folder or file in it is one CT, or several by their folders")
+    parser.add_argument("-o", "--output", required=True, type=path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--format", default=".nii.gz", choices=endings_for("segmentation"), help="of results (default .nii.gz)"
     )

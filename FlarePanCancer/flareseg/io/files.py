@@ -31,6 +31,7 @@ RESULT_ENDINGS = tuple(ending for ending in LABEL_ENDINGS if ending not in endin
 _READABLE = sorted({*IMAGE_ENDINGS, SEGMENTS_ENDING, LABELS_ENDING, *pairs.VOXELS}, key=len, reverse=True)
 _ENDINGS = sorted({*_READABLE, *LABEL_ENDINGS}, key=len, reverse=True)
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima", ".zip")
+_PACKED = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 NAMELESS = "CT"
 RESULT_SUFFIX = "_flareseg"
 """How the names of results end that are written without a folder of their own."""
@@ -217,6 +218,11 @@ def _read_dicom(path: Path, force: bool, series: str | None) -> Volume:
         return read_dicom(path, force=force, series=series)
     uid = series_uid(path)
     if uid is None:
+        path.open("rb").close()  # may it be read at all?
+        if path.suffix.lower() == ".zip":
+            raise InputError(f"'{path}' is no zip that can be read; copy or download it again.")
+        if path.suffix.lower() in _PACKED:
+            raise InputError(f"'{path}' is packed; unpack it first.")
         raise InputError(f"'{path}' is no CT that can be read; known are {', '.join(IMAGE_ENDINGS)} and DICOM.")
     volume = read_dicom(path.parent, force=force, series=uid)
     return replace(volume, name=path.stem)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from flareseg.errors import InputError
+from flareseg.io.contents import not_of_kind
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.nrrd import ROUNDED_COSINES
 from flareseg.io.opening import data_file
@@ -70,7 +71,7 @@ def read_meta(path: Path, *, foreign: bool = False) -> Header:
         geometry=grid_of(path, shape_zyx, axes[:3, :3], spacing[:3], origin[:3], rounding=ROUNDED_COSINES),
         payload=_payload(path, fields, names, end, sizes, foreign),
         layer_axis=3,
-        notes=_notes(fields, bool(cosines)),
+        notes=_notes(path, fields, bool(cosines)),
     )
 
 
@@ -80,6 +81,8 @@ def _parse(path: Path) -> tuple[dict[str, str], list[str], int]:
     lines = header_lines(path)
     for line, end in lines:
         key, equals, value = line.partition("=")
+        if not line.strip():
+            continue
         if not equals:
             break
         fields[key.strip().lower()] = value.strip()
@@ -88,7 +91,7 @@ def _parse(path: Path) -> tuple[dict[str, str], list[str], int]:
             return fields, names, end
     if fields:
         raise InputError(f"'{path}' has a damaged header: it does not say where its voxels are.")
-    raise InputError(f"'{path}' is not a MetaImage file, whatever its ending says.")
+    raise not_of_kind(path, "a MetaImage file")
 
 
 def _numbers(path: Path, fields: dict[str, str], names: tuple[str, ...], count: int) -> list[float] | None:
@@ -104,19 +107,27 @@ def _yes(path: Path, fields: dict[str, str], name: str, otherwise: bool) -> bool
     return text.lower()[0] in "t1y"
 
 
-def _notes(fields: dict[str, str], directions: bool) -> tuple[str, ...]:
+def _notes(path: Path, fields: dict[str, str], directions: bool) -> tuple[str, ...]:
+    notes: tuple[str, ...] = ()
+    slope = _numbers(path, fields, ("ElementToIntensityFunctionSlope",), 1) or [1.0]
+    offset = _numbers(path, fields, ("ElementToIntensityFunctionOffset",), 1) or [0.0]
+    if (slope, offset) != ([1.0], [0.0]):
+        notes = (
+            f"The header states a scale of its values, times {slope[0]:g} plus {offset[0]:g} "
+            "(ElementToIntensityFunction), which was not followed, as ITK and 3D Slicer do not either.",
+        )
     anatomy = fields.get("anatomicalorientation", "").upper()
     if directions or anatomy == _STANDARD:
-        return ()
+        return notes
     if len(anatomy) == 3 and set(anatomy) <= set("RLAPIS"):
-        return (f"The file states its orientation only as '{anatomy}', which was not followed. {UNSTATED}",)
-    return (UNSTATED,)
+        return (*notes, f"The file states its orientation only as '{anatomy}', which was not followed. {UNSTATED}")
+    return (*notes, UNSTATED)
 
 
 def _payload(
     path: Path, fields: dict[str, str], names: list[str], end: int, sizes: list[int], foreign: bool
 ) -> Payload:
-    kind = _TYPES.get(fields["elementtype"].upper())
+    kind = _TYPES.get(fields["elementtype"].upper().removesuffix("_ARRAY"))  # of vectors, in old files
     if kind is None:
         raise InputError(f"'{path}' holds values of the type '{fields['elementtype'][:60]}', which cannot be read.")
     compressed = _yes(path, fields, "CompressedData", False)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError, OutputError
+from flareseg.io.contents import not_of_kind
 from flareseg.io.decode import first_inflated
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.pairs import voxel_file
@@ -141,7 +142,7 @@ def _layout(path: Path, raw: bytes) -> tuple[_Layout, str]:
                 raise InputError(
                     f"'{path}' is an Analyze header, which does not say which side is left; convert the CT to NIfTI."
                 )
-    raise InputError(f"'{path}' is not a NIfTI-1 file, nor NIfTI-2, whatever its ending says.")
+    raise not_of_kind(path, "a NIfTI-1 file, nor NIfTI-2")
 
 
 def _may_have_voxels_apart(path: Path) -> bool:

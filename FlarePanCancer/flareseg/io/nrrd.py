@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flareseg.errors import InputError
+from flareseg.io.contents import not_of_kind
 from flareseg.io.header import UNSTATED, Header, grid_of, volume_shape
 from flareseg.io.opening import data_file
 from flareseg.io.payload import Encoding, Payload, write_gzip, write_raw
@@ -54,7 +55,7 @@ _TO_LPS = {
     **dict.fromkeys(("left-posterior-superior", "lps"), (1.0, 1.0, 1.0)),
 }
 _OTHER_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed")
-"""Of three dimensions, but they do not say where the patient's head is."""
+"""Of three dimensions (and time), but they do not say where the patient's head is."""
 _ALONG_THE_GRID = ("domain", "space", "time", "???", "none")
 _WITHIN_A_VOXEL = re.compile(
     r"(stub|scalar|complex|list|point|vector|covariant-vector|normal|quaternion|(rgb|hsv|xyz|rgba|3|4)-color"
@@ -79,7 +80,7 @@ def read_nrrd(path: Path, *, foreign: bool = False) -> Header:
     """
     with path.open("rb") as file:
         if not re.fullmatch(rb"NRRD000[1-9]", file.read(8)):
-            raise InputError(f"'{path}' is not a NRRD file, whatever its ending says.")
+            raise not_of_kind(path, "a NRRD file")
     fields, pairs, names, end = _parse(path)
     for needed in ("type", "dimension", "sizes", "encoding"):
         if needed not in fields:
@@ -182,11 +183,17 @@ def _geometry(
     dimension: int,
     shape_zyx: tuple[int, int, int],
 ) -> tuple[Geometry, tuple[str, ...]]:
-    space = fields.get("space", "").lower()
+    stated = fields.get("space", "").lower()
+    space = re.sub(r"-time$|(?<=^ras|^las|^lps)t$", "", stated)
     if "space" in fields and space not in _TO_LPS and space not in _OTHER_SPACES:
         raise InputError(f"'{path}' lies in a space that is not the patient's, '{space[:60]}'; a CT volume is needed.")
-    if "spacedimension" in fields and integers(path, "space dimension", fields["spacedimension"], 1) != [3]:
+    numbers_each = 3 if space == stated else 4
+    if "spacedimension" in fields:
+        [numbers_each] = integers(path, "space dimension", fields["spacedimension"], 1)
+    if numbers_each not in (3, 4):
         raise wrong(path, "space dimension", fields["spacedimension"])
+    if found := re.search(r'"\s*(m|cm|dm|um|nm|in)\s*"', fields.get("spaceunits", "")):
+        raise InputError(f"'{path}' states its lengths in '{found[1]}', not in mm; correct its header first.")
     to_lps = np.array(_TO_LPS.get(space, (1.0, 1.0, 1.0)))
     if "measurementframe" in fields and len(_vectors(path, "frame", fields["measurementframe"])) != 3:
         raise wrong(path, "measurement frame", fields["measurementframe"])
@@ -197,20 +204,22 @@ def _geometry(
             raise InputError(f"'{path}' states no voxel size, so nothing in it can be measured.")
         origin = _first_centres(path, fields, spacing, axes, dimension)
         return grid_of(path, shape_zyx, np.eye(3), np.abs(spacing), origin), notes
-    matrix = np.array([_of_space(path, directions[axis]) for axis in axes]).T * to_lps[:, None]
+    matrix = np.array([_of_space(path, directions[axis], numbers_each) for axis in axes]).T * to_lps[:, None]
     spacing = np.linalg.norm(matrix, axis=0)
     start = _vectors(path, "space origin", fields.get("spaceorigin", "(0,0,0)"))
     if len(start) != 1:
         raise wrong(path, "space origin", fields["spaceorigin"])
-    origin = np.array(_of_space(path, start[0])) * to_lps
+    origin = np.array(_of_space(path, start[0], numbers_each)) * to_lps
     return grid_of(path, shape_zyx, matrix, spacing, origin, rounding=ROUNDED_COSINES), notes
 
 
-def _of_space(path: Path, vector: list[float] | None) -> list[float]:
-    """Three numbers; an origin that is not known is 0."""
-    if vector is not None and len(vector) != 3:
-        raise InputError(f"'{path}' has a damaged header: its vectors in space have {len(vector)} numbers, not 3.")
-    return vector or [0.0, 0.0, 0.0]
+def _of_space(path: Path, vector: list[float] | None, count: int) -> list[float]:
+    """The first three of `count` numbers, as a fourth is of time; an origin that is not known is 0."""
+    if vector is not None and len(vector) != count:
+        raise InputError(
+            f"'{path}' has a damaged header: its vectors in space have {len(vector)} numbers, not {count}."
+        )
+    return vector[:3] if vector else [0.0, 0.0, 0.0]
 
 
 def _per_axis(path: Path, fields: dict[str, str], field: str, dimension: int) -> list[float]:

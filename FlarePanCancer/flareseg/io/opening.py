@@ -89,6 +89,9 @@ def data_file(header: Path, name: str, *, foreign: bool) -> Path:
     if not name or any(character < " " or character == "\x7f" for character in name):
         raise InputError(f"'{header}' has a damaged header: '{shown}' is no name of a file of voxels.")
     file = header.parent / name
+    if "\\" in name and os.sep == "/" and not file.exists():  # as Windows writes it
+        name = name.replace("\\", "/")
+        file = header.parent / name
     if not foreign and not _is_below(header.parent, name):
         raise InputError(
             f"'{header}' names a file outside its own folder, '{shown}'; put the file beside it, "
@@ -106,7 +109,8 @@ def data_file(header: Path, name: str, *, foreign: bool) -> Path:
 
 def _is_below(folder: Path, name: str) -> bool:
     # Also what only Windows takes for absolute or for another drive, stream or computer.
-    if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+    elsewhere = "\\" if os.sep == "/" else ("/", "\\")
+    if name.startswith(elsewhere) or re.match(r"[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         return False
     try:
         inside = os.path.realpath(folder)

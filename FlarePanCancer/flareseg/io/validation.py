@@ -13,6 +13,8 @@ from flareseg.io.calibration import oddity
 from flareseg.volume import Index, Triple
 
 SPACING_LIMITS_MM = (0.05, 20.0)
+LONGEST_MM = 3000.0
+"""No patient is longer, and no scanner's table."""
 MOST_VOXELS = 2**32
 AIR_HU = -1024
 INT16 = (-32768, 32767)
@@ -48,6 +50,11 @@ def check_grid(path: Path, shape_zyx: Index, spacing_zyx_mm: Triple) -> None:
         raise InputError(
             f"'{path}' has a voxel spacing of {_times(spacing_zyx_mm)} mm; a CT has {low:g} to {high:g} mm, "
             "so correct its header first."
+        )
+    if max(extent := [size * mm for size, mm in zip(shape_zyx, spacing_zyx_mm, strict=True)]) > LONGEST_MM:
+        raise InputError(
+            f"'{path}' would be {max(extent) / 1000:.3g} m long by its voxel spacing of {_times(spacing_zyx_mm)} mm; "
+            "correct its header first."
         )
 
 

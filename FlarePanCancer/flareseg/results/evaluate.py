@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from flareseg import labels
-from flareseg.errors import InputError, UsageError
+from flareseg.errors import Cancelled, InputError, UsageError
 from flareseg.io.atomic import atomic_path
 from flareseg.io.files import CHANNEL, LABEL_ENDINGS, RESULT_SUFFIX, case_name, ending_of, read_labels
 from flareseg.io.pairs import is_second_file
 from flareseg.labels import Structure
 from flareseg.progress import Progress
-from flareseg.results.metrics import Score, score_case
-from flareseg.text import Number, write_csv_rows
+from flareseg.results.foreign_values import foreign_values
+from flareseg.results.grids import on_grid
+from flareseg.results.metrics import IGNORED, Score, score_case
+from flareseg.text import Number, shown, write_csv_rows
 from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
 MEAN = "mean"
-GRID_TOLERANCE_MM = 0.1
-"""File formats round positions; a tenth of a millimetre is far below every tolerance of the NSD."""
 MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
 class CaseScores:
-    """The scores of one case, by structure."""
+    """The scores of one case, by structure, and what a reader of them should know."""
 
     case: str
     scores: list[Score]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ class Table:
     Attributes:
         cases: in the order of the references' names.
         left_out: references that had no prediction, where that was allowed.
+        failed: cases that could not be scored, where that was allowed.
     """
 
     cases: list[CaseScores]
     left_out: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     def means(self) -> list[Mean]:
         """Of each structure over all cases, by value."""
@@ -76,7 +79,12 @@ class Table:
 
 
 def evaluate(
-    prediction: Path | str, reference: Path | str, *, skip_missing: bool = False, progress: Progress | None = None
+    prediction: Path | str,
+    reference: Path | str,
+    *,
+    skip_missing: bool = False,
+    progress: Progress | None = None,
+    on_failure: Callable[[str, Exception], None] | None = None,
 ) -> Table:
     """Score predictions against references by FLARE's rules (see `metrics.score_case`).
 
@@ -100,6 +108,7 @@ def evaluate(
         prediction, reference: both files, or both folders.
         skip_missing: leave out references without a prediction; otherwise they are an error.
         progress: hears how far it is, and can cancel.
+        on_failure: hears the name of a case that cannot be scored, and why; the others are. Otherwise that is raised.
 
     Raises:
         UsageError: when a file is compared to a folder, or two files of a folder are the same case.
@@ -108,22 +117,36 @@ def evaluate(
     """
     pairs, left_out = _pairs(Path(prediction), Path(reference), skip_missing)
     progress = progress or Progress()
-    cases = []
+    cases, failed = [], []
     with progress.stage("evaluate"):
         for done, (case, predicted, referred) in enumerate(pairs):
             progress.update(done / len(pairs))
-            cases.append(CaseScores(case, score_files(predicted, referred)))
-    return Table(cases, left_out)
+            try:
+                cases.append(score_files(case, predicted, referred))
+            except Exception as error:
+                if on_failure is None or isinstance(error, Cancelled):
+                    raise
+                on_failure(case, error)
+                failed.append(case)
+    return Table(cases, left_out, tuple(failed))
 
 
-def score_files(prediction: Path, reference: Path) -> list[Score]:
+def score_files(case: str, prediction: Path, reference: Path) -> CaseScores:
     """Score one label map against another; raises as `evaluate`."""
     predicted, predicted_on = read_labels(prediction)
     referred, referred_on = read_labels(reference)
-    _check_grids(prediction, predicted_on, reference, referred_on)
+    reordered = on_grid(predicted, predicted_on, referred_on)
+    if reordered is None:
+        raise _other_grid(prediction, predicted_on, reference, referred_on)
     orientation = Orientation.of(referred_on)
     spacing_zyx_mm = orientation.geometry_to_canonical(referred_on).spacing_zyx_mm
-    return score_case(orientation.to_canonical(predicted), orientation.to_canonical(referred), spacing_zyx_mm)
+    scores = score_case(orientation.to_canonical(reordered), orientation.to_canonical(referred), spacing_zyx_mm)
+    known = [structure.value for structure in labels.structures()]
+    notes = []
+    for path, found, ignored in ((prediction, reordered, ()), (reference, referred, (IGNORED,))):
+        if foreign := foreign_values(found, (*known, *ignored)):
+            notes.append(f"'{shown(path)}' has values that mean no structure and are not scored: {foreign}.")
+    return CaseScores(case, scores, tuple(notes))
 
 
 def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:
@@ -156,6 +179,8 @@ def summary(table: Table) -> str:
     lines.append(f"{count} case{'' if count == 1 else 's'}; per cent, FLARE 2023's rules.")
     if table.left_out:
         lines.append(f"Without a prediction, left out: {_some(table.left_out)}.")
+    if table.failed:
+        lines.append(f"Not scored, left out: {_some(table.failed)}.")
     return "\n".join(lines)
 
 
@@ -180,7 +205,8 @@ def _pairs(
     missing = tuple(name for name in references if name not in predictions)
     if missing and (not skip_missing or len(missing) == len(references)):
         raise InputError(
-            f"'{prediction}' has no prediction for {_some(missing)} ({len(missing)} of {len(references)})."
+            f"'{prediction}' has no prediction for {_some(missing)} ({len(missing)} of {len(references)})"
+            + ("." if len(missing) == len(references) else "; use --skip-missing to leave them out.")
         )
     return [(name, predictions[name], path) for name, path in references.items() if name in predictions], missing
 
@@ -196,7 +222,9 @@ def _label_maps(folder: Path) -> dict[str, Path]:
             raise UsageError(f"'{found[name]}' and '{path.name}' are the same case; keep one of them in the folder.")
         found[name] = path
     if not found:
-        raise InputError(f"The folder '{folder}' holds no label maps ({', '.join(LABEL_ENDINGS)}).")
+        raise InputError(
+            f"The folder '{folder}' holds no label maps ({', '.join(LABEL_ENDINGS)}); folders in it are not searched."
+        )
     return found
 
 
@@ -216,15 +244,15 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _check_grids(prediction: Path, predicted: Geometry, reference: Path, referred: Geometry) -> None:
-    if predicted.same_as(referred, GRID_TOLERANCE_MM):
-        return
-    if predicted.shape_zyx != referred.shape_zyx:
+def _other_grid(prediction: Path, predicted: Geometry, reference: Path, referred: Geometry) -> InputError:
+    if sorted(predicted.shape_zyx) != sorted(referred.shape_zyx):
         shapes = " and ".join(" x ".join(str(n) for n in grid.shape_zyx[::-1]) for grid in (predicted, referred))
         why = f"they have {shapes} voxels"
     else:
         why = "their voxels lie at different places (spacing, origin or direction)"
-    raise InputError(f"'{prediction}' and '{reference}' cannot be compared: {why}.")
+    return InputError(
+        f"'{prediction}' and '{reference}' cannot be compared: {why}; resample one of them to the grid of the other."
+    )
 
 
 def _some(names: Iterable[str]) -> str:

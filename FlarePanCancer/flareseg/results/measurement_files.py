@@ -72,7 +72,7 @@ def check_table_name(path: Path, what: str, endings: Sequence[str] = (CSV, JSON)
         UsageError: when it does not.
     """
     if path.suffix.lower() not in endings:
-        listed = " or ".join([", ".join(endings[:-1]), endings[-1]])
+        listed = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
         raise UsageError(f"{what} go into a file that ends in {listed}, not '{shown(path.name)}'.")
 
 

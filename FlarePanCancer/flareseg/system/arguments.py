@@ -1,9 +1,10 @@
-"""Numbers and lists as they are typed on a command line; argparse reports what is wrong with one in one line."""
+"""Numbers, lists and paths as they are typed on a command line; argparse reports what is wrong with one in one line."""
 
 from __future__ import annotations
 
 import math
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 from flareseg.text import shortened
 
@@ -68,6 +69,13 @@ def names(text: str) -> tuple[str, ...]:
     if not all(found):
         raise ArgumentTypeError(f"{quoted(text)} is no list of names like liver,tumour")
     return found
+
+
+def path(text: str) -> Path:
+    """A path; nothing, as of a shell's variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise ArgumentTypeError("the path is empty, as of a variable that is not set")
+    return Path(text)
 
 
 def quoted(text: str) -> str:

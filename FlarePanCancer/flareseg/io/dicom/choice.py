@@ -36,6 +36,7 @@ def choose(path: Path, found: Found, force: bool, wanted: str | None) -> tuple[S
         if not named:
             raise InputError(f"'{path}' has no series {wanted}; there are: {_listed(every)}.")
         candidates = [series for series in named if not series.localiser] or named
+        candidates = [series for series in candidates if series.modality == "CT"] or candidates
         if not force and candidates[0].modality != "CT":
             raise InputError(
                 f"Series {wanted} in '{path}' is {candidates[0].modality}, not CT; use --force to take it."

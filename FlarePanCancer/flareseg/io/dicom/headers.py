@@ -86,6 +86,8 @@ REPEATED_KEYWORDS = (
 )
 """Of patient, study and image: what results in DICOM must repeat."""
 MARK = b"DICM"
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
+"""How the files begin that macOS leaves beside others on foreign disks and in zips, called ._NAME."""
 BEGINNING = 1024
 """Bytes that hold the preamble and the file meta information."""
 DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -127,6 +129,16 @@ def beginning_of(file: Source) -> bytes:
             return stream.read(BEGINNING)
     except (OSError, ValueError):
         return b""
+
+
+def why_closed(file: Source) -> str:
+    """Why a file of which there is no beginning cannot be read; "" where it is just empty."""
+    try:
+        with file.open("rb") as stream:
+            stream.read(1)
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", None) or error)
+    return ""
 
 
 def is_dicom(beginning: bytes) -> bool:

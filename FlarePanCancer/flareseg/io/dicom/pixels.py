@@ -12,13 +12,22 @@ from flareseg.errors import InputError
 from flareseg.io.dicom.decoding import DecodingError, Layout, decoded
 from flareseg.io.dicom.headers import beginning_of, quiet_pydicom, read_data_set
 from flareseg.io.dicom.member import Source
+from flareseg.io.dicom.padding import padding_of
 from flareseg.io.dicom.rescale import Rescale, RescaleRecord
 from flareseg.io.dicom.slices import Slice
-from flareseg.io.dicom.values import UnclearValueError, numbers, text, whole, whole_or_none
+from flareseg.io.dicom.values import UnclearValueError, text, whole, whole_or_none
 
 AIR_HU = -1024
 INT16 = (-32768, 32767)
 BITS_ALLOCATED = (8, 16, 32)
+_PADDING_NOTE = (
+    "The padding value that the images state (PixelPaddingValue) is one of the body, too: only what surrounds the "
+    "field of view was taken for padding."
+)
+_UNUSED_NOTE = (
+    "Images have values in bits that hold no pixels by their headers (BitsStored), as graphics drawn over them do; "
+    "these bits were left out."
+)
 
 
 class PixelReader:
@@ -33,6 +42,7 @@ class PixelReader:
     def __init__(self, path: Path, *, is_ct: bool, force: bool) -> None:
         self._record = RescaleRecord(path, is_ct=is_ct, force=force)
         self._last: tuple[Source, Any] | None = None
+        self._odd: set[str] = set()
 
     def __call__(self, slice_: Slice) -> NDArray[np.int16]:
         """Read a slice: (rows, columns) of stored * slope + intercept, rounded; padding pixels are air.
@@ -44,11 +54,11 @@ class PixelReader:
         try:
             rescale = Rescale.of(data, slice_.frame)
             layout, stored = _stored(slice_, data)
-            padding = _padding(data, stored)
+            padding, in_body = padding_of(data, stored, rescale)
         except (UnclearValueError, DecodingError) as error:
             raise InputError(f"'{slice_.file}' is damaged: its pixels cannot be read ({error}).") from None
-        if layout.signed:
-            stored = _with_sign(stored, layout.bits_stored)
+        stored, unused = _of_bits(stored, layout, padding)
+        self._odd |= {note for note, holds in ((_PADDING_NOTE, in_body), (_UNUSED_NOTE, unused)) if holds}
         self._record.add(slice_, rescale, stored, padding)
         hu = rescale.hu(stored)
         if padding is not None:
@@ -61,7 +71,7 @@ class PixelReader:
         Raises:
             InputError: when they have no rescale values and cannot be HU.
         """
-        return self._record.notes()
+        return (*self._record.notes(), *sorted(self._odd))
 
     def _data_of(self, file: Source) -> Any:
         if self._last is None or self._last[0] != file:
@@ -92,7 +102,17 @@ def _stored(slice_: Slice, data: Any) -> tuple[Layout, NDArray[Any]]:
         stored = decoded(pixels, frame, frames, syntax, layout)
     else:
         stored = _plain(pixels, frame, layout, is_little_endian=data.original_encoding[1] is not False)
-    return layout, stored
+    return layout, _right_aligned(stored, data, layout)
+
+
+def _right_aligned(stored: NDArray[Any], data: Any, layout: Layout) -> NDArray[Any]:
+    """Values that end with the lowest bit: old writers put them into the highest bits, and say so (HighBit)."""
+    high = whole_or_none(data, "HighBit")
+    below = 0 if high is None or high >= layout.bits_allocated else high + 1 - layout.bits_stored
+    # Where the lowest bits are in use, the header is wrong.
+    if below <= 0 or (stored & ((1 << below) - 1)).any():
+        return stored
+    return stored >> below
 
 
 def _syntax(data: Any) -> Any | None:
@@ -137,32 +157,21 @@ def _plain(pixels: bytes, frame: int, layout: Layout, *, is_little_endian: bool)
     return values.astype(layout.dtype, copy=False).reshape(layout.rows, layout.columns)
 
 
-def _with_sign(stored: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Values of which only the lower bits are stored, the sign in the highest of them."""
-    unused = stored.dtype.itemsize * 8 - bits
-    if unused and stored.max(initial=0) >= 1 << (bits - 1):
-        return (stored << unused) >> unused
-    return stored
+def _of_bits(stored: NDArray[Any], layout: Layout, padding: NDArray[np.bool_] | None) -> tuple[NDArray[Any], bool]:
+    """The values in the bits that hold the pixels, the sign in the highest of them; and whether others were dropped.
 
-
-def _padding(data: Any, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Where the scanner had nothing to show (PS3.3 C.7.5.1.1.2)."""
-    try:
-        first = numbers(data, "PixelPaddingValue")
-        last = numbers(data, "PixelPaddingRangeLimit")
-    except UnclearValueError:
-        return None
-    if len(first) != 1 or len(last) > 1:
-        return None
-    limits = sorted(_as_stored(int(value), stored.dtype) for value in (*first, *(last or first)))
-    padding: NDArray[np.bool_] = (stored >= limits[0]) & (stored <= limits[1])
-    return padding
-
-
-def _as_stored(number: int, dtype: np.dtype[Any]) -> int:
-    """A padding value in the sign of the pixels; writers often give it the other value representation."""
-    info = np.iinfo(dtype)
-    span = 1 << info.bits
-    if number > info.max:
-        return number - span
-    return number + span if number < info.min else number
+    Padding is often written in more bits than there are, and is kept.
+    """
+    unused = stored.dtype.itemsize * 8 - layout.bits_stored
+    if not unused:
+        return stored, False
+    if layout.signed:
+        outside = stored.max(initial=0) >= 1 << (layout.bits_stored - 1)
+        return ((stored << unused) >> unused if outside else stored), False
+    most = (1 << layout.bits_stored) - 1
+    beyond = stored > most
+    if padding is not None:
+        beyond &= ~padding
+    if not beyond.any():
+        return stored, False
+    return np.where(beyond, stored & np.array(most, stored.dtype), stored), True

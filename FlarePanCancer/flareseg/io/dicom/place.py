@@ -14,7 +14,9 @@ from flareseg.volume import Triple
 
 SPACING_TOLERANCE = 1e-3
 """Relative difference of pixel spacings that are the same."""
-COSINE_TOLERANCE = 1e-4
+COSINE_TOLERANCE = 1e-3
+"""Headers of one scan round them differently. Like the tolerance of spacings, it moves the far end of a row by less
+than a pixel."""
 LARGEST_POSITION_MM = 1e5
 SPACING_LIMITS_MM = (1e-3, 1e3)
 MOST_ROWS = 16384

@@ -8,12 +8,18 @@ from pathlib import Path
 
 from flareseg.errors import FlareError, InputError
 from flareseg.io.dicom.choice import choose
-from flareseg.io.dicom.headers import PATIENT_KEYWORDS, REPEATED_KEYWORDS, beginning_of, header_of, quiet_pydicom
+from flareseg.io.dicom.headers import (
+    PATIENT_KEYWORDS,
+    REPEATED_KEYWORDS,
+    beginning_of,
+    header_of,
+    quiet_pydicom,
+)
 from flareseg.io.dicom.pixels import PixelReader
 from flareseg.io.dicom.selection import select
 from flareseg.io.dicom.series import Lost, Series, lost_of, scan
 from flareseg.io.dicom.slices import Slice
-from flareseg.io.dicom.sources import files_of
+from flareseg.io.dicom.sources import files_of, is_container, is_dicomdir
 from flareseg.io.dicom.stack import upright
 from flareseg.io.dicom.values import as_json, name, text
 from flareseg.volume import Geometry, Source, SourceSlice, Volume
@@ -58,13 +64,17 @@ def read_dicom(folder: Path | str, *, force: bool = False, series: str | None = 
     path = Path(folder)
     with _one_kind_of_error(path), files_of(path) as files:
         found = scan(files)
+        if not found.series and found.strangers and not found.lost and is_container(path) and not is_dicomdir(path):
+            raise InputError(f"'{path}' holds no DICOM images; a zip of other files must be unpacked first.")
+        if not found.series and files.notes:
+            raise InputError(f"'{path}' holds no DICOM images that can be read: {files.notes[0]}")
         chosen, acquisition = choose(path, found, force, series)
         sure, unsure = lost_of(chosen, found)
         selection = select(path, chosen, acquisition, sure)
         if len(selection.slices) < 2:
             raise InputError(f"'{path}' holds a single slice of series {chosen}; a volume is needed.")
         reader = PixelReader(path, is_ct=chosen.modality == "CT", force=force)
-        hu, geometry, notes = upright(path, selection.slices, reader)
+        hu, geometry, notes = upright(path, selection.slices, reader, selection.left_out)
         notes = (*_of_series(chosen), *selection.notes, *notes, *reader.notes(), *files.notes, *_damaged(unsure))
         return Volume(hu, geometry, files.name, notes, _source_of(chosen, selection.slices, geometry))
 

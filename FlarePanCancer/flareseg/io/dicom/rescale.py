@@ -41,6 +41,8 @@ class Rescale:
         item = None if frame is None else frame_item(data, frame, "PixelValueTransformationSequence")
         source = data if item is None else item
         slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
+        if intercept is None and source.get("ModalityLUTSequence"):
+            raise UnclearValueError("they mean HU by a table, ModalityLUTSequence, instead of RescaleIntercept")
         if slope is not None and not SLOPES[0] <= abs(slope) <= SLOPES[1]:
             raise UnclearValueError(f"RescaleSlope is {slope:g}")
         if intercept is not None and abs(intercept) > LARGEST_INTERCEPT:

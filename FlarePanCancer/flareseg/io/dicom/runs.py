@@ -37,8 +37,8 @@ def runs_of(depths: NDArray[np.float64], order: Sequence[Any], step: float) -> l
     stays = np.abs(moves) < CLASH_SHARE * step
     if any(stay and order[before] == order[after] for stay, (before, after) in zip(stays, pairwise(walk), strict=True)):
         return []
-    if np.count_nonzero(stays) > len(stays) / 3:
-        return _ranks(depths, order, step)
+    if np.count_nonzero(stays) > len(stays) / 3 and (ranks := _ranks(depths, order, step)):
+        return ranks
     runs = [[walk[0]]]
     direction = 0.0
     for move, stay, index in zip(moves, stays, walk[1:], strict=True):
@@ -48,7 +48,10 @@ def runs_of(depths: NDArray[np.float64], order: Sequence[Any], step: float) -> l
         else:
             direction = move
         runs[-1].append(index)
-    if len(runs) > max(3, MOST_RUNS_SHARE * len(order)) or max(map(len, runs)) < FEWEST_OF_A_RUN:
+    # Images of a bolus tracking, however many, are at one place.
+    alone = {round(float(depths[run[0]]) / step) for run in runs if len(run) == 1}
+    count = len(alone) + sum(len(run) > 1 for run in runs)
+    if count > max(3, MOST_RUNS_SHARE * len(order)) or max(map(len, runs)) < FEWEST_OF_A_RUN:
         return []  # the order has nothing to do with places
     return runs
 

@@ -43,10 +43,11 @@ class Scan:
 
 @dataclass(frozen=True)
 class Selection:
-    """Slices of one kind by ascending depth, and notes on all others."""
+    """Slices of one kind by ascending depth, notes on all others, and which were left out and why, as a list."""
 
     slices: tuple[Slice, ...]
     notes: tuple[str, ...]
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,10 @@ def select(path: Path, series: Series, acquisition: str | None, lost: Sequence[L
         )
     listed = [scan for scan in scans if scan is chosen or scan in others]
     notes = _acquisition_notes(title, chosen, listed if chosen in listed else [chosen, *listed], why)
+    reasons = _reasons(left_out)
     if left_out:
-        notes += (f"Slices of series {title} were left out, {len(left_out)} in all: {_reasons(left_out)}.",)
-    return Selection(tuple(kept), notes)
+        notes += (f"Slices of series {title} were left out, {len(left_out)} in all: {reasons}.",)
+    return Selection(tuple(kept), notes, reasons)
 
 
 def _labelled(chains: list[Chain]) -> list[Scan]:
@@ -188,8 +190,11 @@ def _is_within(small: Chain, large: Chain) -> bool:
 
 
 def _may_belong(one: Slice, chain: Chain) -> bool:
-    """Whether a slice without a place may be one of the chosen scan."""
-    return not one.acquisition or one.acquisition in {other.acquisition for other in chain.slices}
+    """Whether a slice without a place may be one of the chosen scan; an image of another class, such as the page of a
+    dose report, is none."""
+    classes = {other.class_uid for other in chain.slices}
+    acquisitions = {other.acquisition for other in chain.slices}
+    return one.class_uid in classes | {""} and one.acquisition in acquisitions | {""}
 
 
 def _without_duplicates(chain: Chain) -> tuple[list[Slice], list[float], list[_LeftOut]]:

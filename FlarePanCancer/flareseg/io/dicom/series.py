@@ -6,18 +6,37 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from flareseg.io.dicom.copies import without_copies
-from flareseg.io.dicom.headers import beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom
+from flareseg.io.dicom.headers import (
+    APPLE_DOUBLE,
+    beginning_of,
+    header_of,
+    is_dicom,
+    lost_its_mark,
+    quiet_pydicom,
+    why_closed,
+)
 from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.slices import Slice, alike, depths_mm, slices_of
 from flareseg.io.dicom.sources import Files
 from flareseg.io.dicom.values import label, name, text
 from flareseg.text import visible
 
+_MODALITIES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT",  # CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",  # Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.2": "CT",  # Legacy Converted Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+    "1.2.840.10008.5.1.4.1.1.128": "PT",
+    "1.2.840.10008.5.1.4.1.1.130": "PT",
+}
+"""What an image is by its SOP class."""
+UNKNOWN = "?"
 FEWEST_SINGLES = 3
 """This many series of one image each, alike in all else, are one scan whose slices got a series UID each."""
 
@@ -97,16 +116,18 @@ class Found:
 
 def scan(files: Files) -> Found:
     """Read the headers of all files."""
-    members: dict[tuple[str, bool], list[tuple[Any, list[Slice]]]] = defaultdict(list)
+    members: _Members = defaultdict(list)
     lost = [Lost(file, "missing", uid or None) for file, uid in files.missing]
     strangers: list[Source] = []
     with quiet_pydicom():
         for file in files.files:
             beginning = beginning_of(file)
             if not is_dicom(beginning):
-                if lost_its_mark(beginning):
+                if closed := "" if beginning else why_closed(file):
+                    lost.append(Lost(file, f"cannot be read: {closed}"))
+                elif lost_its_mark(beginning):
                     lost.append(Lost(file, "its DICM mark is gone"))
-                else:
+                elif not beginning.startswith(APPLE_DOUBLE):
                     strangers.append(file)
                 continue
             header = header_of(file, beginning)
@@ -115,9 +136,10 @@ def scan(files: Files) -> Found:
                     lost.append(Lost(file, "damaged", (text(header, "SeriesInstanceUID") or None) if header else None))
                 continue
             localiser = "LOCALIZER" in text(header, "ImageType").upper().split("\\")
-            key = text(header, "SeriesInstanceUID"), localiser
+            # Objects made from a CT, such as its doses or segmentations, may repeat the UID of its series.
+            key = text(header, "SeriesInstanceUID"), localiser, _modality(header)
             members[key].append((_Titles.of(header), slices_of(file, header)))
-        series = [_series(uid, localiser, group) for (uid, localiser), group in members.items()]
+        series = [_series(*key, group) for key, group in _without_lost_labels(members).items()]
     series = _rejoined(series)
     series.sort(key=lambda one: (-len(one.slices), one.number, one.uid))
     return Found(tuple(series), tuple(lost), tuple(strangers))
@@ -156,7 +178,6 @@ class _Titles:
 
     number: str
     description: str
-    modality: str
     study: str
 
     @classmethod
@@ -164,19 +185,22 @@ class _Titles:
         return cls(
             label(header, "SeriesNumber"),
             name(header, "SeriesDescription"),
-            text(header, "Modality") or "?",
             text(header, "StudyInstanceUID"),
         )
 
 
-def _series(uid: str, localiser: bool, members: list[tuple[_Titles, list[Slice]]]) -> Series:
+_Members: TypeAlias = dict[tuple[str, bool, str], list[tuple[_Titles, list[Slice]]]]
+"""What the files hold, by series UID, whether it is a localiser, and modality."""
+
+
+def _series(uid: str, localiser: bool, modality: str, members: list[tuple[_Titles, list[Slice]]]) -> Series:
     titles = members[0][0]
     studies = {one.study for one, _ in members}
     return Series(
         uid=uid,
         number=titles.number,
         description=titles.description,
-        modality=titles.modality,
+        modality=modality,
         slices=tuple(without_copies([slice_ for _, slices in members for slice_ in slices])),
         localiser=localiser,
         study=titles.study if len(studies) == 1 else "",
@@ -203,6 +227,22 @@ def _rejoined(series: list[Series]) -> list[Series]:
             joined.append(replace(first, slices=tuple(without_copies(list(whole))), also=tuple(uids)))
     taken = {uid for one in joined for uid in one.also}
     return [one for one in series if one.uid not in taken] + joined
+
+
+def _modality(header: Any) -> str:
+    """As the header says it; of an image that lost it, by the SOP class."""
+    return text(header, "Modality").upper() or _MODALITIES.get(text(header, "SOPClassUID"), UNKNOWN)
+
+
+def _without_lost_labels(members: _Members) -> _Members:
+    """With the images of a CT series that are CT images by their class, or do not say what they are, as part of it."""
+    found: _Members = {key: list(group) for key, group in members.items()}
+    for key, group in members.items():
+        ct = (*key[:2], "CT")
+        classes = {_MODALITIES.get(slice_.class_uid, slice_.class_uid) for _, slices in group for slice_ in slices}
+        if key != ct and ct in found and classes <= {"CT", ""}:
+            found[ct] += found.pop(key)
+    return found
 
 
 def _has_rows(header: Any) -> bool:

@@ -30,7 +30,7 @@ NEGLIGIBLE_SHIFT_PIXELS = 0.2
 
 
 def upright(
-    path: Path, slices: Sequence[Slice], hu_of: Callable[[Slice], NDArray[np.int16]]
+    path: Path, slices: Sequence[Slice], hu_of: Callable[[Slice], NDArray[np.int16]], left_out: str = ""
 ) -> tuple[NDArray[np.int16], Geometry, tuple[str, ...]]:
     """Stack slices, shifting each in its plane where the gantry was tilted (linear interpolation).
 
@@ -38,6 +38,7 @@ def upright(
         path: for messages.
         slices: at least two alike ones, by ascending depth.
         hu_of: reads the pixels of a slice.
+        left_out: for messages, the slices that cannot be used, and why.
 
     Returns:
         (z, y, x) HU, their grid, and notes.
@@ -47,7 +48,7 @@ def upright(
     """
     first = slices[0].place
     assert first is not None
-    distance_mm, notes = _distance(path, slices)
+    distance_mm, notes = _distance(path, slices, left_out)
     dx, dy = first.spacing_xy_mm
     positions = np.array([slice_.place.position_xyz_mm for slice_ in slices if slice_.place])
     # How far each slice lies aside of the first one, in pixels along x and y.
@@ -91,7 +92,7 @@ def _check_size(path: Path, shape_zyx: Index, own: int) -> None:
         )
 
 
-def _distance(path: Path, slices: Sequence[Slice]) -> tuple[float, tuple[str, ...]]:
+def _distance(path: Path, slices: Sequence[Slice], left_out: str) -> tuple[float, tuple[str, ...]]:
     """The distance of neighbouring slices in mm, and a note where they are not quite even."""
     depths = depths_mm(slices)
     steps = np.diff(depths)
@@ -104,9 +105,10 @@ def _distance(path: Path, slices: Sequence[Slice]) -> tuple[float, tuple[str, ..
             )
     worst = int(np.argmax(steps))
     if steps[worst] > GAP * usual:
+        unusable = f"; left out were {left_out}" if left_out else ""
         raise InputError(
             f"'{path}' lacks slices: {steps[worst]:.2f} mm between '{slices[worst].name}' and "
-            f"'{slices[worst + 1].name}', {usual:.2f} mm elsewhere; export the series again."
+            f"'{slices[worst + 1].name}', {usual:.2f} mm elsewhere{unusable}; export the series again."
         )
     mean = float(steps.mean())  # keeps both ends of the stack in place
     off_mm = float(np.abs(depths - depths[0] - mean * np.arange(len(depths))).max())
