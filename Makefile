@@ -20,7 +20,7 @@ PACKAGED = runs/packages/lidc_0001_thorax_upper_abdomen/info.json
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test lint format fuzz model model-tumours smoke bench benchmark benchmark-before-after \
-  benchmark-costs benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-many \
+  benchmark-costs benchmark-elsewhere benchmark-parity benchmark-grids benchmark-large benchmark-lesions benchmark-limits benchmark-many \
   benchmark-measurements benchmark-page benchmark-public benchmark-self-training benchmark-slabs \
   benchmark-smaller benchmark-totalsegmentator benchmark-training benchmark-training-costs screenshots clean
 
@@ -105,6 +105,9 @@ benchmark-measurements: $(READY) ## what measuring a CT costs (a minute)
 
 benchmark-public: $(READY) ## what the sizes of public nets cost (five minutes; needs the real CTs of DATA)
 	$(BIN)/python Testing/benchmarks/public_models.py --data $(DATA)
+
+benchmark-elsewhere: $(READY) ## what is drawn in chests and pelves of ../shared/data
+	$(BIN)/python Testing/benchmarks/elsewhere.py
 
 benchmark-slabs: $(READY) ## organs of thin slabs by the length of the windows (five minutes)
 	$(BIN)/python Testing/benchmarks/slabs.py
