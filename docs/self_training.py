@@ -24,7 +24,7 @@ BLUE, GREEN, GREY, RED = "#3465a4", "#4e9a06", "#babdb6", "#cc0000"
 def main() -> None:
     found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), width_ratios=(3, 2), layout="constrained")
-    draw_scores(left, found["scores"])
+    draw_scores(left, [row for row in found["scores"] if "structure" in row])
     draw_labels(right, found["labels"])
     figure.savefig(Path(__file__).with_suffix(".png"), dpi=130)
 
@@ -35,11 +35,12 @@ def draw_scores(ax: Axes, rows: list[dict[str, Any]]) -> None:
     for place, arm in enumerate(arms):
         mine = [row for row in rows if row["arm"] == arm]
         each = [organ_mean([row for row in mine if row["seed"] == seed]) for seed in sorted({r["seed"] for r in mine})]
-        ax.barh(place, np.mean(each), height=0.62, color=BLUE, alpha=0.35)
-        ax.plot(each, [place] * len(each), "o", color=BLUE, markersize=5)
+        ax.plot(np.mean(each), place, "|", color=BLUE, markersize=18, markeredgewidth=2)
+        ax.plot(each, [place] * len(each), "o", color=BLUE, markersize=5, alpha=0.6)
     ax.set_yticks(range(len(arms)), arms)
     ax.invert_yaxis()
-    ax.set(xlabel="organs, DSC in %: seeds and mean")
+    ax.grid(axis="x", color=GREY, alpha=0.5)
+    ax.set(xlabel="organs, DSC in %: seeds (dots) and mean (bar)")
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -59,9 +60,8 @@ def draw_labels(ax: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def organ_mean(rows: list[dict[str, Any]]) -> float:
-    """Mean over organs of the mean over phantoms, in per cent."""
-    names = dict.fromkeys(row["structure"] for row in rows)
-    return 100 * float(np.mean([np.mean([row["dsc"] for row in rows if row["structure"] == name]) for name in names]))
+    """Mean over organs, in per cent."""
+    return 100 * float(np.mean([row["dsc"] for row in rows]))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from flareseg.errors import UsageError
@@ -58,13 +59,13 @@ class NetConfig:
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
     deep_supervision: int = 0
 
-    @property
+    @cached_property  # asked for with every patch
     def names(self) -> tuple[str, ...]:
         """Structure of every output channel, the background first."""
         wanted = structures() if self.segments is None else by_names(self.segments)
         return (BACKGROUND, *(structure.name for structure in wanted))
 
-    @property
+    @cached_property
     def values(self) -> tuple[int, ...]:
         """FLARE's label value of every output channel, 0 first."""
         return (0, *(structure.value for structure in by_names(self.names[1:])))
