@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_networks import skip_without, small_plan, weights_of
 
 from flareseg.errors import DeviceError, ModelError
-from flareseg.inference.devices import find_device, llvm_installed, openvino_installed
+from flareseg.inference.devices import cpu_multiplies_bf16, find_device, llvm_installed, openvino_installed
 from flareseg.inference.llvm.choice import vector_lanes
 from flareseg.inference.openvino_network import network_graph
 from flareseg.inference.runtime import TorchNetwork, _use_group_norms, open_network, open_on_cpu
@@ -207,3 +207,10 @@ def test_an_unknown_device_is_told_with_the_known_ones(name):
 def test_a_missing_gpu_is_told_with_the_way_out():
     with pytest.raises(DeviceError, match="take --device cpu"):
         find_device("cuda")
+
+
+@pytest.mark.parametrize(("bound", "multiplies"), [("", True), ("AVX2", False), ("avx512_core", False), ("ALL", True)])
+def test_torch_computes_in_fp32_where_onednn_may_not_use_the_instructions_for_bf16(monkeypatch, bound, multiplies):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", bound)
+    assert cpu_multiplies_bf16() is multiplies

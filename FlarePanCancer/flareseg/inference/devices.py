@@ -13,6 +13,9 @@ from flareseg.errors import DeviceError
 if TYPE_CHECKING:
     import torch
 
+_OLDER_THAN_BF16 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"})
+"""Values of oneDNN's variable ONEDNN_MAX_CPU_ISA."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -99,12 +102,18 @@ def llvm_installed() -> bool:
 
 def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bf16; without them it is slower than fp32, not faster."""
-    return _torch_sees("_is_avx512_bf16_supported") or cpu_has_amx()
+    return not _held_below_bf16() and (_torch_sees("_is_avx512_bf16_supported") or cpu_has_amx())
 
 
 def cpu_has_amx() -> bool:
     """Whether the CPU multiplies matrices in bf16, many times as fast as vectors in fp32."""
     return _torch_sees("_is_amx_tile_supported")
+
+
+def _held_below_bf16() -> bool:
+    """Whether oneDNN, which multiplies for torch, is told to use older instructions than the CPU has; in bf16 it would
+    take dozens of times as long."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _OLDER_THAN_BF16
 
 
 def _torch_sees(name: str) -> bool:
