@@ -13,7 +13,6 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +54,8 @@ def cut(folder: Path) -> Iterator[tuple[str, Volume]]:
     labels, geometry = read_labels(folder / "seg.nii.gz")
     volume = read_volume(folder / "ct.nii.gz").canonical()
     for name, part in pieces(Orientation.of(geometry).to_canonical(labels), geometry.spacing_zyx_mm[0]).items():
-        hu = np.ascontiguousarray(volume.hu[part])
-        z, y, x = hu.shape
-        yield name, Volume(hu, replace(volume.geometry, shape_zyx=(z, y, x)), folder.name)
+        _, height, width = volume.hu.shape
+        yield name, volume.part((part, slice(0, height), slice(0, width)))
 
 
 def main() -> None:

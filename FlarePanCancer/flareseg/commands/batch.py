@@ -21,7 +21,7 @@ from flareseg.cases.resume import Decision, Log
 from flareseg.cases.stored_rows import StoredRows
 from flareseg.commands.case_queue import CaseQueue, Ways
 from flareseg.commands.cohort import Cohort
-from flareseg.commands.console import BarListener, CaseListener, JsonListener, SilentListener, TallyListener
+from flareseg.commands.console import BarListener, CaseListener, JsonListener, TallyListener, insist
 from flareseg.commands.crew import Crew
 from flareseg.commands.in_turn import AtTheirEnd, InTurn, Voice
 from flareseg.commands.pipeline import Pipeline, how_to_read
@@ -36,7 +36,7 @@ from flareseg.results.measure import Measurement, as_table
 from flareseg.results.measurement_files import write_measurements
 from flareseg.system.interrupt import on_abandon
 from flareseg.system.leftovers import remove_leftovers
-from flareseg.system.streams import OutputGone, print_text, tell
+from flareseg.system.streams import OutputGone, print_text
 from flareseg.text import shown
 from flareseg.volume import Volume
 
@@ -215,8 +215,7 @@ class Batch:
         """Report a message, also to users who want no progress."""
         if text:
             message(text)
-            if isinstance(self.listener, SilentListener):
-                tell(text)
+            insist(self.listener, text)
 
     def _remove_leftovers(self, *, once: bool = False) -> None:
         for folder in self._folders:
@@ -255,8 +254,7 @@ class _Followed:
 
     def message(self, text: str) -> None:
         self._voice.message(text)
-        if isinstance(self._batch.listener, SilentListener):
-            tell(f"{shown(self._task.case.name)}: {text}")
+        insist(self._batch.listener, f"{shown(self._task.case.name)}: {text}")
 
     def preview(self, output: str) -> None:
         self._voice.preview(output)

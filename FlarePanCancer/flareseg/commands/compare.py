@@ -21,13 +21,12 @@ from flareseg.results.followup.files import as_data, write_follow_up
 from flareseg.results.followup.page import check_page, write_page
 from flareseg.results.followup.table import as_text
 from flareseg.results.followup.timepoint import Timepoint
-from flareseg.results.foreign_values import foreign_values
+from flareseg.results.foreign_values import note_on_foreign_values
 from flareseg.results.grids import on_grid
 from flareseg.results.measurement_files import check_table_name
 from flareseg.segmentation import Segmentation
 from flareseg.system.interrupt import run_until_signal
 from flareseg.system.streams import print_line, print_text, tell
-from flareseg.text import shown
 from flareseg.volume import Volume
 
 
@@ -91,16 +90,17 @@ def _scans(arguments: argparse.Namespace, cancelled: Callable[[], bool]) -> list
         if cancelled():
             raise Cancelled
         labels, geometry = read_labels(path)
-        grid = volume.geometry if volume else geometry
-        reordered = on_grid(labels, geometry, grid)
-        if reordered is None:
-            raise InputError(
-                f"'{path}' is no result of the CT '{volume.name if volume else name}': their voxels differ; give the "
-                "CTs in the order of the results."
-            )
-        if foreign := foreign_values(labels, (one.value for one in structures())):
-            tell(f"flareseg: '{shown(path)}' has values that mean no structure and are not compared: {foreign}.")
-        scans.append(_Scan(Segmentation(reordered, grid, structures(), name), volume, scanned))
+        if volume:
+            reordered = on_grid(labels, geometry, volume.geometry)
+            if reordered is None:
+                raise InputError(
+                    f"'{path}' is no result of the CT '{volume.name}': their voxels differ; give the CTs in the order "
+                    "of the results."
+                )
+            labels, geometry = reordered, volume.geometry
+        if note := note_on_foreign_values(path, labels, structures(), "compared"):
+            tell(f"flareseg: {note}")
+        scans.append(_Scan(Segmentation(labels, geometry, structures(), name), volume, scanned))
     return scans
 
 

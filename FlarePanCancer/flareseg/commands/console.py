@@ -154,7 +154,7 @@ class JsonListener:
 
 
 class SilentListener(Silent):
-    """Errors on standard error; what else must be read without progress, its callers tell."""
+    """Errors on standard error; what else must be read without progress, `insist` tells."""
 
     def begin(self, case: str) -> None:
         pass
@@ -167,6 +167,12 @@ class SilentListener(Silent):
 
     def error(self, text: str) -> None:
         tell(f"flareseg: {text}")
+
+
+def insist(listener: CaseListener, text: str) -> None:
+    """Tell a message also to a user who wants no progress."""
+    if isinstance(listener, SilentListener):
+        tell(text)
 
 
 def listener_of(kind: str) -> CaseListener:

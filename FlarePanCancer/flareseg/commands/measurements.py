@@ -14,7 +14,7 @@ from flareseg.io.files import read_labels
 from flareseg.labels import Structure, structures
 from flareseg.reading.reader import CaseReader
 from flareseg.results.evaluate import names_of
-from flareseg.results.foreign_values import foreign_values
+from flareseg.results.foreign_values import note_on_foreign_values
 from flareseg.results.grids import on_grid
 from flareseg.results.measure import Measurement, as_table, measure
 from flareseg.results.measurement_files import (
@@ -106,6 +106,6 @@ def _segmentation(result: Path, name: str, volume: Volume, named: Sequence[Struc
     reordered = on_grid(labels, geometry, volume.geometry)
     if reordered is None:
         raise InputError(f"'{shown(result)}' does not lie on the grid of the CT '{volume.name}'; give its own CT.")
-    if foreign := foreign_values(labels, (one.value for one in named)):
-        tell(f"flareseg: '{shown(result)}' has values that mean no structure and are not measured: {foreign}.")
+    if note := note_on_foreign_values(result, labels, named, "measured"):
+        tell(f"flareseg: {note}")
     return Segmentation(reordered, volume.geometry, tuple(named), name, UNKNOWN_MODEL)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flareseg.cases.clashes import refuse_results_among_cts
 from flareseg.cases.find import awaited_cases, find_cases, listed_inputs, with_outputs
 from flareseg.commands.batch import Batch
-from flareseg.commands.console import JsonListener, SilentListener, listener_of
+from flareseg.commands.console import JsonListener, insist, listener_of
 from flareseg.commands.dicom_options import dicom_of
 from flareseg.commands.many_options import many_of
 from flareseg.commands.model_options import options_of
@@ -20,7 +20,6 @@ from flareseg.labels import Structure
 from flareseg.results.measurement_files import check_measurements_name
 from flareseg.results.report import ReportOptions
 from flareseg.system.interrupt import end_when, run_until_signal
-from flareseg.system.streams import tell
 from flareseg.volume import WorldBox
 
 
@@ -74,8 +73,7 @@ def segment_command(arguments: argparse.Namespace) -> int:
         keeps_manifest = refuse_results_among_cts(found, results, arguments.preview)
         for note in found.notes:
             listener.message(note)
-            if isinstance(listener, SilentListener):
-                tell(note)
+            insist(listener, note)
         return Batch(request, listener, cancelled, keeps_manifest).run(cases)
 
     return run_until_signal(work)

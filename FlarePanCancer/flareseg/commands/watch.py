@@ -83,8 +83,10 @@ def _now() -> float:
 
 def _may_be_ct(path: Path) -> bool:
     """Whether it is there to be read: no notes, no voxels of a header beside them, no download that is under way."""
-    if not path.is_file() or is_second_file(path):
-        return not path.is_file()
+    if not path.is_file():
+        return True
+    if is_second_file(path):
+        return False
     is_named = ending_of(path) or path.suffix.lower() in DICOM_ENDINGS or is_dicomdir(path)
     return bool(is_named) or is_dicom(beginning_of(path))
 

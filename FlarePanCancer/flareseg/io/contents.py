@@ -11,19 +11,21 @@ from flareseg.io.payload import GZIP_MAGIC
 
 LOOK = 1024
 """Bytes that tell."""
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
+"""How the files begin that macOS leaves beside others on foreign disks and in zips, called ._NAME."""
 _KNOWN = (
     (rb"NRRD000\d", "it is NRRD; name it .nrrd"),
     (rb"\s*(ObjectType|NDims)\s*=", "it is a MetaImage; name it .mha or .mhd"),
     (rb".{344}(n\+1|ni1)|.{4}(n\+2|ni2)", "it is NIfTI; name it .nii, or .nii.gz"),
     (rb".{128}DICM", "it is DICOM; name it .dcm, or give the folder of its series"),
     (rb"PK\x03\x04", "it is a zip; unpack it first"),
-    (rb"\x1f\x8b", "it was compressed twice; unpack it once"),
+    (re.escape(GZIP_MAGIC), "it was compressed twice; unpack it once"),
     (rb"BZh\d", "it is compressed by bzip2; unpack it first"),
     (rb"\xfd7zXZ", "it is compressed by xz; unpack it first"),
     (rb"\x28\xb5\x2f\xfd", "it is compressed by zstd; unpack it first"),
     (rb"(?i)\s*<(!doctype|html|\?xml)", "it is a web page, as a failed download leaves it; download it again"),
     (rb"version https://git-lfs", "it only points to the file, by Git LFS; get that by 'git lfs pull'"),
-    (rb"\x00\x05\x16\x07", "macOS left it beside the file itself; give that one"),
+    (re.escape(APPLE_DOUBLE), "macOS left it beside the file itself; give that one"),
     (rb"/annex/objects/", "it only points to the file, by git-annex; get that by 'git annex get'"),
 )
 

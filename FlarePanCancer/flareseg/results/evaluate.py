@@ -16,10 +16,10 @@ from flareseg.io.files import CHANNEL, LABEL_ENDINGS, RESULT_SUFFIX, case_name, 
 from flareseg.io.pairs import is_second_file
 from flareseg.labels import Structure
 from flareseg.progress import Progress
-from flareseg.results.foreign_values import foreign_values
+from flareseg.results.foreign_values import note_on_foreign_values
 from flareseg.results.grids import on_grid
 from flareseg.results.metrics import IGNORED, Score, score_case
-from flareseg.text import Number, shown, write_csv_rows
+from flareseg.text import Number, write_csv_rows
 from flareseg.volume import Geometry, Orientation
 
 COLUMNS = ("case", "structure", "dsc", "nsd", "reference_ml", "prediction_ml")
@@ -141,12 +141,11 @@ def score_files(case: str, prediction: Path, reference: Path) -> CaseScores:
     orientation = Orientation.of(referred_on)
     spacing_zyx_mm = orientation.geometry_to_canonical(referred_on).spacing_zyx_mm
     scores = score_case(orientation.to_canonical(reordered), orientation.to_canonical(referred), spacing_zyx_mm)
-    known = [structure.value for structure in labels.structures()]
-    notes = []
-    for path, found, ignored in ((prediction, reordered, ()), (reference, referred, (IGNORED,))):
-        if foreign := foreign_values(found, (*known, *ignored)):
-            notes.append(f"'{shown(path)}' has values that mean no structure and are not scored: {foreign}.")
-    return CaseScores(case, scores, tuple(notes))
+    notes = (
+        note_on_foreign_values(prediction, reordered, labels.structures(), "scored"),
+        note_on_foreign_values(reference, referred, labels.structures(), "scored", ignored=IGNORED),
+    )
+    return CaseScores(case, scores, tuple(filter(None, notes)))
 
 
 def write_csv(table: Table, path: Path, *, overwrite: bool = False) -> None:

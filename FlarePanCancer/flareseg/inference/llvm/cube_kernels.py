@@ -7,7 +7,7 @@ it is loaded, and to those in the plane from there.
 from __future__ import annotations
 
 from flareseg.inference.llvm.emitter import COUNT, Emitter, Value
-from flareseg.inference.llvm.load_kernels import LOAD, PART_FIELDS, activated
+from flareseg.inference.llvm.load_kernels import LOAD, activated, part_of_input
 from flareseg.inference.llvm.product_kernels import MULTIPLY
 from flareseg.inference.llvm.winograd_kernels import (
     FREQUENCIES,
@@ -16,6 +16,8 @@ from flareseg.inference.llvm.winograd_kernels import (
     STORE_FREQUENCIES,
     TILE,
     WINDOW,
+    products_of_tiles,
+    store_plane,
     to_four,
     to_six,
 )
@@ -79,9 +81,7 @@ def write_load_points(e: Emitter) -> None:
     of = e.arguments
     with e.loop(of["part_count"], carried=(of["target"],)) as number:
         (target,) = number.now
-        fields_of = e.at(of["parts"], e.times(number.index, PART_FIELDS))
-        address, scale, shift, channels = (e.load_count(fields_of, field) for field in range(PART_FIELDS))
-        slope = e.everywhere(e.load_number(of["slopes"], number.index))
+        address, scale, shift, channels, slope = part_of_input(e, number.index)
         with e.loop(of["rows"]) as row, e.loop(channels, e.lanes) as channel:
             y = e.plus(of["first_row"], row.index)
             there = e.at(target, e.plus(e.times(row.index, of["row_step"]), channel.index))
@@ -148,17 +148,10 @@ def write_store_cubes(e: Emitter) -> None:
 def write_from_cubes(e: Emitter) -> None:
     """A layer of tiles, of which there are so many slices."""
     of = e.arguments
-    with e.loop(of["tiles"]) as tile:
-        source = e.at(of["source"], e.times(tile.index, of["channels"]))
-        result = e.at(of["result"], e.times(tile.index, e.times(of["channels"], TILE)))
-        width = e.minus(of["width"], e.times(tile.index, TILE))
-        whole = e.both(e.below(TILE - 1, width), e.below(TILE - 1, of["rows"]))
-        with e.loop(of["channels"], e.lanes) as channel:
-            planes = _outputs_of(e, e.at(source, channel.index))
-            there = e.at(result, channel.index)
-            for z, plane in enumerate(planes):
-                with e.when(e.below(z, of["slices"])):
-                    _store_plane(e, plane, e.at(there, e.times(of["slice_step"], z)), width, whole)
+    with products_of_tiles(e) as (here, there, width, whole):
+        for z, plane in enumerate(_outputs_of(e, here)):
+            with e.when(e.below(z, of["slices"])):
+                store_plane(e, plane, e.at(there, e.times(of["slice_step"], z)), width, whole)
 
 
 def _outputs_of(e: Emitter, here: Value) -> list[list[list[Value]]]:
@@ -173,19 +166,3 @@ def _outputs_of(e: Emitter, here: Value) -> list[list[list[Value]]]:
         for z in range(TILE):
             columns[z].append(to_four(e, [line[z] for line in lines]))
     return [[to_four(e, [column[y] for column in columns[z]]) for y in range(TILE)] for z in range(TILE)]
-
-
-def _store_plane(e: Emitter, plane: list[list[Value]], there: Value, width: Value, whole: Value) -> None:
-    of = e.arguments
-    places = [
-        (y, x, value, e.plus(e.times(of["row_step"], y), e.times(of["channels"], x)))
-        for y, row in enumerate(plane)
-        for x, value in enumerate(row)
-    ]
-    with e.when(whole):
-        for _, _, value, place in places:
-            e.store(value, there, place)
-    with e.otherwise(whole):
-        for y, x, value, place in places:
-            with e.when(e.both(e.below(x, width), e.below(y, of["rows"]))):
-                e.store(value, there, place)

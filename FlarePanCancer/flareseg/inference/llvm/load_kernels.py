@@ -9,7 +9,7 @@ LOAD = {
     "target": POINTER, "first_z": COUNT, "slices": COUNT, "slice_step": COUNT, "first_row": COUNT, "rows": COUNT,
     "row_step": COUNT, "pixel_step": COUNT,
 }  # fmt: skip
-PART_FIELDS = 4
+_PART_FIELDS = 4
 """Of each part of a layer's input, in `parts`: the addresses of its values, its scale and its shift, its channels."""
 
 
@@ -19,9 +19,7 @@ def write_load(e: Emitter) -> None:
         z, block = e.plus(of["first_z"], slot.index), e.at(of["target"], e.times(slot.index, of["slice_step"]))
         with e.loop(of["part_count"], carried=(block,)) as number:
             (target,) = number.now
-            fields_of = e.at(of["parts"], e.times(number.index, PART_FIELDS))
-            address, scale, shift, channels = (e.load_count(fields_of, field) for field in range(PART_FIELDS))
-            slope = e.everywhere(e.load_number(of["slopes"], number.index))
+            address, scale, shift, channels, slope = part_of_input(e, number.index)
             with e.loop(of["rows"]) as row:
                 y, there = e.plus(of["first_row"], row.index), e.at(target, e.times(row.index, of["row_step"]))
                 inside = e.both(e.within(z, of["depth"]), e.within(y, of["height"]))
@@ -36,6 +34,14 @@ def write_load(e: Emitter) -> None:
                     place = e.plus(e.times(pixel.index, of["pixel_step"]), channel.index)
                     e.store(e.everywhere(0.0), there, place)
             number.next = (e.at(target, channels),)
+
+
+def part_of_input(e: Emitter, number: Value) -> tuple[Value, Value, Value, Value, Value]:
+    """The addresses of a part's values, scale and shift, its channels, and its slope in all places of a vector."""
+    of = e.arguments
+    fields_of = e.at(of["parts"], e.times(number, _PART_FIELDS))
+    address, scale, shift, channels = (e.load_count(fields_of, field) for field in range(_PART_FIELDS))
+    return address, scale, shift, channels, e.everywhere(e.load_number(of["slopes"], number))
 
 
 def _activate(e: Emitter, here: Value, there: Value, channel: Value, channels: Value, by: tuple[Value, ...]) -> None:

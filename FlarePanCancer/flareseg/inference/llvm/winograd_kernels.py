@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from flareseg.inference.llvm.emitter import COUNT, POINTER, Emitter, Value
 from flareseg.inference.llvm.load_kernels import LOAD
@@ -80,6 +81,22 @@ def to_six(e: Emitter, d: Sequence[Value]) -> list[Value]:
 
 
 def write_from_frequencies(e: Emitter) -> None:
+    with products_of_tiles(e) as (here, there, width, whole):
+        columns = []
+        for x in range(WINDOW):
+            places = [e.times(e.arguments["frequency_step"], y * WINDOW + x) for y in range(WINDOW)]
+            columns.append(to_four(e, [e.load(here, place) for place in places]))
+        plane = [to_four(e, [column[y] for column in columns]) for y in range(TILE)]
+        store_plane(e, plane, there, width, whole)
+
+
+@contextmanager
+def products_of_tiles(e: Emitter) -> Iterator[tuple[Value, Value, Value, Value]]:
+    """What is written in the block is done for every tile of a row and every vector of channels.
+
+    It is told where the products are, where the outputs go, how many columns of the result there are from there on, and
+    whether all voxels of a plane of the tile exist.
+    """
     of = e.arguments
     with e.loop(of["tiles"]) as tile:
         source = e.at(of["source"], e.times(tile.index, of["channels"]))
@@ -87,23 +104,24 @@ def write_from_frequencies(e: Emitter) -> None:
         width = e.minus(of["width"], e.times(tile.index, TILE))
         whole = e.both(e.below(TILE - 1, width), e.below(TILE - 1, of["rows"]))
         with e.loop(of["channels"], e.lanes) as channel:
-            here, there = e.at(source, channel.index), e.at(result, channel.index)
-            columns = []
-            for x in range(WINDOW):
-                places = [e.times(of["frequency_step"], y * WINDOW + x) for y in range(WINDOW)]
-                columns.append(to_four(e, [e.load(here, place) for place in places]))
-            outputs = [
-                (y, x, value)
-                for y in range(TILE)
-                for x, value in enumerate(to_four(e, [column[y] for column in columns]))
-            ]
-            with e.when(whole):
-                for y, x, value in outputs:
-                    e.store(value, there, e.plus(e.times(of["row_step"], y), e.times(of["channels"], x)))
-            with e.otherwise(whole):
-                for y, x, value in outputs:
-                    with e.when(e.both(e.below(x, width), e.below(y, of["rows"]))):
-                        e.store(value, there, e.plus(e.times(of["row_step"], y), e.times(of["channels"], x)))
+            yield e.at(source, channel.index), e.at(result, channel.index), width, whole
+
+
+def store_plane(e: Emitter, plane: Sequence[Sequence[Value]], there: Value, width: Value, whole: Value) -> None:
+    """Those of the outputs [y][x] that exist."""
+    of = e.arguments
+    places = [
+        (y, x, value, e.plus(e.times(of["row_step"], y), e.times(of["channels"], x)))
+        for y, row in enumerate(plane)
+        for x, value in enumerate(row)
+    ]
+    with e.when(whole):
+        for _, _, value, place in places:
+            e.store(value, there, place)
+    with e.otherwise(whole):
+        for y, x, value, place in places:
+            with e.when(e.both(e.below(x, width), e.below(y, of["rows"]))):
+                e.store(value, there, place)
 
 
 def to_four(e: Emitter, m: Sequence[Value]) -> list[Value]:

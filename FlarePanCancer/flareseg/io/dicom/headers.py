@@ -86,8 +86,6 @@ REPEATED_KEYWORDS = (
 )
 """Of patient, study and image: what results in DICOM must repeat."""
 MARK = b"DICM"
-APPLE_DOUBLE = b"\x00\x05\x16\x07"
-"""How the files begin that macOS leaves beside others on foreign disks and in zips, called ._NAME."""
 BEGINNING = 1024
 """Bytes that hold the preamble and the file meta information."""
 DEFLATED = b"1.2.840.10008.1.2.1.99"

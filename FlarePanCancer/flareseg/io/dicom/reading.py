@@ -8,13 +8,7 @@ from pathlib import Path
 
 from flareseg.errors import FlareError, InputError
 from flareseg.io.dicom.choice import choose
-from flareseg.io.dicom.headers import (
-    PATIENT_KEYWORDS,
-    REPEATED_KEYWORDS,
-    beginning_of,
-    header_of,
-    quiet_pydicom,
-)
+from flareseg.io.dicom.headers import PATIENT_KEYWORDS, REPEATED_KEYWORDS, beginning_of, header_of, quiet_pydicom
 from flareseg.io.dicom.pixels import PixelReader
 from flareseg.io.dicom.selection import select
 from flareseg.io.dicom.series import Lost, Series, lost_of, scan

@@ -10,16 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flareseg.io.contents import APPLE_DOUBLE
 from flareseg.io.dicom.copies import without_copies
-from flareseg.io.dicom.headers import (
-    APPLE_DOUBLE,
-    beginning_of,
-    header_of,
-    is_dicom,
-    lost_its_mark,
-    quiet_pydicom,
-    why_closed,
-)
+from flareseg.io.dicom.headers import beginning_of, header_of, is_dicom, lost_its_mark, quiet_pydicom, why_closed
 from flareseg.io.dicom.member import Source
 from flareseg.io.dicom.slices import Slice, alike, depths_mm, slices_of
 from flareseg.io.dicom.sources import Files
