@@ -14,7 +14,7 @@ from flareseg.errors import ModelError, UsageError
 from flareseg.labels import TUMOUR, by_names
 from flareseg.model.bundle import read_description
 from flareseg.model.catalogue import find_model
-from train.config import NEW_PATIENTS, Config, NewPatientsConfig, TumourRulesConfig
+from train.config import FP16_BITS, NEW_PATIENTS, Config, NewPatientsConfig, TumourRulesConfig
 from train.data.layouts.names import check_names
 from train.fit_config import AugmentConfig, FitConfig, NnunetAugmentConfig
 from train.net_config import ANY_RANGE
@@ -89,6 +89,8 @@ def _check(config: Config, with_data: bool) -> None:
 def _check_exported(config: Config) -> tuple[str, ...]:
     """Check that the keys of `export` fit the exported fit or model; returns what it segments."""
     export = config.export
+    if not 2 <= export.significant_bits <= FP16_BITS:
+        raise UsageError(f"export: significant_bits is a number from 2 to {FP16_BITS}.")
     if export.fit in config.fits:
         segmented = config.net_of(export.fit).names
         if strange := sorted(set(export.suppressed) - set(segmented)):

@@ -128,6 +128,8 @@ class FitConfig:
         reconstruction: for "reconstruct": "mse" (the paper's text and Model Genesis) or "l1" (its equation 1).
         terms: of Dice and cross entropy, their "sum" or their "mean", whose gradient is half as large.
         batch_size: patches per process and step.
+        optimizer: "sgd" with Nesterov's momentum, as in the paper and nnU-Net; "adamw"; or "muon", with learning rates
+            of AdamW's size (`training/muon.py`). `momentum` is SGD's.
         foreground: fraction of patches centred near an annotated structure.
         foreground_rule: "each": every patch with that probability, near the structure; "nnunet": the last of a step's
             patches over all processes, as many as that fraction rounded by nnU-Net (0.33 of 2 is one, of 10 three),
@@ -163,7 +165,7 @@ class FitConfig:
     steps_per_epoch: int = 250
     max_minutes: float = 1e9
     batch_size: int = 2
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = 0.01
     momentum: float = 0.99
     weight_decay: float = 3e-5

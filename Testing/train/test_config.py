@@ -135,6 +135,8 @@ def test_a_net_for_tumours_needs_tumours_in_both_nets(helper, words):
         ("fits.final.learning_rate=0", "more than 0"),
         ("fits.final.teacher=tumor", "teacher belongs to the task 'distill'"),
         ("fits.other={net: final, epochs: 1}", "give its stage"),
+        ("export.significant_bits=12", "from 2 to 11"),
+        ("fits.final.optimizer=lion", "expected one of sgd, adamw, muon"),
         ("export.fit=first", "no fit 'first' in fits, nor a model"),
         ("export.fit=default", "'default' is a model already"),
         (

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def test_the_weights_are_those_of_the_fit_in_half_precision(run):
     bundle = exported(run)
     for name, value in averaged_weights(run[1].fit("final")).items():
         assert torch.equal(bundle.weights[name].float(), value.half().float()), name
+
+
+def test_weights_of_fewer_bits_take_less_room_and_differ_by_as_much(run):
+    config, paths = run
+    whole = exported(run).weights
+    config = replace(config, export=replace(config.export, significant_bits=8))
+    short = exported((config, paths)).weights
+    size = {key: len(zlib.compress(b"".join(t.numpy().tobytes() for t in one.values()))) for key, one in
+            (("whole", whole), ("short", short))}  # fmt: skip
+    assert size["short"] < 0.9 * size["whole"]
+    for name, value in whole.items():
+        assert torch.allclose(short[name].float(), value.float(), rtol=2**-8, atol=1e-6), name
 
 
 def test_plan_and_name_are_those_of_the_configuration(run):

@@ -19,12 +19,13 @@ from flareseg.model.shared_nets import EMBEDDED, Shared
 from train.common.distributed import Rank
 from train.common.json_files import read_table
 from train.common.paths import RunPaths
-from train.config import PHANTOMS, Config
+from train.config import FP16_BITS, PHANTOMS, Config
 from train.data.index import CaseIndex, read_index
 from train.reporting.card import model_card
 from train.reporting.provenance import lineage, provenance_of
 from train.training.checkpoints import DONE, averaged_weights
 from train.training.fits import check_fresh, hidden_from, plan_of
+from train.training.rounding import rounded
 from train.training.suppression import lower, suppress
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def export_model(
         if prefix == COARSE:
             suppress(found, config.net_of(name), suppressed)
         weights |= {prefix + key: value for key, value in found.items()}
+    if config.export.significant_bits < FP16_BITS:
+        weights = rounded(weights, config.export.significant_bits)
     plans = {prefix: plan_of(config, paths, name) for prefix, name in helpers.items()}
     intensity = plan_of(config, paths, fit).intensity
     plan = config.net_of(fit).plan(intensity, plans.get(COARSE), plans.get(TUMOUR_NET), config.export.lesions)

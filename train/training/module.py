@@ -17,6 +17,7 @@ from flareseg.model.plan import Plan
 from train.augmentation.dataset import to_batch
 from train.fit_config import FitConfig
 from train.net_config import NetConfig
+from train.training.muon import Muon
 from train.training.norms import use_patch_norms
 from train.training.stamps import Stamp, stamp_of
 from train.training.tasks import Batch, Task
@@ -125,6 +126,8 @@ class TrainingModule(L.LightningModule):
             return torch.optim.AdamW(
                 self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
             )
+        if settings.optimizer == "muon":
+            return Muon(self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
         return torch.optim.SGD(
             self.network.parameters(),
             lr=settings.learning_rate,
