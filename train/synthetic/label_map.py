@@ -119,7 +119,8 @@ def synthesize_from_labels(
     hu = draw_tissue_hu(rng, phase)
     grid = spacing_zyx_mm if grid_mm is None else grid_mm
     margin = body.margin_mm if "body" not in tissues.values() else 6.0
-    labels, truth = _with_margin(labels_zyx, truth_zyx, spacing_zyx_mm, margin)
+    seen = _seen(labels_zyx, spacing_zyx_mm, tissues, rng)
+    labels, truth = _with_margin(labels_zyx[seen], truth_zyx[seen], spacing_zyx_mm, margin)
     ratio = np.divide(grid, spacing_zyx_mm).astype(np.float32)
     shape = tuple(max(round(n / r), 1) for n, r in zip(labels.shape, ratio, strict=True))
     drawn = draw_deformation(shape, grid, rng)
@@ -136,6 +137,16 @@ def synthesize_from_labels(
     if grid[0] < 0.8 * _THICK_MM and rng.random() < 0.3:
         scan = thick_slices(scan, _THICK_MM / grid[0])
     return acquire(scan, rng, grid, arms=False), moved_truth, body
+
+
+def _seen(labels: NDArray[Any], spacing: Triple, tissues: Tissues, rng: np.random.Generator) -> slice:
+    """The slices of the scan: the upper abdomen, and as much above and below it as other scans have too."""
+    more_below, more_above = rng.uniform(30, 280), rng.uniform(30, 130)
+    box = box_of(np.isin(labels, [value for value, name in tissues.items() if name in _UPPER]))
+    if box is None:
+        return slice(None)
+    first, last = box[0].start - int(more_below / spacing[0]), box[0].stop + int(more_above / spacing[0])
+    return slice(max(first, 0), last)
 
 
 def _with_margin(

@@ -55,7 +55,8 @@ def add_anatomy(
     crest = pelvis[-1] * spacing_zyx_mm[0] if len(pelvis) else -1e3
     size = rng.uniform(0.92, 1.08)
     # Muscles: beside the spine up to the back, and the psoas below the first lumbar vertebra.
-    erector = (((np.abs(dx) - 34) / 34) ** 4 + ((depth + 32) / 24) ** 2 < 1) & (behind > 26)
+    inward = (behind - 28) / np.maximum(back - 8 - front - 28, 20)  # 0 at the vertebrae, 1 under the skin of the back
+    erector = ((np.abs(dx) - 34) / 34) ** 4 + (2 * inward - 1) ** 4 < 1
     psoas = ((np.abs(dx) - 40) / 17) ** 2 + ((behind - 22) / 22) ** 2 < np.clip((top - 105 - z) / 70, 0, 1)
     added[np.broadcast_to(erector | psoas, added.shape)] = _MUSCLE
     # Lungs lie above a diaphragm that drapes over what is below it, and beside the heart.

@@ -26,7 +26,7 @@ _BEHIND = ("kidney", "adrenal", "aorta", "ivc", "heart_wall", "esophagus_wall", 
 _TEXTURE_HU = 4.0
 _MUSCLE_REACH_MM = 16.0
 """Unlabelled muscle lies within 0.7 of this distance of bones and other labels."""
-_ARM_MM = 60.0
+_ARM_MM, _ARM_REACH_MM = 24.0, 90.0
 _JOINT_MM = 6.0
 
 
@@ -147,7 +147,8 @@ class _Picture:
         flesh = np.minimum(np.maximum(round_labels, outside), wall) + 0.8 * self.clouds
         outline = np.minimum(outside, wall)
         if (arm := self.of("arm_bone")).any():
-            around = _ARM_MM * (0.6 - near(arm, self.spacing, _ARM_MM))
+            weight = near(arm, self.spacing, _ARM_REACH_MM)
+            around = np.where(weight > 0, _ARM_REACH_MM * (1 - weight) - _ARM_MM, np.inf)
             flesh, outline = np.minimum(flesh, around), np.minimum(outline, around)
         skin = outline - body.fat_mm * np.clip(1 + 0.25 * self.noise(70.0), 0.5, 1.35) - 2
         if inside_skin is not None:
@@ -263,8 +264,8 @@ class _Picture:
         depth = np.linspace(0, 1, len(mask[0]), dtype=np.float32)[None, :, None]
         lung = self.hu["lung"] + 700 * vessels + 60 * depth**3 + 15 * self.clouds
         self.scan[mask] = lung[mask]
-        at = np.indices(mask.shape, np.float32, sparse=True)
-        behind = at[1] * self.spacing[1] - 0.25 * at[0] * self.spacing[0] + 2 * self.clouds
+        z, y = (np.arange(n, dtype=np.float32) * mm for n, mm in zip(mask.shape[:2], self.spacing[:2], strict=True))
+        behind = y[:, None] - 0.25 * z[:, None, None] + 2 * self.clouds
         for share, side in zip(self.body.effusion, _sides(box), strict=True):
             inside, view = mask[side], self.scan[side]
             if share == 0 or not inside.any():
@@ -279,5 +280,6 @@ class _Picture:
 
 def _sides(box: Box) -> tuple[Box, Box]:
     """The right and the left half of a box."""
-    middle = (box[2].start + box[2].stop) // 2
-    return (*box[:2], slice(box[2].start, middle)), (*box[:2], slice(middle, box[2].stop))
+    z, y, x = box
+    middle = (x.start + x.stop) // 2
+    return (z, y, slice(x.start, middle)), (z, y, slice(middle, x.stop))
