@@ -89,7 +89,8 @@ class NewPatientsConfig:
 
     Attributes:
         cases: each as SOURCE/CASE: the name of a source of the layout "cases", and of a case in it. The annotated
-            structures are those of the source.
+            structures are those of the source. A case without a CT needs a label map of the whole body besides
+            seg.nii.gz, see `synthetic/label_map.py`; a source may consist of such cases.
         count: new patients per case.
         seed: of the first new patient of each case.
     """
@@ -98,6 +99,11 @@ class NewPatientsConfig:
     count: int
     seed: int = 0
     weight: float | None = None
+
+    @property
+    def sources(self) -> set[str]:
+        """The names of the sources of the cases."""
+        return {case.partition("/")[0] for case in self.cases}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def fingerprint_of(sources: Sequence[SourceConfig]) -> Fingerprint:
     Raises:
         InputError: when there is no CT.
     """
-    cases = [case for source in sources for case in look_into(source).cases if case.split != "validation"]
+    found = [case for source in sources for case in look_into(source, maps_will_do=True).cases]
+    cases = [case for case in found if case.split != "validation"]
     chosen = [case for case in cases if case.labels] or cases
     spacings, shapes = [], []
     for case in chosen:

@@ -79,7 +79,8 @@ def survey(config: Config, paths: RunPaths) -> Survey:
     """
     grids = _grids(config)
     sources = _sources(config, paths)
-    findings = {source.name: look_into(source) for source in sources}
+    models = config.new_patients.sources if config.new_patients else ()
+    findings = {source.name: look_into(source, maps_will_do=source.name in models) for source in sources}
     jobs = [job for source in sources for job in _jobs(source, findings[source.name], paths, grids)]
     twins = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
     if twins:

@@ -2,7 +2,7 @@
 
 Based on SynthSeg (Billot et al. 2023, https://doi.org/10.1016/j.media.2023.102789), with one difference: if the CT of
 the label map is available, its texture, bowel, bones and fat are kept, and only the labelled tissues get new
-intensities. Without a CT, the whole image is rendered from the label map.
+intensities. Without a CT, a whole patient is rendered from the label map (`label_map.py`, `whole_body.py`).
 
 `python -m train.synthetic.resynthesis SOURCE_CASE OUT_FOLDER COUNT [SEED]` writes COUNT new patients of a case (layout
 "cases") to a new data folder.
@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +32,13 @@ from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, w
 from train.data.in_part import names_in_part
 from train.data.index import IGNORE
 from train.data.layouts.cases import annotated_values
-from train.synthetic.body.contrast import PHASES, draw_hu, draw_phase
+from train.synthetic.body.contrast import PHASES, draw_phase
 from train.synthetic.body.scanner import acquire
 from train.synthetic.deformation import draw_deformation
-from train.synthetic.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR, Tissues
+from train.synthetic.label_map import EXTRA, GRID_MM, LabelMap, read_label_map, synthesize_from_labels
+from train.synthetic.smooth_fields import box_of
+from train.synthetic.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR, Tissues, draw_tissue_hu
+from train.synthetic.whole_body import AIR_HU
 
 DETAILED: Mapping[str, Tissues] = {
     "extra_full_atlas_labels.nii.gz": SPL_ATLAS,
@@ -44,7 +49,17 @@ DETAILED: Mapping[str, Tissues] = {
 _HOLLOW = ("esophagus_wall", "stomach_wall", "duodenum_wall", "bowel_wall")
 _AS_SCANNED = ("bowel", "spongy_bone", "disc", "cartilage", "lung")
 """Tissues that hardly depend on the phase: they keep their intensities, if there is a CT."""
-_AIR_HU = -1000.0
+
+
+@dataclass(frozen=True)
+class _Scanned:
+    """A case with its CT, in canonical orientation; attributes as in `LabelMap`."""
+
+    labels_zyx: NDArray[Any]
+    tissues: Tissues
+    truth_zyx: NDArray[np.uint8]
+    spacing_zyx_mm: Triple
+    hu_zyx: NDArray[Any]
 
 
 def synthesize_patient(
@@ -70,7 +85,7 @@ def synthesize_patient(
 
     Returns:
         HU and deformed labels on a grid of the same spacing, whose size scales with the patient. Labels outside the
-        source image are 255.
+        source image are 255; without a CT, only above and below it.
 
     Raises:
         ValueError: when the arrays have different shapes.
@@ -79,22 +94,15 @@ def synthesize_patient(
     if truth.shape != labels_zyx.shape or (hu_zyx is not None and hu_zyx.shape != labels_zyx.shape):
         shapes = [array.shape for array in (labels_zyx, truth, hu_zyx) if array is not None]
         raise ValueError(f"the arrays have different shapes: {shapes}")
-    deformation = draw_deformation(labels_zyx.shape, spacing_zyx_mm, rng)
-    tissue_hu = _tissue_hu(rng, phase or draw_phase(rng))
     if hu_zyx is None:
-        scan = _rendered(labels_zyx, tissues, tissue_hu, rng, spacing_zyx_mm)
-    else:
-        scan = _recoloured(hu_zyx, labels_zyx, tissues, tissue_hu, rng)
-    hu = deformation.of_image(scan, _AIR_HU)
+        chosen = phase or draw_phase(rng)
+        return synthesize_from_labels(labels_zyx, spacing_zyx_mm, tissues, truth, rng, phase=chosen)[:2]
+    deformation = draw_deformation(labels_zyx.shape, spacing_zyx_mm, rng)
+    tissue_hu = draw_tissue_hu(rng, phase or draw_phase(rng))
+    scan = _recoloured(hu_zyx, labels_zyx, tissues, tissue_hu, rng)
+    hu = deformation.of_image(scan, AIR_HU)
     labels = deformation.of_labels(truth, IGNORE)
     return acquire(hu, rng, spacing_zyx_mm, arms=False), labels.astype(np.uint8)
-
-
-def _tissue_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
-    hu = draw_hu(rng, phase)
-    hu["kidney"] = 0.6 * hu["kidney_cortex"] + 0.4 * hu["kidney_medulla"]
-    hu["bowel"] = rng.uniform(-20, 50)
-    return hu
 
 
 def _recoloured(
@@ -108,7 +116,7 @@ def _recoloured(
     scan = hu.astype(np.float32)
     shift = np.zeros_like(scan)
     for value, name in tissues.items():
-        box = _box(labels == value)
+        box = box_of(labels == value)
         if box is None or name in _AS_SCANNED:
             continue
         inside = labels[box] == value
@@ -121,47 +129,6 @@ def _recoloured(
         fades_out = np.clip((middle + 250 - old) / 100, 0, 1)
         shift[box][inside] = (tissue_hu[name] - middle + texture) * fades_in * fades_out
     return scan + ndimage.gaussian_filter(shift, 0.5, truncate=2)
-
-
-def _rendered(
-    labels: NDArray[Any], tissues: Tissues, tissue_hu: dict[str, float], rng: np.random.Generator, spacing: Triple
-) -> NDArray[np.float32]:
-    """Render a CT from the label map alone; unlabelled voxels become fat with patches of soft tissue."""
-    grain = rng.standard_normal(labels.shape, dtype=np.float32)
-    lumps = ndimage.gaussian_filter(grain, [6.0 / mm for mm in spacing], truncate=2.5)
-    fine = ndimage.gaussian_filter(grain, [1.5 / mm for mm in spacing], truncate=2.5)
-    lumps /= max(float(lumps.std()), 1e-6)
-    fine /= max(float(fine.std()), 1e-6)
-    soft = np.clip((lumps - rng.uniform(0.5, 1.3)) * 3, 0, 1)
-    fat = tissue_hu["visceral_fat"]
-    inside = fat + soft * (tissue_hu["bowel_wall"] - fat)
-    body = _body_of(labels, spacing)
-    scan = np.where(body, inside, np.float32(_AIR_HU)).astype(np.float32)
-    for value in np.unique(labels):
-        if value and int(value) in tissues:
-            mask = labels == value
-            scan[mask] = tissue_hu[tissues[int(value)]] + rng.uniform(2, 8) * lumps[mask]
-    scan += body * rng.uniform(2, 8) * fine
-    return ndimage.gaussian_filter(scan, 0.6, truncate=2)
-
-
-def _body_of(labels: NDArray[Any], spacing: Triple) -> NDArray[np.bool_]:
-    """Body mask: an ellipse around all labels with a margin for fat and skin, the same in all slices."""
-    y = np.arange(labels.shape[1], dtype=np.float32)[:, None] * spacing[1]
-    x = np.arange(labels.shape[2], dtype=np.float32)[None] * spacing[2]
-    body = np.zeros(labels.shape, bool)
-    places = np.argwhere(labels.any(axis=0))
-    if len(places) == 0:
-        return body
-    low, high = places.min(0) * np.array(spacing[1:]), places.max(0) * np.array(spacing[1:])
-    middle, half = (low + high) / 2, (high - low) / 2 * 1.15 + 15
-    body[:] = ((y - middle[0]) / half[0]) ** 2 + ((x - middle[1]) / half[1]) ** 2 < 1
-    return body
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    found = ndimage.find_objects(mask.view(np.uint8))
-    return found[0] if found else None
 
 
 def synthesize_patients(
@@ -177,7 +144,7 @@ def synthesize_patients(
     """Write `count` new patients of a case as cases under `folder`; existing ones are kept.
 
     Args:
-        source: folder of the case.
+        source: folder of the case: a CT and labels, or a label map of the whole body, see `label_map.py`.
         folder: output folder.
         count: number of new patients.
         seed: of the first.
@@ -192,20 +159,14 @@ def synthesize_patients(
         InputError: when the source is not a labelled case, or its files have different grids.
         OutputError: when a case cannot be written.
     """
-    if not (source / CT).is_file() or not (source / TRUTH).is_file():
-        raise InputError(f"'{source}' is no labelled case: it needs {CT} and {TRUTH}.")
-    volume = read_volume(source / CT)
-    way = Orientation.of(volume.geometry)
-    geometry = way.geometry_to_canonical(volume.geometry)
-    hu = way.to_canonical(volume.hu)
-    truth = way.to_canonical(_labels_on(source / TRUTH, volume.geometry))
-    detailed, tissues = truth, FLARE
-    for name, table in DETAILED.items():
-        if (source / name).is_file():
-            detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
+    if not (source / TRUTH).is_file():
+        raise InputError(f"'{source}' is no labelled case: it needs {TRUTH}, and {CT} or {EXTRA}.")
     info = read_info(source) or {}
+    scanned = (source / CT).is_file()
+    known = _read_scanned(source) if scanned else read_label_map(source, info)
     info["patient"] = patient_of(info, source.name)
-    if annotated or absent:
+    if annotated or absent or not scanned:
+        truth = known.truth_zyx
         present = by_names(annotated) or _annotated(info.get("labels_present"), truth, source / "info.json")
         info["labels_present"] = {str(one.value): one.name for one in (*present, *by_names(absent))}
     partly = {one.value for one in by_names(in_part)}
@@ -216,16 +177,23 @@ def synthesize_patients(
     for number in range(count):
         path = folder / _name(source, seed + number)
         paths.append(path)
-        known = read_info(path)
-        if known is not None and _said_of_labels(known) == _said_of_labels(info):
+        made = read_info(path)
+        if made is not None and _said_of_labels(made) == _said_of_labels(info):
             continue
-        rng = np.random.default_rng(seed + number)
-        phase = str(rng.choice(PHASES))
-        new_hu, labels = synthesize_patient(
-            detailed, geometry.spacing_zyx_mm, tissues, rng, truth_zyx=truth, hu_zyx=hu, phase=phase
-        )
-        _write(path, new_hu, labels, geometry.spacing_zyx_mm, info, {"seed": seed + number, "phase": phase})
+        _write(path, known, seed + number, info)
     return paths
+
+
+def _read_scanned(source: Path) -> _Scanned:
+    volume = read_volume(source / CT)
+    way = Orientation.of(volume.geometry)
+    truth = way.to_canonical(_labels_on(source / TRUTH, volume.geometry))
+    detailed, tissues = truth, FLARE
+    for name, table in DETAILED.items():
+        if (source / name).is_file():
+            detailed, tissues = way.to_canonical(_labels_on(source / name, volume.geometry)), table
+    spacing = way.geometry_to_canonical(volume.geometry).spacing_zyx_mm
+    return _Scanned(detailed, tissues, truth, spacing, way.to_canonical(volume.hu))
 
 
 def _said_of_labels(info: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -289,20 +257,26 @@ def _labels_on(path: Path, geometry: Geometry) -> NDArray[Any]:
     return labels
 
 
-def _write(
-    path: Path, hu: NDArray[np.int16], labels: NDArray[np.uint8], spacing: Triple, info: dict[str, Any],
-    drawn: dict[str, Any],
-) -> None:  # fmt: skip
+def _write(path: Path, known: _Scanned | LabelMap, seed: int, info: dict[str, Any]) -> None:
+    rng = np.random.default_rng(seed if isinstance(known, _Scanned) else [seed, crc32(known.labels_zyx.tobytes())])
+    phase, about = str(rng.choice(PHASES)), {}
+    given = known.labels_zyx, known.spacing_zyx_mm, known.tissues
+    if isinstance(known, LabelMap):
+        spacing = GRID_MM
+        hu, labels, body = synthesize_from_labels(*given, known.truth_zyx, rng, phase=phase, grid_mm=spacing)
+        made = "Rendered from a label map without a CT by train/synthetic/label_map.py: deformed, all tissues drawn."
+        about = {"body": asdict(body)}
+    else:
+        spacing = known.spacing_zyx_mm
+        hu, labels = synthesize_patient(*given, rng, truth_zyx=known.truth_zyx, hu_zyx=known.hu_zyx, phase=phase)
+        made = "Synthesized from a real patient by train/synthetic/resynthesis.py: deformed, new intensities."
     grid = Geometry((hu.shape[0], hu.shape[1], hu.shape[2]), spacing)
     kept: dict[str, Any] = {
         key: info[key]
         for key in ("licence", "citation", "labels_present", "in_part", "source", "patient")
         if key in info
     }
-    info = {
-        "case": path.name, **kept, "split": "train", **drawn,
-        "notes": "Synthesized from a real patient by train/synthetic/resynthesis.py: deformed, new intensities.",
-    }  # fmt: skip
+    info = {"case": path.name, **kept, "split": "train", "seed": seed, "phase": phase, **about, "notes": made}
     with new_case(path) as case:
         write_ct(hu, grid, case)
         write_labels(labels, grid, case / TRUTH)

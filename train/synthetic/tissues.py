@@ -1,12 +1,17 @@
-"""Tables from label value to tissue, for `resynthesis.py`.
+"""Tables from label value or name to tissue, for `resynthesis.py` and `whole_body.py`.
 
-A tissue is a key of `body.contrast.draw_hu`, and its intensity depends on the contrast phase ("kidney" is cortex and
-medulla together, "bowel" its content). Values missing from a table have unknown tissue.
+A tissue is a key of `draw_tissue_hu`, and its intensity depends on the contrast phase ("kidney" is cortex and medulla
+together, "bowel" the colon with its content, "nerve" the spinal cord). Values missing from a table have unknown tissue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from train.synthetic.body.contrast import draw_hu
 
 Tissues = Mapping[int, str]
 
@@ -41,3 +46,47 @@ TOTALSEGMENTATOR: Tissues = {
     **dict.fromkeys(range(92, 117), "spongy_bone"), 117: "cartilage",
 }  # fmt: skip
 """TotalSegmentator 2, task "total" (Wasserthal et al. 2023)."""
+
+TOTALSEGMENTATOR_NAMES: Mapping[str, str] = {
+    "liver": "liver", "spleen": "spleen", "pancreas": "pancreas", "kidney_cyst_*": "bile", "kidney_*": "kidney",
+    "adrenal_gland_*": "adrenal", "gallbladder": "bile", "aorta": "aorta", "inferior_vena_cava": "ivc",
+    "superior_vena_cava": "ivc", "portal_vein_and_splenic_vein": "portal_vein", "iliac_vena_*": "ivc",
+    "brachiocephalic_vein_*": "ivc", "pulmonary_vein": "heart_blood", "*_artery_*": "arteries",
+    "brachiocephalic_trunk": "arteries", "heart": "heart_wall", "atrial_appendage_left": "heart_blood",
+    "esophagus": "esophagus_wall", "stomach": "stomach_wall", "duodenum": "duodenum_wall",
+    "small_bowel": "bowel_wall", "colon": "bowel", "urinary_bladder": "urine", "prostate": "muscle",
+    "lung_*": "lung", "trachea": "air", "vertebrae_*": "spongy_bone", "rib_*": "spongy_bone",
+    "sacrum": "spongy_bone", "sternum": "spongy_bone", "skull": "spongy_bone", "hip_*": "spongy_bone",
+    "femur_*": "spongy_bone", "humerus_*": "arm_bone", "scapula_*": "spongy_bone", "clavicula_*": "spongy_bone",
+    "costal_cartilages": "cartilage", "gluteus_*": "muscle", "iliopsoas_*": "muscle", "autochthon_*": "muscle",
+    "spinal_cord": "nerve", "brain": "nerve", "thyroid_gland": "thyroid",
+}  # fmt: skip
+"""By the names of TotalSegmentator 2, as patterns; the first that fits counts."""
+
+HRA_NAMES: Mapping[str, str] = {
+    "body": "body", "jejunum_ileum": "bowel_wall", "ivc": "ivc", "pelvis": "spongy_bone",
+    "portal_*_vessels": "portal_vein", "mesenteric_*_vessels": "arteries",
+}  # fmt: skip
+"""By those names of the Human Reference Atlas (Browne et al.) that TotalSegmentator does not have; "body" is all within
+the skin."""
+
+
+def tissues_of(names: Mapping[int, str]) -> dict[int, str]:
+    """The tissue of each label value by the name of its structure; values of unknown names are left out."""
+    patterns = [*TOTALSEGMENTATOR_NAMES.items(), *HRA_NAMES.items()]
+    found = {}
+    for value, name in names.items():
+        tissue = next((tissue for pattern, tissue in patterns if fnmatchcase(name, pattern)), None)
+        if tissue:
+            found[value] = tissue
+    return found
+
+
+def draw_tissue_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
+    """The HU of every tissue of the tables in one patient."""
+    hu = draw_hu(rng, phase)
+    hu["kidney"] = 0.6 * hu["kidney_cortex"] + 0.4 * hu["kidney_medulla"]
+    hu["bowel"] = rng.uniform(-20, 50)
+    hu["nerve"], hu["thyroid"] = hu["muscle"] - rng.uniform(8, 22), hu["adrenal"] + rng.uniform(50, 80)
+    hu["arm_bone"], hu["air"] = hu["spongy_bone"], -970.0
+    return hu

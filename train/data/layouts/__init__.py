@@ -35,7 +35,7 @@ from train.data.layouts import (
     totalsegmentator,
     word,
 )
-from train.data.layouts.found import FoundCase
+from train.data.layouts.found import WITHOUT_CT, FoundCase
 
 LAYOUTS: dict[Layout, Callable[[Path, SourceConfig], list[FoundCase]]] = {
     "cases": cases.find,
@@ -77,8 +77,12 @@ class Findings:
     others: tuple[str, ...]
 
 
-def look_into(source: SourceConfig) -> Findings:
+def look_into(source: SourceConfig, *, maps_will_do: bool = False) -> Findings:
     """The cases of a source, and what of its folder they leave out.
+
+    Args:
+        source: of the configuration.
+        maps_will_do: whether a source may consist of label maps without CTs, such as one that new patients are made of.
 
     Raises:
         InputError: when the folder cannot be read or holds no case in this layout, or `only` or `without` names
@@ -99,7 +103,7 @@ def look_into(source: SourceConfig) -> Findings:
     for name, reason in reasons.items():
         if reason:
             left_out[reason].append(name)
-    if not kept:
+    if not kept and not (maps_will_do and any(case.left_out == WITHOUT_CT for case in found)):
         why = next((f"; left out: {case.left_out}" for case in found if case.left_out), "")
         raise InputError(f"'{folder}' holds no case in the layout '{source.layout}'{why}; see train/README.md.")
     theirs = {path for case in found for path in case.files}

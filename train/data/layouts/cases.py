@@ -16,15 +16,21 @@ from flareseg.labels import by_name
 from train.common.json_files import checked_table
 from train.config import SourceConfig
 from train.data.case_folder import CT, INFO, LESIONS, ORGANS, TRUTH, patient_of
-from train.data.layouts.found import ALL, FoundCase, LabelFile
+from train.data.layouts.found import ALL, WITHOUT_CT, FoundCase, LabelFile
 from train.data.layouts.names import target_of
 
 _SURE = 1
 
 
 def find(folder: Path, source: SourceConfig) -> list[FoundCase]:
-    folders = [path.parent for path in sorted(folder.glob(f"*/{CT}")) if not path.parent.name.startswith(".")]
-    return [_case(one, with_lesions=source.lesions) for one in folders]
+    folders = {name: _folders_with(name, folder) for name in (CT, TRUTH)}
+    found = [_case(one, with_lesions=source.lesions) for one in folders[CT]]
+    maps = [one for one in folders[TRUTH] if one not in folders[CT]]
+    return found + [FoundCase(one.name, one / TRUTH, left_out=WITHOUT_CT) for one in maps]
+
+
+def _folders_with(name: str, folder: Path) -> list[Path]:
+    return [path.parent for path in sorted(folder.glob(f"*/{name}")) if not path.parent.name.startswith(".")]
 
 
 def _case(folder: Path, *, with_lesions: bool) -> FoundCase:
