@@ -16,6 +16,9 @@ from flareseg.inference.region import Body, can_be_abdomen, extension, region_of
 from flareseg.model.bundle import FORMAT
 from flareseg.model.plan import ComponentRule
 
+ONE_ML = (10.0, 10.0, 10.0)
+"""Voxels of it, in mm."""
+
 
 def a_scan_with_body_and_table() -> np.ndarray:
     """60 × 120 × 140 voxels of 3 mm: an elliptic body, and a table under it that it does not touch."""
@@ -110,29 +113,31 @@ def labels_with_islands() -> np.ndarray:
 
 
 def test_components_below_the_volume_of_their_structure_are_removed(labels_with_islands):
-    result = remove_small_components(labels_with_islands, 1.0, {1: ComponentRule(minimum_ml=10)})
+    result = remove_small_components(labels_with_islands, ONE_ML, {1: ComponentRule(minimum_ml=10)})
     assert (result == 1).sum() == 216 + 27
     assert (result == 2).sum() == 10
 
 
 def test_only_the_largest_component_stays_where_the_rule_says_so(labels_with_islands):
     result = remove_small_components(
-        labels_with_islands, 0.5, {1: ComponentRule(largest_only=True), 2: ComponentRule(largest_only=True)}
+        labels_with_islands,
+        (5.0, 10.0, 10.0),
+        {1: ComponentRule(largest_only=True), 2: ComponentRule(largest_only=True)},
     )
     assert (result == 1).sum() == 216
     assert (result == 2).sum() == 9
 
 
 def test_a_structure_whose_largest_component_is_too_small_disappears(labels_with_islands):
-    result = remove_small_components(labels_with_islands, 1.0, {2: ComponentRule(minimum_ml=50, largest_only=True)})
+    result = remove_small_components(labels_with_islands, ONE_ML, {2: ComponentRule(minimum_ml=50, largest_only=True)})
     assert not (result == 2).any()
     assert (result == 1).sum() == 216 + 27 + 1
 
 
 def test_components_below_a_share_of_the_largest_are_removed(labels_with_islands):
-    result = remove_small_components(labels_with_islands, 1.0, {1: ComponentRule(minimum_share=0.1)})
+    result = remove_small_components(labels_with_islands, ONE_ML, {1: ComponentRule(minimum_share=0.1)})
     assert (result == 1).sum() == 216 + 27
-    few = remove_small_components(labels_with_islands, 1.0, {1: ComponentRule(minimum_ml=30, minimum_share=0.1)})
+    few = remove_small_components(labels_with_islands, ONE_ML, {1: ComponentRule(minimum_ml=30, minimum_share=0.1)})
     assert (few == 1).sum() == 216
     assert (few == 2).sum() == 10
 
@@ -141,14 +146,14 @@ def test_touching_structures_are_components_of_their_own():
     labels = np.ones((4, 4, 4), np.uint8)
     labels[2:] = 2
     result = remove_small_components(
-        labels.copy(), 1.0, {1: ComponentRule(minimum_ml=33), 2: ComponentRule(minimum_ml=32)}
+        labels.copy(), ONE_ML, {1: ComponentRule(minimum_ml=33), 2: ComponentRule(minimum_ml=32)}
     )
     assert not (result == 1).any()
     assert (result == 2).sum() == 32
 
 
 def test_an_empty_map_stays_empty():
-    assert not remove_small_components(np.zeros((3, 3, 3), np.uint8), 1.0, {1: ComponentRule(5)}).any()
+    assert not remove_small_components(np.zeros((3, 3, 3), np.uint8), ONE_ML, {1: ComponentRule(5)}).any()
 
 
 def a_vessel(low: int, high: int) -> np.ndarray:
@@ -238,20 +243,20 @@ def liver_beside_fluid() -> tuple[np.ndarray, np.ndarray]:
 def test_fluid_is_not_kept_in_place_of_a_smaller_organ(liver_beside_fluid):
     labels, hu = liver_beside_fluid
     rules = {1: ComponentRule(largest_only=True, without_fluid=True)}
-    result = remove_small_components(labels.copy(), 1.0, rules, hu)
+    result = remove_small_components(labels.copy(), ONE_ML, rules, hu)
     assert np.array_equal(np.flatnonzero(result.any((0, 1))), np.arange(5))
-    plain = remove_small_components(labels.copy(), 1.0, {1: ComponentRule(largest_only=True)}, hu)
+    plain = remove_small_components(labels.copy(), ONE_ML, {1: ComponentRule(largest_only=True)}, hu)
     assert np.array_equal(np.flatnonzero(plain.any((0, 1))), np.arange(10, 20))
 
 
 def test_the_largest_component_stays_where_all_are_fluid_or_the_solid_one_is_an_island(liver_beside_fluid):
     labels, hu = liver_beside_fluid
     rules = {1: ComponentRule(largest_only=True, without_fluid=True)}
-    fatty = remove_small_components(labels.copy(), 1.0, rules, np.minimum(hu, 10))
+    fatty = remove_small_components(labels.copy(), ONE_ML, rules, np.minimum(hu, 10))
     assert fatty.any((0, 1))[10] and not fatty.any((0, 1))[0]
     labels[:, :, 1:5] = 0
     labels[2:, :, 0] = 0
-    alone = remove_small_components(labels.copy(), 1.0, rules, hu)
+    alone = remove_small_components(labels.copy(), ONE_ML, rules, hu)
     assert alone.any((0, 1))[10] and not alone.any((0, 1))[0]
 
 
@@ -261,8 +266,66 @@ def test_a_rule_about_fluid_needs_the_newest_format():
     assert "without_fluid" not in ComponentRule(largest_only=True).to_json()
 
 
-def test_a_rule_about_shares_of_the_largest_needs_the_newest_format():
+def test_a_rule_about_shares_of_the_largest_needs_its_format():
     rule = ComponentRule(minimum_ml=2.0, minimum_share=0.25)
     assert ComponentRule.from_json(rule.to_json()) == rule
     assert "minimum_share" not in ComponentRule(2.0).to_json()
+    assert make_plan(components={"spleen": rule}).needs_format == 9
+
+
+@pytest.fixture
+def kidney_called_spleen() -> np.ndarray:
+    """A spleen (3), and a left kidney (13) of which a slab is called spleen, and the end beyond it is too short."""
+    labels = np.zeros((12, 12, 60), np.uint8)
+    labels[:, :, :20] = 3
+    labels[2:10, 2:10, 30:45] = 13
+    labels[2:10, 2:10, 45:50] = 3
+    labels[2:10, 2:10, 50:56] = 13
+    return labels
+
+
+ORGANS = {value: ComponentRule(largest_only=True, to_neighbour=True) for value in (3, 13)}
+
+
+def test_an_island_at_another_organ_goes_to_it_and_connects_what_lay_apart(kidney_called_spleen):
+    result = remove_small_components(kidney_called_spleen.copy(), ONE_ML, ORGANS)
+    assert (result[2:10, 2:10, 30:56] == 13).all()
+    assert (result == 3).sum() == 12 * 12 * 20 and (result == 13).sum() == 8 * 8 * 26
+    only = {value: ComponentRule(largest_only=True) for value in (3, 13)}
+    plain = remove_small_components(kidney_called_spleen.copy(), ONE_ML, only)
+    assert (plain == 13).sum() == 8 * 8 * 15
+
+
+def test_an_island_goes_nowhere_by_a_small_part_of_its_surface_or_if_it_is_the_larger(kidney_called_spleen):
+    labels = kidney_called_spleen
+    labels[2:10, 2:10, 45:56] = 0
+    labels[2:4, 2:4, 45:56] = 3  # touches the kidney by its end alone
+    assert not remove_small_components(labels.copy(), ONE_ML, ORGANS)[:, :, 45:].any()
+    labels[2:10, 2:10, 30:45] = 0
+    labels[5, 5, 30] = 13
+    labels[4:7, 4:7, 31:45] = 3
+    result = remove_small_components(labels.copy(), ONE_ML, ORGANS)
+    assert (result == 13).sum() == 1 and not result[:, :, 31:].any()
+
+
+def test_the_surface_is_measured_in_mm_not_in_faces():
+    labels = np.zeros((9, 12, 12), np.uint8)
+    labels[:2, :10, :10] = 13  # slices of 10 mm: the island lies on it, and is a column of 4 x 4 x 70 mm
+    labels[2:, 4:8, 4:8] = 3
+    assert (remove_small_components(labels.copy(), (10.0, 1.0, 1.0), ORGANS) == 3).sum() == 112
+    rules = {3: ComponentRule(minimum_ml=50, to_neighbour=True), 13: ORGANS[13]}
+    assert not (remove_small_components(labels.copy(), (10.0, 1.0, 1.0), rules)[2:]).any()
+    assert (remove_small_components(labels.copy(), (1.0, 10.0, 10.0), rules)[2:] == 13).sum() == 112
+
+
+def test_what_has_no_such_rule_takes_and_gives_nothing(kidney_called_spleen):
+    rules = {3: ORGANS[3], 13: ComponentRule(largest_only=True)}
+    result = remove_small_components(kidney_called_spleen.copy(), ONE_ML, rules)
+    assert (result == 13).sum() == 8 * 8 * 15 and not result[:, :, 45:50].any()
+
+
+def test_a_rule_about_neighbours_needs_the_newest_format():
+    rule = ComponentRule(largest_only=True, to_neighbour=True)
+    assert ComponentRule.from_json(rule.to_json()) == rule
+    assert "to_neighbour" not in ComponentRule(2.0).to_json()
     assert make_plan(components={"spleen": rule}).needs_format == FORMAT

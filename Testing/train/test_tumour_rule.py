@@ -51,7 +51,7 @@ def test_lesions_that_are_dropped_score_as_the_model_would_score_without_them(mo
     drawn = Drawn("a", facts["reference"], tuple(map(tuple, facts["lesions"])))
     assert len(drawn.lesions) >= 3
     for rule in (ComponentRule(), ComponentRule(0.03), ComponentRule(0.1), ComponentRule(0, True), ComponentRule(9.0)):
-        after = remove_small_components(found.copy(), 0.001, {TUMOUR: rule})
+        after = remove_small_components(found.copy(), (1.0, 1.0, 1.0), {TUMOUR: rule})
         (score,) = score_case(after, truth, (1.0, 1.0, 1.0), [s for s in structures() if s.value == TUMOUR])
         assert drawn.dsc(rule) == pytest.approx(score.dsc, abs=1e-6)
 

@@ -7,11 +7,13 @@ apart: fat has about -100 HU, water 0.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flareseg.inference.islands import Components, give_to_neighbours
 from flareseg.model.plan import ComponentRule
 from flareseg.volume import Box, Index, Triple, Volume, box_of
 
@@ -40,17 +42,17 @@ def clean_labels(labels: NDArray[np.uint8], ct: Volume, rules: dict[int, Compone
     without_fat = [value for value, rule in rules.items() if rule.without_fat]
     if without_fat:
         exclude_fat(labels, ct.hu, ct.geometry.spacing_zyx_mm, without_fat)
-    remove_small_components(labels, ct.geometry.voxel_ml, rules, ct.hu)
+    remove_small_components(labels, ct.geometry.spacing_zyx_mm, rules, ct.hu)
 
 
 def remove_small_components(
-    labels: NDArray[np.uint8], voxel_ml: float, rules: dict[int, ComponentRule], hu: NDArray[Any] | None = None
+    labels: NDArray[np.uint8], spacing_zyx_mm: Triple, rules: dict[int, ComponentRule], hu: NDArray[Any] | None = None
 ) -> NDArray[np.uint8]:
     """Apply each structure's rule to its 26-connected components.
 
     Args:
         labels: (z, y, x), changed in place.
-        voxel_ml: volume of a voxel.
+        spacing_zyx_mm: of their voxels.
         rules: by label value; structures without a rule stay as they are.
         hu: (z, y, x), the CT on the same grid; needed where a rule is about fluid.
 
@@ -77,22 +79,33 @@ def remove_small_components(
         value[numbers] = part[slab][own]
         if hu is not None and total_hu is not None:
             total_hu += np.bincount(numbers, np.clip(hu[box][slab][own], *RANGE_HU), count + 1)
-    keep = np.ones(count + 1, bool)
-    for structure, rule in rules.items():
-        own = np.flatnonzero(value == structure)
-        if not len(own):
-            continue
-        if rule.largest_only:
-            keep[own] = False
-            mean_hu = total_hu[own] / voxels[own] if total_hu is not None and rule.without_fluid else None
-            keep[own[_organ_among(voxels[own], mean_hu)]] = True
-        least = max(rule.minimum_ml / voxel_ml, rule.minimum_share * voxels[own].max())
-        keep[own[voxels[own] < least]] = False
-    if not keep.all():
+    found = Components(value.copy(), voxels, total_hu, np.arange(count + 1))
+    kept = partial(_kept, rules=rules, voxel_ml=float(np.prod(spacing_zyx_mm)) / 1000)
+    sharing = [structure for structure, rule in rules.items() if rule.to_neighbour]
+    keep = give_to_neighbours(found, components, kept, sharing, spacing_zyx_mm) if sharing else kept(found)
+    result = found.value * keep
+    if (result != value).any():
         for slab in slabs:
             own = part[slab] != 0
-            part[slab][own] *= keep[components[slab][own]]
+            part[slab][own] = result[components[slab][own]]
     return labels
+
+
+def _kept(found: Components, rules: dict[int, ComponentRule], voxel_ml: float) -> NDArray[np.bool_]:
+    """Which components their structures' rules keep."""
+    keep = np.ones(len(found.value), bool)
+    for structure, rule in rules.items():
+        own = np.flatnonzero(found.value == structure)
+        if not len(own):
+            continue
+        voxels = found.voxels[own]
+        if rule.largest_only:
+            keep[own] = False
+            mean_hu = found.total_hu[own] / voxels if found.total_hu is not None and rule.without_fluid else None
+            keep[own[_organ_among(voxels, mean_hu)]] = True
+        least = max(rule.minimum_ml / voxel_ml, rule.minimum_share * voxels.max())
+        keep[own[voxels < least]] = False
+    return keep
 
 
 def _organ_among(voxels: NDArray[np.int64], mean_hu: NDArray[np.float64] | None) -> int:

@@ -25,13 +25,13 @@ from flareseg.model.storage import CARD, JSON, MOST_NETS, ModelFiles, open_model
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 9
+FORMAT = 10
 """The newest that is read; each model is written in the oldest that can tell it. Format 2 came with nnU-Net's models:
 ensembles, structures of their own, other networks, parity; format 3 with structures that are kept free of fat; format 4
 with a net of its own for the tumours; format 5 with the rules of nnU-Net v1; format 6 with models that are put together
 of others, see `combined.py`; format 7 with TotalSegmentator's resampling, and with structures of which fluid is not
 kept; format 8 with nets of an embedded model, see `shared_nets.py`; format 9 with components judged by their share of
-the structure's largest."""
+the structure's largest; format 10 with islands that go to the structure at which they lie."""
 COMBINED = "combined"
 """The entry of model.json that stands in the place of the plan where a model is put together of others."""
 COARSE, TUMOUR_NET = "coarse.", "tumour."

@@ -45,16 +45,20 @@ class Intensity:
 class ComponentRule:
     """What post-processing keeps of one structure: components of at least `minimum_ml` and of at least `minimum_share`
     of the largest one's volume, or only the largest one; with `without_fat` nothing that is fat, and with
-    `without_fluid` not the largest one where that is fluid and another is not, see `inference/postprocessing.py`."""
+    `without_fluid` not the largest one where that is fluid and another is not, see `inference/postprocessing.py`; with
+    `to_neighbour` islands that are not kept go to another such structure where they lie at it, see
+    `inference/islands.py`."""
 
     minimum_ml: float = 0.0
     largest_only: bool = False
     without_fat: bool = False
     without_fluid: bool = False
     minimum_share: float = 0.0
+    to_neighbour: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        added = {"without_fat": self.without_fat, "without_fluid": self.without_fluid}
+        names = ("without_fat", "without_fluid", "to_neighbour")
+        added = {name: getattr(self, name) for name in names}
         old = {"minimum_ml": self.minimum_ml, "largest_only": self.largest_only}
         share = {"minimum_share": self.minimum_share} if self.minimum_share else {}
         return old | {name: True for name, value in added.items() if value} | share
@@ -67,6 +71,7 @@ class ComponentRule:
             bool(data.get("without_fat", False)),
             bool(data.get("without_fluid", False)),
             float(data.get("minimum_share", 0)),
+            bool(data.get("to_neighbour", False)),
         )
 
 
@@ -179,10 +184,12 @@ class Plan:
 
     @property
     def needs_format(self) -> int:
-        """The model format that can tell this plan: 9 where components are judged by their share of the largest, 7 for
-        the resampling of TotalSegmentator and where fluid is taken for no organ, 5 where it follows nnU-Net v1, 4 where
-        tumours have a net of their own, 3 where a structure is kept free of fat, 2 where it has what came with imported
-        nnU-Net models."""
+        """The model format that can tell this plan: 10 where islands go to their neighbours, 9 where components are
+        judged by their share of the largest, 7 for the resampling of TotalSegmentator and where fluid is taken for no
+        organ, 5 where it follows nnU-Net v1, 4 where tumours have a net of their own, 3 where a structure is kept free
+        of fat, 2 where it has what came with imported nnU-Net models."""
+        if any(rule.to_neighbour for rule in self.components.values()):
+            return 10
         if any(rule.minimum_share for rule in self.components.values()):
             return 9
         if self.resampling == "corners" or any(rule.without_fluid for rule in self.components.values()):
