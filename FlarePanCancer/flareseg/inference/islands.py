@@ -39,7 +39,7 @@ class Components:
     def together(self) -> Components:
         """Each group as if it were one component, under the number of one of them; the others have no voxels."""
         size = len(self.group)
-        total = None if self.total_hu is None else np.bincount(self.group, self.total_hu, size)
+        total = None if self.total_hu is None else np.bincount(self.group, self.total_hu, size).astype(np.float64)
         voxels = np.bincount(self.group, self.voxels, size).astype(np.int64)
         return Components(np.where(voxels > 0, self.value, 0).astype(np.uint8), voxels, total, self.group)
 
@@ -80,14 +80,14 @@ def give_to_neighbours(
         return keep
     boxes = ndimage.find_objects(numbers)
     touched = []
-    for island in islands:
-        area, whole = _contacts(numbers, len(found.value), int(island), boxes[island - 1], spacing_zyx_mm)
+    for island in map(int, islands):
+        area, whole = _contacts(numbers, len(found.value), island, boxes[island - 1], spacing_zyx_mm)
         by_value = np.bincount(found.value, area, 256)
         by_value[[value for value in range(256) if value not in sharing or value == found.value[island]]] = 0
         taker = int(by_value.argmax())
         if by_value[taker] > 0 and by_value[taker] >= TOUCHING * whole:
             others = np.flatnonzero((area > 0) & (found.value == taker))
-            touched.append((by_value[taker] / whole, int(island), taker, others))
+            touched.append((by_value[taker] / whole, island, taker, others))
     for _, island, taker, others in sorted(touched, key=lambda one: -one[0]):
         still = others[found.value[others] == taker]  # they may have been given away themselves
         larger = found.voxels[found.value == taker].sum() > found.voxels[island]
