@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from flareseg.errors import InputError
 from flareseg.io.files import read_labels
 from flareseg.io.image import read_image
-from flareseg.volume import Orientation, Triple
+from flareseg.volume import Orientation, Triple, box_of
 from train.data.case_folder import INFO, TRUTH
 from train.data.index import IGNORE
 from train.synthetic.body.scanner import acquire, add_table, thick_slices
 from train.synthetic.deformation import Deformation, draw_deformation
 from train.synthetic.missing_anatomy import ADDED, add_anatomy
-from train.synthetic.smooth_fields import box_of
 from train.synthetic.tissues import Tissues, draw_tissue_hu, tissues_of
 from train.synthetic.whole_body import AIR_HU, Body, draw_body, render_body
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from flareseg.volume import Triple
-from train.synthetic.smooth_fields import box_of, depth_mm, smooth_noise
+from flareseg.volume import Triple, box_of
+from train.synthetic.smooth_fields import depth_mm, smooth_noise
 
 GAS_HU = -965.0
 

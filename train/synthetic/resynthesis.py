@@ -25,7 +25,7 @@ from scipy import ndimage
 from flareseg.errors import FlareError, InputError, UsageError
 from flareseg.io.files import read_labels, read_volume
 from flareseg.labels import Structure, by_names, structures
-from flareseg.volume import Geometry, Orientation, Triple
+from flareseg.volume import Geometry, Orientation, Triple, box_of
 from train.common.parallel import in_parallel, with_progress
 from train.config import NewPatientsConfig, SourceConfig
 from train.data.case_folder import CT, TRUTH, new_case, patient_of, read_info, write_ct, write_info, write_labels
@@ -36,7 +36,6 @@ from train.synthetic.body.contrast import PHASES, draw_phase
 from train.synthetic.body.scanner import acquire
 from train.synthetic.deformation import draw_deformation
 from train.synthetic.label_map import EXTRA, GRID_MM, LabelMap, read_label_map, synthesize_from_labels
-from train.synthetic.smooth_fields import box_of
 from train.synthetic.tissues import FLARE, SPL_ATLAS, TOTALSEGMENTATOR, Tissues, draw_tissue_hu
 from train.synthetic.whole_body import AIR_HU
 

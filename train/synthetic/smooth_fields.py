@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from flareseg.volume import Triple
 
-Box = tuple[slice, slice, slice]
 _DIRECTIONS = 40
 _FAR_MM = 1e3
 
@@ -33,17 +32,6 @@ def smooth_noise(
         first = field.take(low, axis)
         field = first + share * (field.take(low + 1, axis) - first)
     return field
-
-
-def box_of(mask_zyx: NDArray[np.bool_]) -> Box | None:
-    """The smallest box round a mask, or None where it is empty."""
-    parts = []
-    for axes in ((1, 2), (0, 2), (0, 1)):
-        places = np.flatnonzero(np.any(mask_zyx, axis=axes))
-        if len(places) == 0:
-            return None
-        parts.append(slice(int(places[0]), int(places[-1]) + 1))
-    return parts[0], parts[1], parts[2]
 
 
 def depth_mm(mask_zyx: NDArray[np.bool_], spacing_zyx_mm: Triple) -> NDArray[np.float32]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from flareseg.volume import Triple
+from flareseg.volume import Box, Triple, box_of
 from train.synthetic.lumen import GAS_HU, GUTS, fill_gut
-from train.synthetic.smooth_fields import Box, box_of, depth_mm, hull_distance, near, smooth_noise
+from train.synthetic.smooth_fields import depth_mm, hull_distance, near, smooth_noise
 
 AIR_HU = -1000.0
 _VISCERA = (

@@ -1,7 +1,7 @@
 """Muon: momentum whose update is made orthogonal, for kernels of convolutions.
 
 Of one patch, a gradient points along few directions of a layer. Muon takes a step of equal length along all of them,
-and so learns from few steps what Adam learns from two or three times as many (docs/experiments.md).
+and so learns from fewer steps than Adam does (docs/experiments.md).
 
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the length of a step, so that Adam's learning rates fit,
 from Liu et al. 2025, https://doi.org/10.48550/arXiv.2502.16982, section 2.2. `torch.optim.Muon` takes matrices only.
