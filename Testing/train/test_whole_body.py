@@ -21,7 +21,7 @@ from train.stages.prepare import generate, survey
 from train.synthetic.label_map import EXTRA, synthesize_from_labels
 from train.synthetic.lumen import GAS_HU, GUTS, fill_gut
 from train.synthetic.resynthesis import synthesize_patients
-from train.synthetic.tissues import HRA_NAMES, TOTALSEGMENTATOR_NAMES, draw_tissue_hu, tissues_of
+from train.synthetic.tissues import HRA_NAMES, TOTALSEGMENTATOR_NAMES, draw_whole_body_hu, tissues_of
 from train.synthetic.whole_body import Body, draw_body, render_body
 
 SPACING = (5.0, 4.0, 4.0)
@@ -76,7 +76,7 @@ def rendered(
     labels: np.ndarray, body: Body, seed: int = 0, phase: str = "plain"
 ) -> tuple[np.ndarray, dict[str, float]]:
     rng = np.random.default_rng(seed)
-    hu = draw_tissue_hu(rng, phase)
+    hu = draw_whole_body_hu(rng, phase)
     return render_body(labels, tissues_of(NAMES), SPACING, hu, body, rng), hu
 
 
@@ -184,7 +184,7 @@ def test_about_a_third_of_the_patients_are_slim_and_all_kinds_occur() -> None:
 
 
 def test_every_name_has_a_tissue_with_a_grey_value() -> None:
-    known = draw_tissue_hu(np.random.default_rng(0), "portal")
+    known = draw_whole_body_hu(np.random.default_rng(0), "portal")
     assert {*TOTALSEGMENTATOR_NAMES.values(), *HRA_NAMES.values()} <= {*known, "body"}
     names = {1: "rib_left_1", 2: "kidney_cyst_left", 3: "kidney_left", 4: "subclavian_artery_left", 5: "nonsense"}
     assert tissues_of(names) == {1: "spongy_bone", 2: "bile", 3: "kidney", 4: "arteries"}

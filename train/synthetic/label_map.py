@@ -24,7 +24,7 @@ from train.data.index import IGNORE
 from train.synthetic.body.scanner import acquire, add_table, thick_slices
 from train.synthetic.deformation import Deformation, draw_deformation
 from train.synthetic.missing_anatomy import ADDED, add_anatomy
-from train.synthetic.tissues import Tissues, draw_tissue_hu, tissues_of
+from train.synthetic.tissues import Tissues, draw_whole_body_hu, tissues_of
 from train.synthetic.whole_body import AIR_HU, Body, draw_body, render_body
 
 EXTRA = "extra_labels.nii.gz"
@@ -115,7 +115,7 @@ def synthesize_from_labels(
         are 255.
     """
     body = draw_body(rng) if body is None else body
-    hu = draw_tissue_hu(rng, phase)
+    hu = draw_whole_body_hu(rng, phase)
     grid = spacing_zyx_mm if grid_mm is None else grid_mm
     margin = body.margin_mm if "body" not in tissues.values() else 6.0
     seen = _seen(labels_zyx, spacing_zyx_mm, tissues, rng)

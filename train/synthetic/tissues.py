@@ -1,7 +1,8 @@
 """Tables from label value or name to tissue, for `resynthesis.py` and `whole_body.py`.
 
-A tissue is a key of `draw_tissue_hu`, and its intensity depends on the contrast phase ("kidney" is cortex and medulla
-together, "bowel" the colon with its content, "nerve" the spinal cord). Values missing from a table have unknown tissue.
+A tissue is a key of `draw_whole_body_hu`, and its intensity depends on the contrast phase ("kidney" is cortex and
+medulla together, "bowel" the colon with its content, "nerve" the spinal cord). Values missing from a table have unknown
+tissue.
 """
 
 from __future__ import annotations
@@ -83,10 +84,16 @@ def tissues_of(names: Mapping[int, str]) -> dict[int, str]:
 
 
 def draw_tissue_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
-    """The HU of every tissue of the tables in one patient."""
+    """The HU in one patient of every tissue that a CT is recoloured with."""
     hu = draw_hu(rng, phase)
     hu["kidney"] = 0.6 * hu["kidney_cortex"] + 0.4 * hu["kidney_medulla"]
     hu["bowel"] = rng.uniform(-20, 50)
+    return hu
+
+
+def draw_whole_body_hu(rng: np.random.Generator, phase: str) -> dict[str, float]:
+    """The HU in one patient of every tissue, those too that only a patient without a CT is drawn with."""
+    hu = draw_tissue_hu(rng, phase)
     hu["nerve"], hu["thyroid"] = hu["muscle"] - rng.uniform(8, 22), hu["adrenal"] + rng.uniform(50, 80)
     hu["arm_bone"], hu["air"] = hu["spongy_bone"], -970.0
     return hu
